@@ -1,0 +1,62 @@
+/* A project folder: edgestill.yaml (the user's, never rewritten after init) and what the stages wrote beside it.
+ * Paths below are fixed names; see docs/formats.md. */
+#ifndef CMD_PROJECT_H
+#define CMD_PROJECT_H
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "task/prompt.h"
+#include "task/task.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PROJECT_FORMAT "edgestill.project/1"
+
+struct project_teacher {
+    const char *kind;    /* "embedded" (seed/teacher.gguf behind our own llama-server), "openai" (any endpoint), "none" */
+    const char *url;     /* openai: ".../v1" */
+    const char *model;
+    const char *key_env; /* name of the environment variable that holds the key */
+    const char *key_file;
+    const char *style;   /* "plain" or "full" prompts */
+    int64_t parallel;    /* requests at once; 0: default */
+};
+
+struct project_data {
+    const char *path;      /* the user's labelled rows: CSV or JSON Lines; NULL: none */
+    const char *label;     /* column */
+    const char *eval_path; /* held-out rows for eval; NULL: the test split of the records */
+    bool share_rows;       /* may own rows be sent to the teacher? default false */
+};
+
+struct project {
+    struct arena arena;
+    const char *dir;
+    const char *sentence;
+    const char *device; /* catalogue name */
+    const char *base;   /* "embedded", a catalogue name, or a path to a GGUF; NULL: let plan choose */
+    struct project_teacher teacher;
+    struct project_data data;
+    int64_t n_records;  /* accepted records wanted from generate */
+    uint64_t seed;
+};
+
+int project_open(struct project *p, const char *dir, struct err *e); /* ERR_NOT_FOUND with the hint "edgestill init" */
+void project_release(struct project *p);
+
+/* "<dir>/<name>" in the project's arena. */
+const char *project_path(struct project *p, const char *name);
+
+/* task.yaml or, when `accepted`, only with a task.lock that matches it (ERR_GATE otherwise, naming the command to type). */
+int project_task(struct project *p, bool accepted, struct task *out, struct err *e);
+
+/* The accepted plan: plan.yaml with a matching plan.lock; ERR_GATE when absent or void. Fields as in plan/plan.h. */
+struct plan;
+int project_plan(struct project *p, struct plan *out, struct err *e);
+
+/* A lock: {"format":"edgestill.lock/1","of":"task.yaml","sha256":...,"accepted_at":...,"by":...,"also":{path: sha256}}.
+ * `also` binds an acceptance to what it was based on (plan.lock to the task and device). */
+int project_lock_write(struct project *p, const char *name, const char *const also[], struct err *e);
+int project_lock_check(struct project *p, const char *name, struct err *e);
+
+#endif

@@ -1,0 +1,103 @@
+/* A language model run by llama.cpp: the only door to llama.h.
+ *
+ *     lm_backend_init(NULL, &e);                       // once a process: loads the CPU kernels for this machine
+ *     struct lm *m; lm_open(&m, "base.gguf", &(struct lm_options){.n_ctx = 1024}, &e);
+ *     int32_t ids[512]; int64_t n = lm_tokenize(m, text, strlen(text), LM_SPECIALS, ids, 512, &e);
+ *     lm_free(m);
+ *
+ * Token ids are int32_t. Logits are float[n_vocab] rows. One struct lm serves one thread at a time. All functions
+ * return 0 (or a count) or a negative err_code. */
+#ifndef LLAMA_LM_H
+#define LLAMA_LM_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lm; /* opaque: model, vocabulary, context */
+
+/* Loads the ggml CPU kernels from `folder` (NULL: EDGESTILL_BACKENDS, the built-in place, the program's own ../lib). Safe to
+ * repeat. llama.cpp's messages go nowhere unless EDGESTILL_LOG=debug. */
+int lm_backend_init(const char *folder, struct err *e);
+
+struct lm_options {
+    int n_ctx;          /* 0: the model's, at most 4096 */
+    int n_batch;        /* 0: 512 tokens a decode call; also the micro-batch */
+    int n_threads;      /* 0: one a core */
+    int n_seq_max;      /* sequences that share one KV cache; 0: 1 */
+    bool vocab_only;    /* tokenizer and metadata alone */
+    bool logits_all_rows; /* room for logits of every token of a batch */
+    const char *lora;   /* adapter GGUF to apply, NULL: none */
+    float lora_scale;   /* 0: 1 */
+};
+
+int lm_open(struct lm **out, const char *path, const struct lm_options *o, struct err *e);
+void lm_free(struct lm *m); /* NULL is fine */
+
+int32_t lm_n_vocab(const struct lm *m);
+int32_t lm_n_ctx(const struct lm *m);
+int64_t lm_n_params(const struct lm *m);
+int64_t lm_size_bytes(const struct lm *m); /* of the tensors */
+int32_t lm_token_bos(const struct lm *m);  /* -1: none */
+int32_t lm_token_eot(const struct lm *m);  /* end of turn, else end of sequence */
+bool lm_token_is_end(const struct lm *m, int32_t token);
+bool lm_adds_bos(const struct lm *m);
+/* Metadata value as text, appended; ERR_NOT_FOUND when there is no such key. */
+int lm_metadata(const struct lm *m, const char *key, struct str *out, struct err *e);
+
+enum lm_tokenize_mode { LM_PLAIN, LM_SPECIALS }; /* are special tokens in the text recognised? never adds BOS or EOS */
+/* Returns the number of tokens; ERR_INPUT when more than `capacity` would be needed. */
+int64_t lm_tokenize(const struct lm *m, const char *text, size_t n_bytes, enum lm_tokenize_mode mode, int32_t *ids,
+                    int64_t capacity, struct err *e);
+/* Text of tokens, appended; special tokens are spelled out when `specials`. */
+int lm_detokenize(const struct lm *m, const int32_t *ids, int64_t n, bool specials, struct str *out, struct err *e);
+
+/* What the model's chat template puts before and after one user message, up to where the assistant's answer begins
+ * (thinking switched off where the template has that mode); the BOS text is part of `open` where the model adds one. */
+int lm_chat_frame(const struct lm *m, struct str *open, struct str *close, struct str *end_of_turn, struct err *e);
+
+/* ---- decoding ---- */
+
+/* Forget all cached tokens (of sequence seq; -1: of all). */
+void lm_clear(struct lm *m, int seq);
+
+/* Append tokens to a sequence at its current end and compute. When `logits` is not NULL it receives the last token's
+ * row (borrowed until the next call). */
+int lm_decode(struct lm *m, int seq, const int32_t *ids, int64_t n, const float **logits, struct err *e);
+int32_t lm_position(const struct lm *m, int seq); /* tokens in the sequence */
+/* Drop everything of `seq` from position `from` on. */
+int lm_truncate(struct lm *m, int seq, int32_t from, struct err *e);
+/* seq_to becomes a copy of seq_from (shares memory). */
+int lm_fork(struct lm *m, int seq_from, int seq_to, struct err *e);
+
+/* Logits of every position: out is [n, n_vocab], row-major, the caller's. Uses sequence 0 from empty. For parity tests. */
+int lm_logits(struct lm *m, const int32_t *ids, int64_t n, float *out, struct err *e);
+
+/* The prefix's KV state on disk, verified by the caller's tag (at most 255 bytes: the prompt's and the model's hash). */
+int lm_state_save(struct lm *m, int seq, const char *path, const char *tag, struct err *e);
+int lm_state_load(struct lm *m, int seq, const char *path, const char *tag, struct err *e); /* ERR_MISMATCH: rebuild */
+
+/* Greedy generation after `ids`; stops at an end token or after n_max. Text appended (without the end token). *n_out tokens
+ * generated, *ended whether an end token came. */
+struct lm_generation {
+    int64_t n_tokens;
+    bool ended;
+};
+int lm_generate(struct lm *m, int seq, int64_t n_max, struct str *text, struct lm_generation *out, struct err *e);
+
+/* ---- label scoring: the whole answer's probability, for all labels at once over their token trie ----
+ * After the prompt's tokens are in the sequence `seq`, log_prob[i] = sum of log P(token) over label i's tokens and the
+ * end-of-turn token; the sequence is left as it was. labels[i] has n_ids[i] tokens (without end of turn). */
+struct lm_labels; /* trie */
+int lm_labels_new(struct lm_labels **out, const struct lm *m, const char *const labels[], int n_labels, struct err *e);
+void lm_labels_free(struct lm_labels *l);
+int lm_score_labels(struct lm *m, int seq, const struct lm_labels *l, const float *logits_after_prompt,
+                    double *log_prob, struct err *e);
+
+/* ---- quantisation through llama.cpp's C interface: see llama/quantize.h ---- */
+
+/* Versions of llama.cpp and ggml in use, for manifests: "llama 0.7, ggml 0.27". */
+const char *lm_version(void);
+
+#endif
