@@ -1,9 +1,9 @@
 /* Errors as values.
  *
- * A function that can fail returns 0 or a negative `enum err_code` and takes, as its last parameter, a `struct err`
- * owned by the caller (NULL is allowed: the code alone is returned). The first writer wins: a later err_set on an
- * error that is already set changes nothing, so the root cause survives; callers on the way up may add context.
- * Output parameters are untouched on failure. A library never prints and never exits.
+ * A function that can fail returns 0 or a negative `enum err_code` and takes, as its last parameter, a
+ * `struct err` owned by the caller (NULL is allowed: the code alone is returned). The first writer wins: a
+ * later err_set on an error that is already set changes nothing, so the root cause survives; callers on the
+ * way up may add context. Output parameters are untouched on failure. A library never prints and never exits.
  *
  *     struct err e = {0};
  *     if (csv_open(&csv, path, &e) < 0)
@@ -13,25 +13,26 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
-/* name, text, process exit code (see DESIGN: 1 failed, 2 usage or input, 3 waiting for acceptance, 4 budget) */
-#define ERR_CODES(X)                                                                                                   \
-    X(USAGE, "wrong usage", 2)                                                                                         \
-    X(INPUT, "bad input", 2)                                                                                           \
-    X(FORMAT, "malformed file", 2)                                                                                     \
-    X(NOT_FOUND, "not found", 2)                                                                                       \
-    X(IO, "input or output failed", 1)                                                                                 \
-    X(NO_SPACE, "no space left", 1)                                                                                    \
-    X(NO_MEMORY, "out of memory", 1)                                                                                   \
-    X(NET, "network failed", 1)                                                                                        \
-    X(AUTH, "not authorised", 1)                                                                                       \
-    X(TEACHER, "the teacher's answer cannot be used", 1)                                                               \
-    X(LLAMA, "llama.cpp failed", 1)                                                                                    \
-    X(MISMATCH, "two things that must agree do not", 1)                                                                \
-    X(DIVERGED, "training diverged", 1)                                                                                \
-    X(UNSUPPORTED, "not supported", 1)                                                                                 \
-    X(INTERRUPTED, "interrupted", 1)                                                                                   \
-    X(FAILED, "failed", 1)                                                                                             \
-    X(GATE, "waiting for acceptance", 3)                                                                               \
+/* name, text, process exit code (see DESIGN: 1 failed, 2 usage or input, 3 waiting for acceptance, 4 budget)
+ */
+#define ERR_CODES(X)                                                                                         \
+    X(USAGE, "wrong usage", 2)                                                                               \
+    X(INPUT, "bad input", 2)                                                                                 \
+    X(FORMAT, "malformed file", 2)                                                                           \
+    X(NOT_FOUND, "not found", 2)                                                                             \
+    X(IO, "input or output failed", 1)                                                                       \
+    X(NO_SPACE, "no space left", 1)                                                                          \
+    X(NO_MEMORY, "out of memory", 1)                                                                         \
+    X(NET, "network failed", 1)                                                                              \
+    X(AUTH, "not authorised", 1)                                                                             \
+    X(TEACHER, "the teacher's answer cannot be used", 1)                                                     \
+    X(LLAMA, "llama.cpp failed", 1)                                                                          \
+    X(MISMATCH, "two things that must agree do not", 1)                                                      \
+    X(DIVERGED, "training diverged", 1)                                                                      \
+    X(UNSUPPORTED, "not supported", 1)                                                                       \
+    X(INTERRUPTED, "interrupted", 1)                                                                         \
+    X(FAILED, "failed", 1)                                                                                   \
+    X(GATE, "waiting for acceptance", 3)                                                                     \
     X(BUDGET, "budget reached", 4)
 
 enum err_index {
@@ -57,7 +58,8 @@ struct err {
     char hint[320];    /* what to do next; may be empty */
 };
 
-/* Set code, origin and message unless `e` is set already. Returns `code`, so that `return err_set(...)` reads well. */
+/* Set code, origin and message unless `e` is set already. Returns `code`, so that `return err_set(...)` reads
+ * well. */
 int err_set(struct err *e, int code, const char *origin, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -1,5 +1,5 @@
-/* Ctrl-C and SIGTERM ask for a clean end: long loops look at interrupt_requested() and return ERR_INTERRUPTED with
- * everything resumable. A second signal ends at once. */
+/* Ctrl-C and SIGTERM ask for a clean end: long loops look at interrupt_requested() and return ERR_INTERRUPTED
+ * with everything resumable. A second signal ends at once. */
 #ifndef BASE_INTERRUPT_H
 #define BASE_INTERRUPT_H
 
@@ -8,6 +8,7 @@
 
 void interrupt_install(void);
 bool interrupt_requested(void);
-int interrupt_check(struct err *e); /* 0, or ERR_INTERRUPTED with the hint "run the same command again to go on" */
+int interrupt_check(
+    struct err *e); /* 0, or ERR_INTERRUPTED with the hint "run the same command again to go on" */
 
 #endif

@@ -1,10 +1,11 @@
-/* Messages for the person at the terminal: standard error only. The library proper reports through struct err and
- * callbacks; log_* are for src/cmd and device/ alone, progress.h for long work.
- * Level from EDGESTILL_LOG (error, warn, info, debug); default info. Colours only on a terminal without NO_COLOR. */
+/* Messages for the person at the terminal: standard error only. The library proper reports through struct err
+ * and callbacks; log_* are for src/cmd and device/ alone, progress.h for long work. Level from EDGESTILL_LOG
+ * (error, warn, info, debug); default info. Colours only on a terminal without NO_COLOR. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
 #include "base/err.h"
+#include <stdbool.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
@@ -17,5 +18,10 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 
 /* "edgestill: <message>" and, where there is one, "  <hint>" on a line of its own. */
 void log_err(const struct err *e);
+
+/* A line at the foot of the terminal that rewrites itself (progress.h uses it); messages appear above it. ""
+ * removes it. Only for terminals: see log_is_terminal, which is about standard error. */
+void log_status(const char *text);
+bool log_is_terminal(void);
 
 #endif

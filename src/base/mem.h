@@ -1,8 +1,8 @@
 /* Memory: arenas named by lifetime, checked sizes, growable arrays.
  *
- * An arena owns many objects with one end. In debug builds (ARENA_DEBUG, on under sanitizers) each object is one
- * malloc, so that the sanitizers see overruns. Allocation failure in an arena or in mem_* ends in NULL; callers
- * report ERR_NO_MEMORY. Not thread-safe: one arena, one thread at a time. */
+ * An arena owns many objects with one end. In debug builds (ARENA_DEBUG, on under sanitizers) each object is
+ * one malloc, so that the sanitizers see overruns. Allocation failure in an arena or in mem_* ends in NULL;
+ * callers report ERR_NO_MEMORY. Not thread-safe: one arena, one thread at a time. */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 

@@ -1,6 +1,7 @@
-/* Progress with time left for anything over two seconds. The worker calls progress_update as often as it likes; the
- * receiver decides what to show: a line that rewrites itself on a terminal, one line every ten seconds elsewhere,
- * JSON Lines when asked. A NULL progress is allowed everywhere and shows nothing.
+/* Progress with time left for anything over two seconds. The worker calls progress_update as often as it
+ * likes; the receiver decides what to show: a line that rewrites itself on a terminal, one line every ten
+ * seconds elsewhere, JSON Lines with EDGESTILL_PROGRESS=json. A NULL progress is allowed everywhere and shows
+ * nothing.
  *
  *     struct progress p; progress_begin(&p, "train", "step", n_steps);
  *     for (...) { progress_note(&p, "loss %.3f", loss); progress_update(&p, step + 1); }

@@ -24,14 +24,14 @@ void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_add_char(struct str *s, char c);
 void str_addf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_addv(struct str *s, const char *format, va_list args);
-const char *str_text(const struct str *s);       /* never NULL; borrowed until the next change */
-char *str_take(struct str *s);                   /* gives the bytes away (free()); leaves s empty */
+const char *str_text(const struct str *s); /* never NULL; borrowed until the next change */
+char *str_take(struct str *s); /* gives the bytes away (free()), NULL after a failure; leaves s empty */
 int str_check(const struct str *s, struct err *e); /* ERR_NO_MEMORY when an append failed */
 
-bool str_equal(const char *a, const char *b);        /* NULL equals only NULL */
+bool str_equal(const char *a, const char *b); /* NULL equals only NULL */
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *suffix);
-char *str_trim(char *text);                          /* in place; returns the first non-space */
+char *str_trim(char *text);                                       /* in place; returns the first non-space */
 bool str_is_utf8(const char *text, size_t n, size_t *bad_offset); /* bad_offset may be NULL */
 
 /* Whole-string conversions: false when there is anything but one number, or out of range. */

@@ -1,0 +1,93 @@
+/* SHA-256 through libcrypto's EVP interface: see hash.h. */
+#include "base/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct sha256 {
+    EVP_MD_CTX *context;
+};
+
+struct sha256 *sha256_new(void) {
+    struct sha256 *h = calloc(1, sizeof *h);
+    if (!h)
+        return NULL;
+    h->context = EVP_MD_CTX_new();
+    if (h->context && EVP_DigestInit_ex(h->context, EVP_sha256(), NULL) == 1)
+        return h;
+    EVP_MD_CTX_free(h->context);
+    free(h);
+    return NULL;
+}
+
+void sha256_add(struct sha256 *h, const void *bytes, size_t n) {
+    if (h && n > 0)
+        EVP_DigestUpdate(h->context, bytes, n);
+}
+
+void sha256_add_text(struct sha256 *h, const char *text) {
+    sha256_add(h, text, strlen(text) + 1);
+}
+
+void sha256_finish(struct sha256 *h, char hex[SHA256_HEX]) {
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int n = 0;
+    hex[0] = '\0';
+    if (!h)
+        return;
+    if (EVP_DigestFinal_ex(h->context, digest, &n) == 1 && n == 32) {
+        for (unsigned int i = 0; i < n; i++) {
+            hex[2 * i] = digits[digest[i] >> 4];
+            hex[2 * i + 1] = digits[digest[i] & 15];
+        }
+        hex[2 * n] = '\0';
+    }
+    EVP_MD_CTX_free(h->context);
+    free(h);
+}
+
+void sha256_bytes(const void *bytes, size_t n, char hex[SHA256_HEX]) {
+    struct sha256 *h = sha256_new();
+    sha256_add(h, bytes, n);
+    sha256_finish(h, hex);
+}
+
+static int add_file(struct sha256 *h, int fd, const char *path, struct err *e) {
+    enum { CHUNK = 1 << 20 };
+    char *buffer = malloc(CHUNK);
+    if (!buffer)
+        return err_set(e, ERR_NO_MEMORY, "sha256_file", "%s: out of memory", path);
+    ssize_t n;
+    while ((n = read(fd, buffer, CHUNK)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        sha256_add(h, buffer, (size_t)n);
+    }
+    int code = n < 0 ? err_set_errno(e, ERR_IO, "sha256_file", "%s: cannot read", path) : 0;
+    free(buffer);
+    return code;
+}
+
+int sha256_file(const char *path, char hex[SHA256_HEX], struct err *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "sha256_file", "%s: cannot open",
+                             path);
+    struct sha256 *h = sha256_new();
+    char result[SHA256_HEX];
+    int code = h ? add_file(h, fd, path, e) : 0;
+    sha256_finish(h, result);
+    close(fd);
+    if (code == 0 && result[0] == '\0')
+        code = err_set(e, ERR_NO_MEMORY, "sha256_file", "%s: libcrypto cannot hash", path);
+    if (code == 0)
+        memcpy(hex, result, sizeof result);
+    return code;
+}
