@@ -1,5 +1,5 @@
 /* Writes random-weight models and adapters in GGUF through ggml's own writer. */
-#include "support/tiny_gguf.h"
+#include "tiny_gguf.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/str.h"
