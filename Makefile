@@ -102,7 +102,9 @@ FLAGS_avx512 := -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf1
 FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_avx512vnni := $(FLAGS_avx512) -mavx512vnni
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
-FLAGS_fast = $(if $(findstring src/tensor/fast/,$(1)),-O3)
+fast_flags = $(if $(findstring src/tensor/fast/,$(1)),-O3)
+test_flags = $(if $(filter tests/% bench/%,$(1)),-Itests)
+file_flags = $(fast_flags) $(test_flags) $(isa_flags)
 
 # ---- Sources ------------------------------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ $(eval $(call stamp,$(B)/obj/seed-list,$(sort $(SEEDLIB_SRC) $(SEED_SRC))))
 
 $(B)/obj/%.o: %.c $(B)/obj/flags
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(call compile,$(CC) $(HOST_ALL) $(call FLAGS_fast,$<) $(call isa_flags,$<))
+	$(call say,CC,$<)$(call compile,$(CC) $(HOST_ALL) $(call file_flags,$<))
 
 archive = $(call say,AR,$@)rm -f $@.$$$$; ar rcs $@.$$$$ $(filter %.o,$^) && mv -f $@.$$$$ $@
 link = t=$@.$$$$; if $(1) -o $$t $(filter %.o %.a,$^) $(2); then mv -f $$t $@; else rm -f $$t; exit 1; fi
@@ -218,7 +220,7 @@ SEED_ALL := $(CFLAGS_ALL) -Isrc $(shell pkg-config --cflags openblas 2>/dev/null
 $(eval $(call stamp,$(B)/seed/obj/flags,$(CC) $(SEED_ALL)))
 $(B)/seed/obj/%.o: %.c $(B)/seed/obj/flags
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(call compile,$(CC) $(SEED_ALL) $(call FLAGS_fast,$<) $(call isa_flags,$<))
+	$(call say,CC,$<)$(call compile,$(CC) $(SEED_ALL) $(call file_flags,$<))
 
 # ---- GPU kernels: loaded at run time, never linked ------------------------------------------------------------------------
 
@@ -233,9 +235,8 @@ build/libedgestill-cuda.so: $(CUDA_SRC) $(wildcard src/tensor/cuda/*.h src/tenso
 
 # ---- Tests, demonstration, measurements --------------------------------------------------------------------------------
 
-# Sanitized programs get the prefix's libraries first, because libasan asks for the system's libstdc++ otherwise.
 export EDGESTILL_BUILD := $(abspath $(B))
-RUN_ENV := $(if $(SAN),EDGESTILL_TEST_LIBDIR=$(if $(filter private,$(LLAMA_KIND)),$(LLAMA_LIBDIR)) EDGESTILL_TEST_SLOW=5)
+RUN_ENV := $(if $(SAN),EDGESTILL_TEST_SLOW=5)
 
 test: all tests ## set up, build, run every test; T=WORD runs those whose name has WORD
 	@$(if $(T)$(SAN),,tools/tidy.sh)
@@ -271,9 +272,10 @@ uninstall: ## the reverse
 	rm -f $(DESTDIR)$(PREFIX)/bin/edgestill $(DESTDIR)$(PREFIX)/bin/edgestill-run
 
 compile_commands.json: $(GEN)/host.mk Makefile $(B)/obj/lib-list ## for editors and clang tools
-	@{ sep='['; for f in $(LIB_SRC) $(CMD_SRC) $(MAIN_SRC) $(DEVICE_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(SEED_SRC); do \
-	    printf '%s\n{"directory":"%s","file":"%s","command":"%s"}' "$$sep" "$(CURDIR)" "$$f" \
-	        $(call quote,$(subst ",\",$(CC) $(HOST_ALL))" -c $$f"); sep=,; done; printf '\n]\n'; } >$@.new && mv -f $@.new $@
+	@sep='['; for f in $(LIB_SRC) $(CMD_SRC) $(MAIN_SRC) $(DEVICE_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(SEED_SRC); do \
+	    printf '%s\n{"directory":"%s","file":"%s","command":"%s -Itests -c %s"}' "$$sep" "$(CURDIR)" "$$f" \
+	        $(call quote,$(subst ",\",$(CC) $(HOST_ALL))) "$$f"; sep=,; \
+	 done >$@.new; printf '\n]\n' >>$@.new; mv -f $@.new $@
 
 clean: ## remove build/ (not the cache of llama.cpp packages, which is outside the tree)
 	rm -rf build compile_commands.json
