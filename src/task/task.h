@@ -1,8 +1,10 @@
-/* The task: what the model must do. Fields in, one of the labels out (classify; extract and respond share the struct).
+/* The task: what the model must do. Fields in, one of the labels out (classify; extract and respond share the
+ * struct).
  *
- * A task is loaded from task.yaml (host; node tree from format/yaml.h) or task.json (bundle; format/json.h) into an
- * arena that it owns; everything in it is immutable afterwards and may be read from several threads.
- * A record is an array of values in the order of the task's fields: declared fields first, then derived ones. */
+ * A task is loaded from task.yaml (host; node tree from format/yaml.h) or task.json (bundle; format/json.h)
+ * into an arena that it owns; everything in it is immutable afterwards and may be read from several threads.
+ * A record is an array of values in the order of the task's fields: declared fields first, then derived ones.
+ */
 #ifndef TASK_TASK_H
 #define TASK_TASK_H
 
@@ -19,16 +21,18 @@ enum { TASK_FIELDS_MAX = 256, TASK_LABELS_MAX = 256, TASK_VALUES_MAX = 4096, TAS
 
 enum task_kind { TASK_CLASSIFY, TASK_EXTRACT, TASK_RESPOND };
 
-#define FIELD_TYPES(X) X(INTEGER, "integer") X(NUMBER, "number") X(CATEGORY, "category") X(TEXT, "text") X(DATE, "date")
+#define FIELD_TYPES(X)                                                                                       \
+    X(INTEGER, "integer") X(NUMBER, "number") X(CATEGORY, "category") X(TEXT, "text") X(DATE, "date")
 enum field_type {
 #define X(name, text) FIELD_##name,
     FIELD_TYPES(X)
 #undef X
 };
 
-/* Operations of derived fields over two declared fields a and b: a / b, a - b, a + b, and the days from date a to date b.
- * A missing operand, or b == 0 in a ratio, makes the derived value missing. */
-#define DERIVED_OPS(X) X(RATIO, "ratio") X(DIFFERENCE, "difference") X(SUM, "sum") X(DAYS_BETWEEN, "days_between")
+/* Operations of derived fields over two declared fields a and b: a / b, a - b, a + b, and the days from date
+ * a to date b. A missing operand, or b == 0 in a ratio, makes the derived value missing. */
+#define DERIVED_OPS(X)                                                                                       \
+    X(RATIO, "ratio") X(DIFFERENCE, "difference") X(SUM, "sum") X(DAYS_BETWEEN, "days_between")
 enum derived_op {
 #define X(name, text) DERIVED_##name,
     DERIVED_OPS(X)
@@ -39,17 +43,17 @@ struct task_field {
     const char *name; /* as in records and prompts; also the CSV column unless `column` says otherwise */
     const char *column;
     enum field_type type;
-    const char *unit;        /* NULL: none */
+    const char *unit; /* NULL: none */
     bool has_range;
-    double min, max;         /* INTEGER, NUMBER */
-    int decimals;            /* NUMBER: digits printed after the point, at most TASK_DECIMALS_MAX */
-    const char **values;     /* CATEGORY */
+    double min, max;     /* INTEGER, NUMBER */
+    int decimals;        /* NUMBER: digits printed after the point, at most TASK_DECIMALS_MAX */
+    const char **values; /* CATEGORY */
     int n_values;
-    bool optional;           /* may be missing; other declared fields must be there in a strict record */
-    bool in_prompt;          /* false: only feeds derived fields */
+    bool optional;  /* may be missing; other declared fields must be there in a strict record */
+    bool in_prompt; /* false: only feeds derived fields */
     bool derived;
-    enum derived_op op;      /* derived fields: name = a op b */
-    int a, b;                /* indices of the declared fields */
+    enum derived_op op; /* derived fields: name = a op b */
+    int a, b;           /* indices of the declared fields */
 };
 
 struct task_label {
@@ -66,13 +70,13 @@ struct task {
     struct task_field *fields;
     int n_fields, n_declared;
     struct task_label *labels;
-    int n_labels;            /* classify: 2 or more */
-    const char *positive;    /* binary classify: the label of interest for F1 and PR-AUC; default the first */
+    int n_labels;         /* classify: 2 or more */
+    const char *positive; /* binary classify: the label of interest for F1 and PR-AUC; default the first */
 };
 
-/* One value: text as it will be printed ("unknown" where missing), plus the number for numeric types (dates: days since
- * 1970-01-01; categories: index, -1 for one that the task does not list). The number is that of the printed text, so
- * that a rule, a derived field and the model see the same value. */
+/* One value: text as it will be printed ("unknown" where missing), plus the number for numeric types (dates:
+ * days since 1970-01-01; categories: index, -1 for one that the task does not list). The number is that of
+ * the printed text, so that a rule, a derived field and the model see the same value. */
 struct value {
     bool missing;
     double number;
@@ -84,35 +88,40 @@ struct record {
     int label;                  /* index, or -1 where unknown */
 };
 
-/* Check and copy a parsed task (docs/formats.md, edgestill.task/1). On failure nothing is left behind. Release with
- * task_release. Absent: kind is classify, instruction and positive have defaults. */
+/* Check and copy a parsed task (docs/formats.md, edgestill.task/1). On failure nothing is left behind.
+ * Release with task_release. Absent: kind is classify, instruction and positive have defaults. */
 int task_from_node(struct task *t, const struct node *root, struct err *e);
 
-/* The same from what a teacher drafts: {"fields":[...],"labels":[...]}; name and sentence are the project's. */
-int task_from_draft(struct task *t, const char *name, const char *sentence, const struct node *draft, struct err *e);
+/* The same from what a teacher drafts: {"fields":[...],"labels":[...]}; name and sentence are the project's.
+ */
+int task_from_draft(struct task *t, const char *name, const char *sentence, const struct node *draft,
+                    struct err *e);
 void task_release(struct task *t);
 
-/* The task as JSON (compact, keys in a fixed order: the canonical text that locks and bundles hash) and as YAML for
- * people (with comments). Appended to out. */
+/* The task as JSON (compact, keys in a fixed order: the canonical text that locks and bundles hash) and as
+ * YAML for people (with comments). Appended to out. */
 int task_to_json(const struct task *t, struct str *out, struct err *e);
 int task_to_yaml(const struct task *t, struct str *out, struct err *e);
 
 int task_field_index(const struct task *t, const char *name); /* -1 when there is none */
 int task_label_index(const struct task *t, const char *name);
+const char *task_type_name(enum field_type type); /* "integer" */
+const char *task_op_name(enum derived_op op);     /* "ratio" */
 
-/* A record from declared fields by name. `get` returns the raw text of a declared field or NULL where missing; "", "NA",
- * "N/A", "NaN" and "null" count as missing too. Values are normalised (numbers reprinted with the field's decimals, white
- * space and control characters made single spaces, categories spelled as declared), checked against type, range and
- * categories, derived fields computed; all in `a`. Building from what a record prints gives the same record again.
- * `strict` (generated data): out of range, an unlisted category or a missing field that is not optional is an error;
- * otherwise only what cannot be parsed is. The label is -1. Errors: ERR_INPUT naming field and value. */
+/* A record from declared fields by name. `get` returns the raw text of a declared field or NULL where
+ * missing; "", "NA", "N/A", "NaN" and "null" count as missing too. Values are normalised (numbers reprinted
+ * with the field's decimals, white space and control characters made single spaces, categories spelled as
+ * declared), checked against type, range and categories, derived fields computed; all in `a`. Building from
+ * what a record prints gives the same record again. `strict` (generated data): out of range, an unlisted
+ * category or a missing field that is not optional is an error; otherwise only what cannot be parsed is. The
+ * label is -1. Errors: ERR_INPUT naming field and value. */
 int record_build(const struct task *t, struct arena *a, bool strict,
-                 const char *(*get)(void *context, const struct task_field *f), void *context, struct record *out,
-                 struct err *e);
+                 const char *(*get)(void *context, const struct task_field *f), void *context,
+                 struct record *out, struct err *e);
 
 /* From a JSON object's node: keys are field names (or columns). Unknown keys are errors when strict. */
-int record_from_node(const struct task *t, struct arena *a, bool strict, const struct node *object, struct record *out,
-                     struct err *e);
+int record_from_node(const struct task *t, struct arena *a, bool strict, const struct node *object,
+                     struct record *out, struct err *e);
 
 /* Declared fields as a compact JSON object in field order, appended: the stored and exchanged form. */
 int record_to_json(const struct task *t, const struct record *r, struct str *out);

@@ -1,5 +1,5 @@
-/* Text helpers of the task folder. The device program has no JSON writer of a library's to print a record with, and a
- * record must print the same on both sides, so these few are here. */
+/* Text helpers of the task folder. The device program has no JSON writer of a library's to print a record
+ * with, and a record must print the same on both sides, so these few are here. */
 #include "task/text.h"
 #include <ctype.h>
 #include <math.h>
@@ -26,8 +26,8 @@ void text_add_quoted(struct str *out, const char *text) {
     str_add_char(out, '"');
 }
 
-/* Letters, digits, blanks and a few signs that mean nothing to YAML inside a word; the first character a letter; no
- * word that YAML takes for something else. */
+/* Letters, digits, blanks and a few signs that mean nothing to YAML inside a word; the first character a
+ * letter; no word that YAML takes for something else. */
 static bool is_plain_yaml(const char *text) {
     static const char *const reserved[] = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", NULL};
     for (int i = 0; reserved[i]; i++)
@@ -38,7 +38,7 @@ static bool is_plain_yaml(const char *text) {
     size_t n = strlen(text);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c >= 0x80 || (!isalnum(c) && !strchr(" _.,;/()-'", c)))
+        if (c >= 0x80 || (!isalnum(c) && !strchr(" _.;/()-'", c)))
             return false;
     }
     return text[n - 1] != ' ';
@@ -75,6 +75,10 @@ void text_add_number(struct str *out, double number, int decimals) {
 
 void text_add_double(struct str *out, double number) {
     char buffer[40];
+    if (number == floor(number) && fabs(number) < 1e15) {
+        text_add_number(out, number, 0);
+        return;
+    }
     for (int digits = 6; digits <= 17; digits++) {
         snprintf(buffer, sizeof buffer, "%.*g", digits, number);
         double back = 0;

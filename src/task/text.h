@@ -17,7 +17,8 @@ void text_add_number(struct str *out, double number, int decimals);
 /* Appends `number` in the shortest form that reads back the same. */
 void text_add_double(struct str *out, double number);
 
-/* `text` trimmed, with every run of white space and control characters made one space. NULL when out of memory. */
+/* `text` trimmed, with every run of white space and control characters made one space. NULL when out of
+ * memory. */
 char *text_squeeze(struct arena *a, const char *text);
 
 #endif

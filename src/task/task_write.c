@@ -1,0 +1,170 @@
+/* A task as text: compact JSON with its keys in a fixed order (what locks and bundles hash), and YAML for the
+ * person who reads, edits and accepts it. Both leave out what has its default, and read back to the same
+ * task. */
+#include "task/task.h"
+#include "task/text.h"
+
+/* ---- JSON ---- */
+
+static void json_key(struct str *out, const char *key, const char *text) {
+    str_addf(out, ",\"%s\":", key);
+    text_add_quoted(out, text);
+}
+
+static void json_field(const struct task_field *f, struct str *out) {
+    str_add(out, "{\"name\":");
+    text_add_quoted(out, f->name);
+    if (!str_equal(f->column, f->name))
+        json_key(out, "column", f->column);
+    json_key(out, "type", task_type_name(f->type));
+    if (f->has_range) {
+        str_add(out, ",\"min\":");
+        text_add_double(out, f->min);
+        str_add(out, ",\"max\":");
+        text_add_double(out, f->max);
+    }
+    if (f->type == FIELD_NUMBER)
+        str_addf(out, ",\"decimals\":%d", f->decimals);
+    if (f->unit)
+        json_key(out, "unit", f->unit);
+    for (int i = 0; i < f->n_values; i++) {
+        str_add(out, i ? "," : ",\"values\":[");
+        text_add_quoted(out, f->values[i]);
+    }
+    if (f->n_values)
+        str_add_char(out, ']');
+    if (f->optional)
+        str_add(out, ",\"optional\":true");
+    if (!f->in_prompt)
+        str_add(out, ",\"prompt\":false");
+    str_add_char(out, '}');
+}
+
+static void json_derived(const struct task *t, const struct task_field *f, struct str *out) {
+    str_add(out, "{\"name\":");
+    text_add_quoted(out, f->name);
+    json_key(out, "op", task_op_name(f->op));
+    str_add(out, ",\"of\":[");
+    text_add_quoted(out, t->fields[f->a].name);
+    str_add_char(out, ',');
+    text_add_quoted(out, t->fields[f->b].name);
+    str_add_char(out, ']');
+    if (f->type == FIELD_NUMBER)
+        str_addf(out, ",\"decimals\":%d", f->decimals);
+    if (f->unit)
+        json_key(out, "unit", f->unit);
+    if (!f->in_prompt)
+        str_add(out, ",\"prompt\":false");
+    str_add_char(out, '}');
+}
+
+int task_to_json(const struct task *t, struct str *out, struct err *e) {
+    str_add(out, "{\"format\":\"" TASK_FORMAT "\",\"kind\":\"classify\"");
+    json_key(out, "name", t->name);
+    json_key(out, "sentence", t->sentence);
+    json_key(out, "instruction", t->instruction);
+    str_add(out, ",\"fields\":[");
+    for (int i = 0; i < t->n_declared; i++) {
+        str_add(out, i ? "," : "");
+        json_field(&t->fields[i], out);
+    }
+    for (int i = t->n_declared; i < t->n_fields; i++) {
+        str_add(out, i > t->n_declared ? "," : "],\"derived\":[");
+        json_derived(t, &t->fields[i], out);
+    }
+    str_add(out, "],\"labels\":[");
+    for (int i = 0; i < t->n_labels; i++) {
+        str_add(out, i ? ",{\"name\":" : "{\"name\":");
+        text_add_quoted(out, t->labels[i].name);
+        json_key(out, "definition", t->labels[i].definition);
+        str_add_char(out, '}');
+    }
+    str_add_char(out, ']');
+    json_key(out, "positive", t->positive);
+    str_add_char(out, '}');
+    return str_check(out, e);
+}
+
+/* ---- YAML ---- */
+
+static void yaml_key(struct str *out, const char *indent, const char *key, const char *text) {
+    str_addf(out, "%s%s: ", indent, key);
+    text_add_yaml(out, text);
+    str_add_char(out, '\n');
+}
+
+static void yaml_field(const struct task_field *f, struct str *out) {
+    static const char indent[] = "    ";
+    yaml_key(out, "  - ", "name", f->name);
+    if (!str_equal(f->column, f->name))
+        yaml_key(out, indent, "column", f->column);
+    yaml_key(out, indent, "type", task_type_name(f->type));
+    if (f->has_range) {
+        str_addf(out, "%smin: ", indent);
+        text_add_double(out, f->min);
+        str_addf(out, "\n%smax: ", indent);
+        text_add_double(out, f->max);
+        str_add_char(out, '\n');
+    }
+    if (f->type == FIELD_NUMBER)
+        str_addf(out, "%sdecimals: %d\n", indent, f->decimals);
+    if (f->unit)
+        yaml_key(out, indent, "unit", f->unit);
+    for (int i = 0; i < f->n_values; i++) {
+        str_addf(out, "%s%s", i ? ", " : indent, i ? "" : "values: [");
+        text_add_yaml(out, f->values[i]);
+    }
+    if (f->n_values)
+        str_add(out, "]\n");
+    if (f->optional)
+        str_addf(out, "%soptional: true\n", indent);
+    if (!f->in_prompt)
+        str_addf(out, "%sprompt: false # feeds a derived field only\n", indent);
+}
+
+static void yaml_derived(const struct task *t, const struct task_field *f, struct str *out) {
+    static const char indent[] = "    ";
+    yaml_key(out, "  - ", "name", f->name);
+    yaml_key(out, indent, "op", task_op_name(f->op));
+    str_addf(out, "%sof: [", indent);
+    text_add_yaml(out, t->fields[f->a].name);
+    str_add(out, ", ");
+    text_add_yaml(out, t->fields[f->b].name);
+    str_add(out, "]\n");
+    if (f->type == FIELD_NUMBER)
+        str_addf(out, "%sdecimals: %d\n", indent, f->decimals);
+    if (f->unit)
+        yaml_key(out, indent, "unit", f->unit);
+    if (!f->in_prompt)
+        str_addf(out, "%sprompt: false\n", indent);
+}
+
+int task_to_yaml(const struct task *t, struct str *out, struct err *e) {
+    str_add(out, "# What the model must do. Edit it freely, then accept it with: edgestill task --accept\n"
+                 "format: " TASK_FORMAT "\n"
+                 "kind: classify # fields in, one of the labels out\n");
+    yaml_key(out, "", "name", t->name);
+    str_add(out, "\n# Your own sentence\n");
+    yaml_key(out, "", "sentence", t->sentence);
+    str_add(out,
+            "\n# What the student is told before every record; the rule itself it learns from examples\n");
+    yaml_key(out, "", "instruction", t->instruction);
+    str_add(out, "\n# What a record consists of; types: integer, number, category, text, date\nfields:\n");
+    for (int i = 0; i < t->n_declared; i++)
+        yaml_field(&t->fields[i], out);
+    if (t->n_fields > t->n_declared)
+        str_add(
+            out,
+            "\n# Computed from the fields before the prompt, here and on the device: ratio, difference, sum, "
+            "days_between\nderived:\n");
+    for (int i = t->n_declared; i < t->n_fields; i++)
+        yaml_derived(t, &t->fields[i], out);
+    str_add(out, "\n# The answers, each with what makes it the right one\nlabels:\n");
+    for (int i = 0; i < t->n_labels; i++) {
+        yaml_key(out, "  - ", "name", t->labels[i].name);
+        yaml_key(out, "    ", "definition", t->labels[i].definition);
+    }
+    str_add(out, "\n# The label that F1 and PR-AUC are about\n");
+    yaml_key(out, "", "positive", t->positive);
+    return str_check(out, e);
+}
