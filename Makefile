@@ -119,7 +119,9 @@ DEVICE_SRC := $(wildcard device/*.c)
 RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json.c src/format/node.c)
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
-BENCH_SRC  := $(wildcard bench/*.c)
+BENCH_LIB  := bench/figures.c
+BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
+SIM_SRC    := $(wildcard examples/simulate*.c)
 SEED_SRC   := $(wildcard seed/*.c)
 # The seed trainer must build with nothing but a C compiler, so the files that need llama.cpp or ggml stay out.
 SEEDLIB_ALL := $(call portable,$(wildcard $(foreach d,base tensor nn train,src/$d/*.c src/$d/*/*.c)) $(wildcard src/format/node.c))
@@ -132,6 +134,7 @@ obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 arm = $(patsubst %.c,build/arm64/obj/%.o,$(1))
 
 PROGRAMS := $(if $(MAIN_SRC),$(B)/edgestill) $(if $(DEVICE_SRC),$(B)/edgestill-run)
+SIMULATOR := $(if $(SIM_SRC),$(B)/edgestill-simulate)#  the examples' world; not installed
 ifneq ($(ARM64_PREFIX),)
 ARM_PROGRAMS := $(if $(DEVICE_SRC),build/arm64/edgestill-run)
 endif
@@ -143,7 +146,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 .PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool cuda setup FORCE
 FORCE:
 
-all: $(B)/libedgestill.a $(PROGRAMS) $(ARM_PROGRAMS) ## everything (the default)
+all: $(B)/libedgestill.a $(PROGRAMS) $(SIMULATOR) $(ARM_PROGRAMS) ## everything (the default)
 ifeq ($(CUDA),1)
 all: cuda
 endif
@@ -186,12 +189,14 @@ $(B)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(B)/obj/lib-list
 
 $(B)/edgestill: $(call obj,$(MAIN_SRC)) $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
+$(B)/edgestill-simulate: $(call obj,$(SIM_SRC)) $(B)/libedgestill.a $(B)/obj/link
+	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/edgestill-run: $(call obj,$(DEVICE_SRC)) $(B)/libedgestill-run.a $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
-$(B)/bench/%: $(B)/obj/bench/%.o $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
+$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 

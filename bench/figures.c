@@ -1,0 +1,127 @@
+/* The table and the file of figures that every measurement program ends with. */
+#include "figures.h"
+#include "base/file.h"
+#include "base/log.h"
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct figures {
+    json_t *document, *list;
+    char name[64];
+};
+
+static json_t *must(json_t *j) {
+    if (!j) {
+        fprintf(stderr, "bench: out of memory\n");
+        exit(1);
+    }
+    return j;
+}
+
+struct figures *figures_new(const char *bench) {
+    struct figures *f = calloc(1, sizeof *f);
+    if (!f) {
+        fprintf(stderr, "bench: out of memory\n");
+        exit(1);
+    }
+    snprintf(f->name, sizeof f->name, "%s", bench);
+    f->document = must(json_object());
+    json_object_set_new(f->document, "bench", must(json_string(bench)));
+    f->list = must(json_array());
+    json_object_set_new(f->document, "figures", f->list);
+    return f;
+}
+
+static json_t *number(double value) {
+    return must(isfinite(value) ? json_real(value) : json_null());
+}
+
+void figures_add(struct figures *f, const struct figure *one) {
+    json_t *j = must(json_object());
+    json_object_set_new(j, "id", must(json_string(one->id)));
+    json_object_set_new(j, "name", must(json_string(one->name)));
+    json_object_set_new(j, "value", number(one->value));
+    json_object_set_new(j, "unit", must(json_string(one->unit ? one->unit : "")));
+    json_object_set_new(j, "n", must(json_integer(one->n)));
+    json_object_set_new(j, "min", number(one->min));
+    json_object_set_new(j, "max", number(one->max));
+    if (one->note)
+        json_object_set_new(j, "note", must(json_string(one->note)));
+    json_array_append_new(f->list, j);
+}
+
+void figures_skip(struct figures *f, const char *id, const char *name, const char *reason) {
+    figures_add(
+        f, &(struct figure){.id = id, .name = name, .value = NAN, .min = NAN, .max = NAN, .note = reason});
+}
+
+void figures_context(struct figures *f, const char *key, const char *text) {
+    json_object_set_new(f->document, key, must(json_string(text)));
+}
+
+/* ---- the table ---- */
+
+static void print_number(const json_t *j, int width) {
+    if (json_is_number(j))
+        printf(" %*.5g", width, json_number_value(j));
+    else
+        printf(" %*s", width, "-");
+}
+
+static void print_table(const struct figures *f) {
+    size_t i;
+    json_t *one;
+    int width = 20;
+    json_array_foreach(f->list, i, one) {
+        int n = (int)strlen(json_string_value(json_object_get(one, "name")));
+        width = n > width ? n : width;
+    }
+    printf("%-6s %-*s %10s %-10s %8s %10s %10s\n", "id", width, "figure", "value", "unit", "n", "min", "max");
+    json_array_foreach(f->list, i, one) {
+        const char *note = json_string_value(json_object_get(one, "note"));
+        printf("%-6s %-*s", json_string_value(json_object_get(one, "id")), width,
+               json_string_value(json_object_get(one, "name")));
+        print_number(json_object_get(one, "value"), 10);
+        printf(" %-10s %8lld", json_string_value(json_object_get(one, "unit")),
+               (long long)json_integer_value(json_object_get(one, "n")));
+        print_number(json_object_get(one, "min"), 10);
+        print_number(json_object_get(one, "max"), 10);
+        printf("%s%s\n", note ? "  " : "", note ? note : "");
+    }
+}
+
+int figures_finish(struct figures *f) {
+    struct err e = {0};
+    const char *folder = getenv("EDGESTILL_BENCH_DIR");
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s.json", folder ? folder : "build/bench", f->name);
+    print_table(f);
+    char *text = json_dumps(f->document, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
+    int rc = text ? file_make_folders(folder ? folder : "build/bench", &e) : ERR_NO_MEMORY;
+    if (rc == 0)
+        rc = file_write(path, text, strlen(text), &e);
+    if (rc < 0)
+        log_err(&e);
+    else
+        printf("written: %s\n", path);
+    free(text);
+    json_decref(f->document);
+    free(f);
+    return rc < 0 ? 1 : 0;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void figures_spread(double *values, int64_t n, struct figure *to) {
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    to->n = n;
+    to->value = n ? (values[(n - 1) / 2] + values[n / 2]) / 2 : NAN;
+    to->min = n ? values[0] : NAN;
+    to->max = n ? values[n - 1] : NAN;
+}
