@@ -244,7 +244,6 @@ export EDGESTILL_BUILD := $(abspath $(B))
 RUN_ENV := $(if $(SAN),EDGESTILL_TEST_SLOW=5)
 
 test: all tests ## set up, build, run every test; T=WORD runs those whose name has WORD
-	@$(if $(T)$(SAN),,tools/tidy.sh)
 	@$(RUN_ENV) tools/run-tests.sh $(B) $(T)
 
 soak: all tests ## the long repetitions
