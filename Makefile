@@ -28,6 +28,7 @@ NO_CRYPTO ?= 0# 1: without libcrypto (make seed-tool only)
 LLAMA_PREFIX ?=# a llama.cpp built by hand
 PREFIX   ?= /usr/local
 DESTDIR  ?=
+ONLY     ?=#    folders of src/, for work on a part: ONLY="base task" builds and tests just these
 V        ?= 0#  1: print the commands
 OPT      ?= -O2
 
@@ -130,6 +131,18 @@ ifeq ($(NO_CRYPTO),1)
 SEEDLIB_SRC := $(filter-out src/base/hash.c,$(SEEDLIB_SRC))
 endif
 
+ifneq ($(strip $(ONLY)),)
+LIB_SRC  := $(filter $(foreach d,$(ONLY),src/$d/%),$(LIB_SRC))
+CMD_SRC  := $(filter $(foreach d,$(ONLY),src/$d/%),$(CMD_SRC))
+TEST_SRC := $(filter $(foreach d,$(ONLY),tests/$d/%),$(TEST_SRC))
+MAIN_SRC :=
+DEVICE_SRC :=
+BENCH_SRC :=
+PART := -$(subst $(space),-,$(strip $(ONLY)))
+endif
+LIB     := $(B)/libedgestill$(PART).a
+CMD_LIB := $(B)/libedgestill-cmd$(PART).a
+
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 arm = $(patsubst %.c,build/arm64/obj/%.o,$(1))
 
@@ -146,7 +159,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 .PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool cuda setup FORCE
 FORCE:
 
-all: $(B)/libedgestill.a $(PROGRAMS) $(SIMULATOR) $(ARM_PROGRAMS) ## everything (the default)
+all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(ARM_PROGRAMS) ## everything (the default)
 ifeq ($(CUDA),1)
 all: cuda
 endif
@@ -167,7 +180,7 @@ quote = '$(subst ','\'',$(1))'
 
 $(eval $(call stamp,$(B)/obj/flags,$(CC) $(HOST_ALL)))
 $(eval $(call stamp,$(B)/obj/link,$(HOST_LD) $(HOST_LIBS)))
-$(eval $(call stamp,$(B)/obj/lib-list,$(sort $(LIB_SRC) $(CMD_SRC) $(SUPPORT_SRC))))
+$(eval $(call stamp,$(B)/obj/lib-list$(PART),$(sort $(LIB_SRC) $(CMD_SRC) $(SUPPORT_SRC))))
 $(eval $(call stamp,$(B)/obj/run-list,$(sort $(RUNLIB_SRC) $(DEVICE_SRC))))
 $(eval $(call stamp,$(B)/obj/seed-list,$(sort $(SEEDLIB_SRC) $(SEED_SRC))))
 
@@ -178,25 +191,25 @@ $(B)/obj/%.o: %.c $(B)/obj/flags
 archive = $(call say,AR,$@)rm -f $@.$$$$; ar rcs $@.$$$$ $(filter %.o,$^) && mv -f $@.$$$$ $@
 link = t=$@.$$$$; if $(1) -o $$t $(filter %.o %.a,$^) $(2); then mv -f $$t $@; else rm -f $$t; exit 1; fi
 
-$(B)/libedgestill.a: $(call obj,$(LIB_SRC)) $(B)/obj/lib-list
+$(LIB): $(call obj,$(LIB_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
-$(B)/libedgestill-cmd.a: $(call obj,$(CMD_SRC)) $(B)/obj/lib-list
+$(CMD_LIB): $(call obj,$(CMD_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
 $(B)/libedgestill-run.a: $(call obj,$(RUNLIB_SRC)) $(B)/obj/run-list
 	$(archive)
-$(B)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(B)/obj/lib-list
+$(B)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
 
-$(B)/edgestill: $(call obj,$(MAIN_SRC)) $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
+$(B)/edgestill: $(call obj,$(MAIN_SRC)) $(CMD_LIB) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
-$(B)/edgestill-simulate: $(call obj,$(SIM_SRC)) $(B)/libedgestill.a $(B)/obj/link
+$(B)/edgestill-simulate: $(call obj,$(SIM_SRC)) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/edgestill-run: $(call obj,$(DEVICE_SRC)) $(B)/libedgestill-run.a $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
-$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(B)/libedgestill-cmd.a $(B)/libedgestill.a $(B)/obj/link
+$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 
@@ -244,10 +257,10 @@ export EDGESTILL_BUILD := $(abspath $(B))
 RUN_ENV := $(if $(SAN),EDGESTILL_TEST_SLOW=5)
 
 test: all tests ## set up, build, run every test; T=WORD runs those whose name has WORD
-	@$(RUN_ENV) tools/run-tests.sh $(B) $(T)
+	@$(RUN_ENV) tools/run-tests.sh $(B) '$(T)' $(ONLY)
 
 soak: all tests ## the long repetitions
-	@$(RUN_ENV) EDGESTILL_SOAK=1 tools/run-tests.sh $(B) $(T)
+	@$(RUN_ENV) EDGESTILL_SOAK=1 tools/run-tests.sh $(B) '$(T)' $(ONLY)
 
 demo: all ## the main job, end to end, on the embedded default
 	@tools/demo.sh
@@ -275,7 +288,7 @@ uninstall: ## the reverse
 	rm -rf $(DESTDIR)$(PREFIX)/share/edgestill
 	rm -f $(DESTDIR)$(PREFIX)/bin/edgestill $(DESTDIR)$(PREFIX)/bin/edgestill-run
 
-compile_commands.json: $(GEN)/host.mk Makefile $(B)/obj/lib-list ## for editors and clang tools
+compile_commands.json: $(GEN)/host.mk Makefile $(B)/obj/lib-list$(PART) ## for editors and clang tools
 	@sep='['; for f in $(LIB_SRC) $(CMD_SRC) $(MAIN_SRC) $(DEVICE_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(SEED_SRC); do \
 	    printf '%s\n{"directory":"%s","file":"%s","command":"%s -Itests -c %s"}' "$$sep" "$(CURDIR)" "$$f" \
 	        $(call quote,$(subst ",\",$(CC) $(HOST_ALL))) "$$f"; sep=,; \
@@ -287,6 +300,6 @@ distclean: clean
 
 help: ## this list
 	@sed -nE 's/^([a-z][a-z%_.-]*):[^#]*## *(.*)/  make \1\t\2/p' Makefile | expand -t 30
-	@echo; echo "Settings: CC=clang  SAN=address,undefined|thread  BLAS=none  CUDA=1  LLAMA_PREFIX=DIR  PREFIX= DESTDIR=  V=1"
+	@echo; echo "Settings: ONLY='base task'  CC=clang  SAN=address,undefined|thread  BLAS=none  CUDA=1  LLAMA_PREFIX=DIR  PREFIX= DESTDIR=  V=1"
 
 -include $(shell [ -d $(B) ] && find $(B)/obj $(B)/seed build/arm64/obj -name '*.d' 2>/dev/null)

@@ -15,7 +15,7 @@ found=$(mktemp)
 trap 'rm -f "$found"' EXIT
 
 list() { # every file of the tree, one a line
-    if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then git ls-files -co --exclude-standard | sort -u
+    if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$PWD" ]; then git ls-files -co --exclude-standard | sort -u
     else find . -type f ! -path './build/*' ! -path './.git/*' | sed 's|^\./||' | sort
     fi | while IFS= read -r f; do if [ -f "$f" ] && [ ! -L "$f" ]; then printf '%s\n' "$f"; fi; done
 }
