@@ -34,6 +34,10 @@ bool str_ends(const char *text, const char *suffix);
 char *str_trim(char *text);                                       /* in place; returns the first non-space */
 bool str_is_utf8(const char *text, size_t n, size_t *bad_offset); /* bad_offset may be NULL */
 
+/* The choice (NULL-terminated list) that `text` was probably meant to be, for hints; NULL when none is near.
+ */
+const char *str_nearest(const char *text, const char *const choices[]);
+
 /* Whole-string conversions: false when there is anything but one number, or out of range. */
 bool str_to_i64(const char *text, int64_t *out);
 bool str_to_double(const char *text, double *out); /* decimal point whatever the locale; no inf, nan, hex */
