@@ -29,6 +29,7 @@ LLAMA_PREFIX ?=# a llama.cpp built by hand
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 ONLY     ?=#    folders of src/, for work on a part: ONLY="base task" builds and tests just these
+WERROR   ?= 1#  0: let warnings of a compiler that we do not know pass
 V        ?= 0#  1: print the commands
 OPT      ?= -O2
 
@@ -82,7 +83,7 @@ $(GEN)/host.mk: $(SETUP_STAMP) tools/configure.sh tools/llama-prefix.sh
 
 # ---- Flags ------------------------------------------------------------------------------------------------------------
 
-WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wvla -Werror
+WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 # Contraction to fused multiply-add changes results between compilers; the fast kernels ask for it themselves.
 CFLAGS_ALL := -std=c17 -D_GNU_SOURCE $(OPT) -g -ffp-contract=off $(WARN) -pthread -ffunction-sections -fdata-sections \
               $(if $(filter none,$(BLAS)),-DEDGESTILL_NO_BLAS=1) $(if $(filter 1,$(NO_CRYPTO)),-DEDGESTILL_NO_CRYPTO=1)
