@@ -72,13 +72,11 @@ const char *store_split_text(enum store_split split);
 struct store_record {
     int64_t id;
     const char *source; /* "teacher" or "own" */
-    const char
-        *data; /* canonical JSON of the declared fields (task/task.h: record_to_json); rejects: as it came */
+    const char *data;   /* canonical JSON of the declared fields (record_to_json); rejects: as it came */
     const char *label;  /* the label that counts; NULL: none yet */
     const char *wanted; /* the label that the teacher was asked to write; NULL for own rows */
-    const char
-        *cell; /* the quota cell it was written for: "suspicious, visit type emergency"; NULL for own rows */
-    double weight; /* 1, or the share of votes for the label */
+    const char *cell;   /* the quota cell it was written for; NULL for own rows */
+    double weight;      /* 1, or the share of votes for the label */
     enum store_status status;
     enum store_split split;
     const char *reason;  /* why rejected; NULL otherwise */
@@ -88,7 +86,7 @@ struct store_record {
 };
 
 /* Accepted records of a split (STORE_ALL_SPLITS: all of them), in the order of their ids. A negative return
- * of `row` stops and is returned. */
+ * of `row` stops and is returned. The callback must not add or change records of the same store. */
 int store_records_each(struct store *s, enum store_split split,
                        int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                        struct err *e);
