@@ -45,6 +45,7 @@ struct nn_tensor {
     int layer;          /* -1: outside the blocks */
     int64_t rows, cols; /* [out, in]; a norm is [1, width] */
     int64_t offset;     /* floats from the start of the slab; multiples of 16 */
+    int adapter;        /* of a base tensor: place of its A in nn_model.adapter, B follows; -1: none */
 };
 
 /* Tensors in one slab, those subject to weight decay (matrices) first. Padding between them stays zero. */
@@ -71,7 +72,7 @@ struct nn_model {
     struct nn_set
         adapter; /* A [R, in] and B [out, R] for the seven matrices of each block; empty without LoRA */
     struct nn_set *trained; /* &base, &adapter or NULL: what has gradients */
-    int *index;             /* [(n_layer + 1) * NN_KINDS] position in base.tensors, -1: absent */
+    int *index; /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
     float *rope_freq;       /* [E/2] backend memory */
 };
 
@@ -121,18 +122,11 @@ struct nn_limits {
     int64_t head_rows; /* rows of logits held at once; 0: 512 */
     bool forward_only; /* no memory for backward */
 };
-struct nn_activations; /* of one block */
+struct nn_memory; /* the buffers */
 struct nn_run {
     struct nn_limits limits;
-    const struct ops *ops;
-    struct nn_activations *blocks;
-    char *slab; /* backend memory, all buffers below */
-    size_t slab_bytes;
-    void *host; /* staging for targets and losses */
-    float *x, *dx, *h, *dh, *wide, *dwide, *q, *k, *v, *rstd, *logits, *lora_u, *lora_du, *row_loss, *weight;
-    int32_t *token, *position, *target, *row;
-    int32_t *host_target, *host_row;
-    float *host_weight, *host_loss;
+    size_t slab_bytes; /* taken on the backend */
+    struct nn_memory *memory;
 };
 /* Bytes that nn_run_init will take on the backend. */
 size_t nn_run_bytes(const struct nn_model *m, const struct nn_limits *limits);
