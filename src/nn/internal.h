@@ -32,20 +32,20 @@ struct nn_memory {
     float *datt, *dq; /* [T, H, E] */
     float *dk, *dv;   /* [T, K, E] */
     float *dq_raw, *dk_raw;
-    float *du;                    /* [T, R] */
-    float *xn, *hn, *dxn, *dhn;   /* [N, D] rows with a target */
-    float *rstdn;                 /* [N] */
-    float *logits;                /* [head_rows, V] */
-    float *row_loss, *weight;     /* [N] */
-    int32_t *token, *position;    /* [T] */
-    int32_t *row, *target;        /* [N] */
+    float *du;                  /* [T, R] */
+    float *xn, *hn, *dxn, *dhn; /* [N, D] rows with a target */
+    float *rstdn;               /* [N] */
+    float *logits;              /* [head_rows, V] */
+    float *row_loss, *weight;   /* [N] */
+    int32_t *token, *position;  /* [T] */
+    int32_t *row, *target;      /* [N] */
     int32_t *host_row, *host_target;
     float *host_weight, *host_loss; /* host memory, [N] each */
 };
 
 /* y[T, out] = x W^T (+ y when `add`) and the adapter's part; u is kept for backward where there is an adapter. */
-void nn_linear(const struct nn_model *m, int layer, enum nn_kind kind, int64_t rows, float *y, const float *x, float *u,
-               bool add);
+void nn_linear(const struct nn_model *m, int layer, enum nn_kind kind, int64_t rows, float *y, const float *x,
+               float *u, bool add);
 
 /* Gradients of W (when trained), A and B; dx (+)= dy W + du A unless NULL. `du` is scratch [T, R]. */
 struct nn_linear_grad {
@@ -53,7 +53,8 @@ struct nn_linear_grad {
     float *dx, *du;
     bool add; /* to dx */
 };
-void nn_linear_backward(struct nn_model *m, int layer, enum nn_kind kind, int64_t rows, const struct nn_linear_grad *g);
+void nn_linear_backward(struct nn_model *m, int layer, enum nn_kind kind, int64_t rows,
+                        const struct nn_linear_grad *g);
 
 static inline const struct nn_tensor *nn_base_tensor(const struct nn_model *m, int layer, enum nn_kind kind) {
     int at = m->index[(layer + 1) * NN_KINDS + (int)kind];

@@ -8,20 +8,20 @@
 enum { SLAB_ALIGN = 16 /* floats: 64 bytes */ };
 
 /* kind, name within a block (or of the file), rows, cols, is it a matrix (decays, drawn at random), per block */
-#define TENSORS(X)                                                                                                     \
-    X(EMBED, "token_embd", c->n_vocab, c->d_model, true, false)                                                          \
-    X(HEAD, "output", c->n_vocab, c->d_model, true, false)                                                               \
-    X(Q, "attn_q", c->n_heads *c->head_dim, c->d_model, true, true)                                                      \
-    X(K, "attn_k", c->n_kv_heads *c->head_dim, c->d_model, true, true)                                                   \
-    X(V, "attn_v", c->n_kv_heads *c->head_dim, c->d_model, true, true)                                                   \
-    X(O, "attn_output", c->d_model, c->n_heads *c->head_dim, true, true)                                                 \
-    X(GATE, "ffn_gate", c->d_ff, c->d_model, true, true)                                                                 \
-    X(UP, "ffn_up", c->d_ff, c->d_model, true, true)                                                                     \
-    X(DOWN, "ffn_down", c->d_model, c->d_ff, true, true)                                                                 \
-    X(ATTN_NORM, "attn_norm", 1, c->d_model, false, true)                                                                \
-    X(FFN_NORM, "ffn_norm", 1, c->d_model, false, true)                                                                  \
-    X(Q_NORM, "attn_q_norm", 1, c->head_dim, false, true)                                                                \
-    X(K_NORM, "attn_k_norm", 1, c->head_dim, false, true)                                                                \
+#define TENSORS(X)                                                                                           \
+    X(EMBED, "token_embd", c->n_vocab, c->d_model, true, false)                                              \
+    X(HEAD, "output", c->n_vocab, c->d_model, true, false)                                                   \
+    X(Q, "attn_q", c->n_heads * c->head_dim, c->d_model, true, true)                                         \
+    X(K, "attn_k", c->n_kv_heads * c->head_dim, c->d_model, true, true)                                      \
+    X(V, "attn_v", c->n_kv_heads * c->head_dim, c->d_model, true, true)                                      \
+    X(O, "attn_output", c->d_model, c->n_heads * c->head_dim, true, true)                                    \
+    X(GATE, "ffn_gate", c->d_ff, c->d_model, true, true)                                                     \
+    X(UP, "ffn_up", c->d_ff, c->d_model, true, true)                                                         \
+    X(DOWN, "ffn_down", c->d_model, c->d_ff, true, true)                                                     \
+    X(ATTN_NORM, "attn_norm", 1, c->d_model, false, true)                                                    \
+    X(FFN_NORM, "ffn_norm", 1, c->d_model, false, true)                                                      \
+    X(Q_NORM, "attn_q_norm", 1, c->head_dim, false, true)                                                    \
+    X(K_NORM, "attn_k_norm", 1, c->head_dim, false, true)                                                    \
     X(FINAL_NORM, "output_norm", 1, c->d_model, false, false)
 
 struct kind_info {
@@ -32,8 +32,8 @@ struct kind_info {
 
 static struct kind_info kind_info(const struct model_config *c, enum nn_kind kind) {
     switch (kind) {
-#define X(id, text, n_rows, n_cols, is_matrix, in_block)                                                               \
-    case NN_##id:                                                                                                      \
+#define X(id, text, n_rows, n_cols, is_matrix, in_block)                                                     \
+    case NN_##id:                                                                                            \
         return (struct kind_info){text, n_rows, n_cols, is_matrix, in_block};
         TENSORS(X)
 #undef X
@@ -61,14 +61,15 @@ int nn_config_check(const struct model_config *c, struct err *e) {
             return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "model shape: %s is %lld", positive[i].name,
                            (long long)positive[i].value);
     if (c->n_heads % c->n_kv_heads != 0)
-        return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "%d query heads do not divide among %d key-value heads",
-                       c->n_heads, c->n_kv_heads);
+        return err_set(e, ERR_UNSUPPORTED, "nn_config_check",
+                       "%d query heads do not divide among %d key-value heads", c->n_heads, c->n_kv_heads);
     if (c->head_dim % 2 != 0 || c->head_dim / 2 > MODEL_MAX_HALF_HEAD)
         return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "head width %d is odd or over %d", c->head_dim,
                        2 * MODEL_MAX_HALF_HEAD);
     if (!(c->rope_theta > 0) || !(c->norm_eps > 0))
-        return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "rope_theta %g and norm_eps %g must be positive",
-                       (double)c->rope_theta, (double)c->norm_eps);
+        return err_set(e, ERR_UNSUPPORTED, "nn_config_check",
+                       "rope_theta %g and norm_eps %g must be positive", (double)c->rope_theta,
+                       (double)c->norm_eps);
     return 0;
 }
 
@@ -130,10 +131,14 @@ static int build_base(struct nn_model *m, struct err *e) {
         for (int layer = -1; layer < c->n_layer; layer++)
             for (int kind = 0; kind < NN_KINDS; kind++) {
                 struct kind_info k = kind_info(c, (enum nn_kind)kind);
-                if (k.matrix != (pass == 0) || k.per_block != (layer >= 0) || !kind_present(c, (enum nn_kind)kind))
+                if (k.matrix != (pass == 0) || k.per_block != (layer >= 0) ||
+                    !kind_present(c, (enum nn_kind)kind))
                     continue;
-                struct nn_tensor t = {
-                    .kind = (enum nn_kind)kind, .layer = layer, .rows = k.rows, .cols = k.cols, .adapter = -1};
+                struct nn_tensor t = {.kind = (enum nn_kind)kind,
+                                      .layer = layer,
+                                      .rows = k.rows,
+                                      .cols = k.cols,
+                                      .adapter = -1};
                 if (layer >= 0)
                     snprintf(t.name, sizeof t.name, "blk.%d.%s.weight", layer, k.name);
                 else
@@ -250,8 +255,9 @@ static void add_pair(struct nn_set *s, struct nn_tensor *base, int rank) {
 
 int nn_model_add_lora(struct nn_model *m, const struct nn_lora *lora, struct rng *rng, struct err *e) {
     if (lora->rank <= 0 || lora->rank > 1024 || !(lora->alpha > 0))
-        return err_set(e, ERR_INPUT, "nn_model_add_lora", "LoRA rank %d and alpha %g must be positive, rank at most 1024",
-                       lora->rank, (double)lora->alpha);
+        return err_set(e, ERR_INPUT, "nn_model_add_lora",
+                       "LoRA rank %d and alpha %g must be positive, rank at most 1024", lora->rank,
+                       (double)lora->alpha);
     uint64_t seed = rng_u64(rng);
     m->lora = *lora;
     m->adapter.tensors = calloc((size_t)m->base.n_tensors * 2, sizeof *m->adapter.tensors);
@@ -286,7 +292,8 @@ int nn_model_merged(const struct nn_model *m, const struct nn_tensor *t, float *
     if (t->adapter < 0)
         return 0;
     const struct nn_tensor *a = &m->adapter.tensors[t->adapter], *b = a + 1;
-    float *av = malloc((size_t)(a->rows * a->cols) * sizeof *av), *bv = malloc((size_t)(b->rows * b->cols) * sizeof *bv);
+    float *av = malloc((size_t)(a->rows * a->cols) * sizeof *av),
+          *bv = malloc((size_t)(b->rows * b->cols) * sizeof *bv);
     if (!av || !bv) {
         free(av);
         free(bv);

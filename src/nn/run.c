@@ -20,7 +20,8 @@ static float *floats(struct placer *p, int64_t n) {
     return place(p, n, sizeof(float));
 }
 
-static void place_block(struct placer *p, struct nn_activations *a, const struct nn_model *m, int64_t t, bool forward) {
+static void place_block(struct placer *p, struct nn_activations *a, const struct nn_model *m, int64_t t,
+                        bool forward) {
     const struct model_config *c = &m->config;
     int64_t d = c->d_model, he = (int64_t)c->n_heads * c->head_dim, ke = (int64_t)c->n_kv_heads * c->head_dim;
     a->x = floats(p, t * d);
@@ -44,7 +45,8 @@ static void place_block(struct placer *p, struct nn_activations *a, const struct
         a->u[i] = i > 0 && forward ? a->u[0] : floats(p, t * m->lora.rank);
 }
 
-static void place_backward(struct placer *p, struct nn_memory *y, const struct nn_model *m, int64_t t, int64_t n) {
+static void place_backward(struct placer *p, struct nn_memory *y, const struct nn_model *m, int64_t t,
+                           int64_t n) {
     const struct model_config *c = &m->config;
     int64_t d = c->d_model, he = (int64_t)c->n_heads * c->head_dim, ke = (int64_t)c->n_kv_heads * c->head_dim;
     y->dx = floats(p, t * d);
@@ -75,8 +77,8 @@ static struct nn_limits with_defaults(const struct nn_limits *l) {
     return r;
 }
 
-static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *blocks, const struct nn_model *m,
-                 const struct nn_limits *l) {
+static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *blocks,
+                 const struct nn_model *m, const struct nn_limits *l) {
     const struct model_config *c = &m->config;
     int64_t t = l->n_tokens, n = l->n_targets, d = c->d_model;
     for (int i = 0; i < c->n_layer; i++) {

@@ -50,19 +50,21 @@ struct norm_grad {
     const float *dout, *x, *rstd;
 };
 
-static void norm_backward(const struct pass *p, int layer, enum nn_kind kind, int64_t rows, const struct norm_grad *g) {
+static void norm_backward(const struct pass *p, int layer, enum nn_kind kind, int64_t rows,
+                          const struct norm_grad *g) {
     const struct ops *o = p->m->ops;
     int64_t width = nn_base_tensor(p->m, layer, kind)->cols;
-    o->rmsnorm_backward(o, g->dx, nn_gradient(p->m, layer, kind), g->dout, g->x, nn_weight(p->m, layer, kind), g->rstd,
-                        rows, width);
+    o->rmsnorm_backward(o, g->dx, nn_gradient(p->m, layer, kind), g->dout, g->x, nn_weight(p->m, layer, kind),
+                        g->rstd, rows, width);
 }
 
-static void project(const struct pass *p, int layer, enum nn_kind kind, float *out, const float *x, bool add) {
+static void project(const struct pass *p, int layer, enum nn_kind kind, float *out, const float *x,
+                    bool add) {
     nn_linear(p->m, layer, kind, p->t, out, x, p->y->blocks[layer].u[kind - NN_Q], add);
 }
 
-static void project_backward(const struct pass *p, int layer, enum nn_kind kind, const float *dy, const float *x,
-                             float *dx, bool add) {
+static void project_backward(const struct pass *p, int layer, enum nn_kind kind, const float *dy,
+                             const float *x, float *dx, bool add) {
     struct nn_linear_grad g = {
         .dy = dy, .x = x, .u = p->y->blocks[layer].u[kind - NN_Q], .dx = dx, .du = p->y->du, .add = add};
     nn_linear_backward(p->m, layer, kind, p->t, &g);
@@ -169,7 +171,8 @@ static void heads_backward(const struct pass *p, int layer, float **dq, float **
         return;
     o->zero(o, y->dq_raw, (size_t)(p->t * c->n_heads * c->head_dim) * sizeof(float));
     o->zero(o, y->dk_raw, (size_t)(p->t * c->n_kv_heads * c->head_dim) * sizeof(float));
-    norm_backward(p, layer, NN_Q_NORM, p->t * c->n_heads, &(struct norm_grad){y->dq_raw, y->dq, a->q_raw, a->q_rstd});
+    norm_backward(p, layer, NN_Q_NORM, p->t * c->n_heads,
+                  &(struct norm_grad){y->dq_raw, y->dq, a->q_raw, a->q_rstd});
     norm_backward(p, layer, NN_K_NORM, p->t * c->n_kv_heads,
                   &(struct norm_grad){y->dk_raw, y->dk, a->k_raw, a->k_rstd});
     *dq = y->dq_raw;
@@ -234,34 +237,40 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
             return err_set(e, ERR_INPUT, "nn_batch_check", "sequence %d ends before it begins", s);
     for (int64_t t = 0; t < b->n_tokens; t++) {
         if (b->token[t] < 0 || b->token[t] >= c->n_vocab || b->target[t] < -1 || b->target[t] >= c->n_vocab)
-            return err_set(e, ERR_INPUT, "nn_batch_check", "token %lld: id %d or target %d is not in the vocabulary of %d",
-                           (long long)t, b->token[t], b->target[t], c->n_vocab);
+            return err_set(e, ERR_INPUT, "nn_batch_check",
+                           "token %lld: id %d or target %d is not in the vocabulary of %d", (long long)t,
+                           b->token[t], b->target[t], c->n_vocab);
         if (b->position[t] < 0 || b->position[t] >= c->n_ctx)
-            return err_set(e, ERR_INPUT, "nn_batch_check", "token %lld stands at position %d, the model's context is %d",
-                           (long long)t, b->position[t], c->n_ctx);
+            return err_set(e, ERR_INPUT, "nn_batch_check",
+                           "token %lld stands at position %d, the model's context is %d", (long long)t,
+                           b->position[t], c->n_ctx);
     }
     return 0;
 }
 
-static int begin(struct pass *p, struct nn_model *m, struct nn_run *r, const struct nn_batch *b, struct err *e) {
+static int begin(struct pass *p, struct nn_model *m, struct nn_run *r, const struct nn_batch *b,
+                 struct err *e) {
     *p = (struct pass){.m = m, .y = r->memory, .b = b, .t = b->n_tokens};
     int64_t n = 0;
     for (int64_t t = 0; t < b->n_tokens; t++)
         n += b->target[t] >= 0;
     if (b->n_tokens < 1 || b->n_tokens > r->limits.n_tokens || n > r->limits.n_targets)
-        return err_set(e, ERR_INPUT, "nn_forward", "a batch of %lld tokens, %lld with a target; the run has room for %lld, %lld",
-                       (long long)b->n_tokens, (long long)n, (long long)r->limits.n_tokens, (long long)r->limits.n_targets);
+        return err_set(e, ERR_INPUT, "nn_forward",
+                       "a batch of %lld tokens, %lld with a target; the run has room for %lld, %lld",
+                       (long long)b->n_tokens, (long long)n, (long long)r->limits.n_tokens,
+                       (long long)r->limits.n_targets);
     if (n == 0)
         return err_set(e, ERR_INPUT, "nn_forward", "no token of the batch has a target");
     return 0;
 }
 
-int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, double divisor, double *loss_sum,
-                        struct err *e) {
+int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, double divisor,
+                        double *loss_sum, struct err *e) {
     struct pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc == 0 && (r->limits.forward_only || !m->trained || !(divisor > 0)))
-        rc = err_set(e, ERR_INPUT, "nn_forward_backward", "no memory or no trained weights for a backward pass");
+        rc = err_set(e, ERR_INPUT, "nn_forward_backward",
+                     "no memory or no trained weights for a backward pass");
     if (rc < 0)
         return rc;
     const struct ops *o = m->ops;
@@ -284,7 +293,8 @@ int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_ba
     return 0;
 }
 
-int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss, struct err *e) {
+int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss,
+                    struct err *e) {
     struct pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc < 0)
@@ -295,7 +305,8 @@ int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch 
     return 0;
 }
 
-int nn_forward_logits(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *logits, struct err *e) {
+int nn_forward_logits(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *logits,
+                      struct err *e) {
     struct pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc < 0)

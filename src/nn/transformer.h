@@ -72,8 +72,9 @@ struct nn_model {
     struct nn_set
         adapter; /* A [R, in] and B [out, R] for the seven matrices of each block; empty without LoRA */
     struct nn_set *trained; /* &base, &adapter or NULL: what has gradients */
-    int *index; /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
-    float *rope_freq;       /* [E/2] backend memory */
+    int *
+        index; /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
+    float *rope_freq; /* [E/2] backend memory */
 };
 
 int nn_config_check(const struct model_config *c, struct err *e); /* ERR_UNSUPPORTED naming what cannot be */

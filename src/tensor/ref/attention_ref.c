@@ -12,7 +12,8 @@ struct sight {
 
 static struct sight sight_of(const struct attention_shape *s, int seq, int64_t t) {
     int64_t start = s->start[seq], oldest = s->window > 0 ? t - start - s->window + 1 : -s->n_prefix;
-    struct sight g = {.t = t, .first = start + (oldest > 0 ? oldest : 0), .prefix_first = s->n_prefix + oldest};
+    struct sight g = {
+        .t = t, .first = start + (oldest > 0 ? oldest : 0), .prefix_first = s->n_prefix + oldest};
     g.prefix_first = g.prefix_first < 0 ? 0 : g.prefix_first > s->n_prefix ? s->n_prefix : g.prefix_first;
     return g;
 }
@@ -32,8 +33,10 @@ static void attend(float *out, float *lse, const float *q, const float *k, const
         for (int64_t j = g->prefix_first - s->n_prefix; j <= g->t; j++) {
             if (j == 0)
                 j = g->first;
-            const float *kj = (j < 0 ? s->prefix_k + (j + s->n_prefix) * stride : k + j * stride) + kv * s->head_dim;
-            const float *vj = (j < 0 ? s->prefix_v + (j + s->n_prefix) * stride : v + j * stride) + kv * s->head_dim;
+            const float *kj =
+                (j < 0 ? s->prefix_k + (j + s->n_prefix) * stride : k + j * stride) + kv * s->head_dim;
+            const float *vj =
+                (j < 0 ? s->prefix_v + (j + s->n_prefix) * stride : v + j * stride) + kv * s->head_dim;
             double score = (double)s->scale * dot(q, kj, s->head_dim);
             if (pass == 0) {
                 double larger = fmax(max, score);
@@ -48,8 +51,8 @@ static void attend(float *out, float *lse, const float *q, const float *k, const
     *lse = (float)(max + log(sum));
 }
 
-void ref_attention(const struct ops *o, float *out, float *lse, const float *q, const float *k, const float *v,
-                   const struct attention_shape *s) {
+void ref_attention(const struct ops *o, float *out, float *lse, const float *q, const float *k,
+                   const float *v, const struct attention_shape *s) {
     (void)o;
     int group = s->n_heads / s->n_kv_heads;
     memset(out, 0, (size_t)(s->n_tokens * s->n_heads * s->head_dim) * sizeof *out);
@@ -84,9 +87,9 @@ static void attend_backward(float *dq, float *dk, float *dv, const float *dout, 
     }
 }
 
-void ref_attention_backward(const struct ops *o, float *dq, float *dk, float *dv, const float *dout, const float *out,
-                            const float *lse, const float *q, const float *k, const float *v,
-                            const struct attention_shape *s) {
+void ref_attention_backward(const struct ops *o, float *dq, float *dk, float *dv, const float *dout,
+                            const float *out, const float *lse, const float *q, const float *k,
+                            const float *v, const struct attention_shape *s) {
     (void)o;
     int group = s->n_heads / s->n_kv_heads;
     size_t kv_bytes = (size_t)(s->n_tokens * s->n_kv_heads * s->head_dim) * sizeof *dk;
@@ -98,7 +101,7 @@ void ref_attention_backward(const struct ops *o, float *dq, float *dk, float *dv
             for (int h = 0; h < s->n_heads; h++) {
                 struct sight g = sight_of(s, seq, t);
                 int64_t at = (t * s->n_heads + h) * s->head_dim;
-                attend_backward(dq + at, dk, dv, dout + at, out + at, (double)lse[h * s->n_tokens + t], q + at, k, v, s,
-                                &g, h / group);
+                attend_backward(dq + at, dk, dv, dout + at, out + at, (double)lse[h * s->n_tokens + t],
+                                q + at, k, v, s, &g, h / group);
             }
 }

@@ -5,14 +5,16 @@
 #include "tensor/ref/ref.h"
 #include <math.h>
 
-static void ref_gemm(const struct ops *o, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,
-                     const float *a, int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+static void ref_gemm(const struct ops *o, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k,
+                     float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
+                     float *c, int64_t ldc) {
     (void)o;
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             double sum = 0;
             for (int64_t l = 0; l < k; l++)
-                sum += (double)(trans_a ? a[l * lda + i] : a[i * lda + l]) * (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
+                sum += (double)(trans_a ? a[l * lda + i] : a[i * lda + l]) *
+                       (trans_b ? b[j * ldb + l] : b[l * ldb + j]);
             float *out = &c[i * ldc + j];
             *out = (float)(alpha * sum + (beta == 0 ? 0 : (double)beta * *out));
         }
@@ -38,8 +40,8 @@ static double ref_sum_squares(const struct ops *o, const float *x, int64_t n) {
     return sum;
 }
 
-static void ref_embed(const struct ops *o, float *out, const float *table, const int32_t *token, int64_t n_tokens,
-                      int64_t width) {
+static void ref_embed(const struct ops *o, float *out, const float *table, const int32_t *token,
+                      int64_t n_tokens, int64_t width) {
     (void)o;
     for (int64_t t = 0; t < n_tokens; t++)
         for (int64_t i = 0; i < width; i++)
@@ -55,13 +57,13 @@ static void ref_embed_backward(const struct ops *o, float *dtable, const float *
             dtable[token[t] * width + i] += dout[t * width + i];
 }
 
-static void ref_scatter_add(const struct ops *o, float *dx, const float *dout, const int32_t *row, int64_t n_rows,
-                            int64_t width) {
+static void ref_scatter_add(const struct ops *o, float *dx, const float *dout, const int32_t *row,
+                            int64_t n_rows, int64_t width) {
     ref_embed_backward(o, dx, dout, row, n_rows, width, 0);
 }
 
-static void ref_rmsnorm(const struct ops *o, float *out, float *rstd, const float *x, const float *w, int64_t rows,
-                        int64_t width, float epsilon) {
+static void ref_rmsnorm(const struct ops *o, float *out, float *rstd, const float *x, const float *w,
+                        int64_t rows, int64_t width, float epsilon) {
     for (int64_t r = 0; r < rows; r++) {
         const float *xr = x + r * width;
         rstd[r] = (float)(1 / sqrt(ref_sum_squares(o, xr, width) / (double)width + (double)epsilon));
@@ -111,8 +113,8 @@ static void ref_swiglu(const struct ops *o, float *out, const float *gate, const
         out[i] = (float)((double)gate[i] / (1 + exp(-(double)gate[i])) * up[i]);
 }
 
-static void ref_swiglu_backward(const struct ops *o, float *dgate, float *dup, const float *dout, const float *gate,
-                                const float *up, int64_t n) {
+static void ref_swiglu_backward(const struct ops *o, float *dgate, float *dup, const float *dout,
+                                const float *gate, const float *up, int64_t n) {
     (void)o;
     for (int64_t i = 0; i < n; i++) {
         double g = gate[i], u = up[i], d = dout[i], s = 1 / (1 + exp(-g));
