@@ -40,6 +40,7 @@ esac
 
 cache=${EDGESTILL_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/edgestill}/llama/$arch
 current=$cache/current-$layout
+relaxed= # further options for apt
 say() { printf 'llama-prefix: %s\n' "$*" >&2; }
 
 die() {
@@ -84,22 +85,31 @@ private_apt() {
         -o APT::Architecture="$arch" -o APT::Architectures="$arch" -o APT::Sandbox::User=root \
         -o Acquire::Languages=none -o Acquire::Retries=3 -o Acquire::http::Timeout=30 \
         -o APT::Install-Recommends=false -o APT::Default-Release= -o Debug::NoLocking=1 \
-        -o APT::Update::Post-Invoke-Success::= -o DPkg::Post-Invoke::= "$@"
+        -o APT::Update::Post-Invoke-Success::= -o DPkg::Post-Invoke::= $relaxed "$@"
+}
+
+# Reads the suite's package lists. A mirror that stands still (a snapshot, a local one) has signed lists whose date of
+# expiry is past: they are used with a note, the signatures are checked all the same.
+update_lists() {
+    private_apt apt-get update -o APT::Update::Error-Mode=any >"$cache/apt.log" 2>&1 && return 0
+    grep -q 'is expired' "$cache/apt.log" || return 1
+    say "$(sed -nE 's/^E: (Release file for [^ ]+ is expired).*/\1/p' "$cache/apt.log" | head -n 1): an old mirror; using it as it is"
+    relaxed='-o Acquire::Check-Valid-Until=false'
+    private_apt apt-get update -o APT::Update::Error-Mode=any >"$cache/apt.log" 2>&1
 }
 
 # Sets up the private apt on the first suite that carries our soname; says what is wrong if none does.
 open_apt() {
-    local mirror keys suite log found=
+    local mirror keys suite found=
     mirror=${EDGESTILL_DEBIAN_MIRROR:-$(default_mirror)}
     keys=$(keyring)
     apt=$cache/apt
-    log=$cache/apt.log
     mkdir -p "$apt/lists/partial" "$apt/cache/none/partial" "$cache/debs/partial"
     : >"$apt/status"
     for suite in ${EDGESTILL_DEBIAN_SUITE:-testing forky unstable}; do
         echo "deb [signed-by=$keys] $mirror $suite main" >"$apt/sources.list"
-        if ! private_apt apt-get update -o APT::Update::Error-Mode=any >"$log" 2>&1; then
-            tail -n 5 "$log" >&2
+        if ! update_lists; then
+            tail -n 5 "$cache/apt.log" >&2
             die "cannot read the suite $suite from $mirror (apt's last lines are above)" \
                 "nothing is cached yet in $cache, so the network is needed this once" \
                 "another mirror: EDGESTILL_DEBIAN_MIRROR=http://…/debian; own build of llama.cpp: LLAMA_PREFIX=DIR"
