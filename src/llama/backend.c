@@ -1,0 +1,190 @@
+/* Choosing the CPU kernels at run time, and llama.cpp's log.
+ *
+ * ggml's kernels are modules of one name each instruction set (libggml-cpu-haswell.so, libggml-cpu-armv8.2_1.so); each
+ * tells by ggml_backend_score how well it suits this machine, 0 when it cannot run. ggml_backend_load_all_from_path()
+ * would choose the same one, but would also load a BLAS module that lies beside, whose arithmetic (weights widened to F32)
+ * is not the device's (activations rounded to 8 bits); and it does not say which one it chose. */
+#include "base/file.h"
+#include "base/log.h"
+#include "config.h"
+#include "llama/lm_internal.h"
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool initialised;
+static char kernel_name[64] = "built-in";
+
+/* ---- log ---- */
+
+static _Thread_local struct lm_log_listener *listener;
+
+static void listener_add(struct lm_log_listener *l, bool is_error, const char *text) {
+    if (is_error && l->errors[0] == 0) {
+        snprintf(l->errors, sizeof l->errors, "%s", text);
+        l->errors[strcspn(l->errors, "\n")] = 0;
+    }
+    if (!l->line)
+        return;
+    for (const char *end; (end = strchr(text, '\n')); text = end + 1) {
+        str_add_bytes(&l->partial, text, (size_t)(end - text));
+        l->line(l->context, str_text(&l->partial));
+        str_clear(&l->partial);
+    }
+    str_add(&l->partial, text);
+}
+
+static void on_log(enum ggml_log_level level, const char *text, void *context) {
+    (void)context;
+    if (listener)
+        listener_add(listener, level == GGML_LOG_LEVEL_ERROR, text);
+    if (log_get_level() >= LOG_DEBUG)
+        log_debug("%.*s", (int)strcspn(text, "\n"), text);
+}
+
+void lm_log_begin(struct lm_log_listener *l) {
+    l->errors[0] = 0;
+    l->partial = (struct str){0};
+    l->outer = listener;
+    listener = l;
+}
+
+void lm_log_end(struct lm_log_listener *l) {
+    str_release(&l->partial);
+    listener = l->outer;
+}
+
+void lm_log_install(void) {
+    llama_log_set(on_log, NULL);
+}
+
+/* ---- kernels ---- */
+
+static bool is_cpu_module(const char *name) {
+    return str_starts(name, "libggml-cpu") && str_ends(name, ".so");
+}
+
+/* 0: this machine cannot run it. */
+static int module_score(const char *path) {
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        return 0;
+    int (*score)(void) = NULL;
+    *(void **)&score = dlsym(handle, "ggml_backend_score");
+    int points = score ? score() : 1;
+    dlclose(handle);
+    return points;
+}
+
+/* The best module of the folder, as a path (free()), or NULL. */
+static char *best_module(const char *folder) {
+    char *best = NULL;
+    int best_score = 0;
+    DIR *d = opendir(folder);
+    if (!d)
+        return NULL;
+    for (const struct dirent *entry; (entry = readdir(d));) {
+        char *path = is_cpu_module(entry->d_name) ? file_join(folder, entry->d_name) : NULL;
+        int score = path ? module_score(path) : 0;
+        bool better = score > best_score || (score > 0 && score == best_score && strcmp(path, best) < 0);
+        if (better) {
+            free(best);
+            best = path;
+            best_score = score;
+        } else {
+            free(path);
+        }
+    }
+    closedir(d);
+    return best;
+}
+
+static void remember_name(const char *path) {
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    name += strlen("libggml-cpu");
+    name += *name == '-';
+    snprintf(kernel_name, sizeof kernel_name, "%s", name);
+    kernel_name[strlen(kernel_name) - strlen(".so")] = 0;
+    if (kernel_name[0] == 0)
+        snprintf(kernel_name, sizeof kernel_name, "plain");
+}
+
+static bool load_best(const char *folder) {
+    char *path = folder && folder[0] ? best_module(folder) : NULL;
+    bool loaded = path && ggml_backend_load(path);
+    if (loaded)
+        remember_name(path);
+    free(path);
+    return loaded;
+}
+
+/* Beside the running program: ../lib/backends, or backends/ where the loader itself was started from lib/. */
+static bool load_beside_program(void) {
+    static const char *const places[] = {"/../lib/backends", "/backends"};
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0)
+        return false;
+    exe[n] = 0;
+    char *slash = strrchr(exe, '/');
+    if (!slash)
+        return false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        snprintf(slash, sizeof exe - (size_t)(slash - exe), "%s", places[i]);
+        if (load_best(exe))
+            return true;
+    }
+    return false;
+}
+
+static int load_kernels(const char *folder, struct err *e) {
+    if (ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU))
+        return 0; /* part of the library, or loaded before */
+    const char *named = folder ? folder : getenv("EDGESTILL_LLAMA_BACKENDS");
+    if (named && load_best(named))
+        return 0;
+    if (named) {
+        err_set(e, ERR_UNSUPPORTED, "lm_backend_init", "no ggml CPU kernel in %s runs on this machine",
+                named);
+        return err_hint(e, "the folder must hold libggml-cpu-*.so modules of this architecture");
+    }
+    if (load_best(EDGESTILL_LLAMA_BACKENDS) || load_beside_program())
+        return 0;
+    err_set(e, ERR_UNSUPPORTED, "lm_backend_init",
+            "found no ggml CPU kernels (looked in \"%s\" and beside the program)", EDGESTILL_LLAMA_BACKENDS);
+    return err_hint(e, "run make again, or set EDGESTILL_LLAMA_BACKENDS to the folder of libggml-cpu-*.so");
+}
+
+int lm_backend_init(const char *folder, struct err *e) {
+    pthread_mutex_lock(&init_lock);
+    int rc = 0;
+    if (!initialised) {
+        lm_log_install();
+        rc = load_kernels(folder, e);
+        if (rc == 0) {
+            llama_backend_init();
+            initialised = true;
+        }
+    }
+    pthread_mutex_unlock(&init_lock);
+    return rc;
+}
+
+const char *lm_backend_name(void) {
+    return kernel_name;
+}
+
+const char *lm_version(void) {
+    static char text[96];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (text[0] == 0)
+        snprintf(text, sizeof text, "llama %s, ggml %s", compat_llama_version(), compat_ggml_version());
+    pthread_mutex_unlock(&lock);
+    return text;
+}
