@@ -29,10 +29,10 @@ struct cmd_ctx {
     const struct verb *verb;
     const char *project_dir;
     bool json, quiet;
-    int n_args;               /* positional arguments */
+    int n_args; /* positional arguments */
     const char *const *args;
     struct option_value *values; /* parsed options; use cmd_* below */
-    json_t *result;           /* the --json document: a verb fills it whether or not --json was given */
+    json_t *result;              /* the --json document: a verb fills it whether or not --json was given */
     struct err err;
 };
 
@@ -51,12 +51,15 @@ int cmd_list(const struct cmd_ctx *c, const char *name, const char *const **out)
 /* Text for people on standard output: shown unless --json or --quiet. */
 void cmd_print(const struct cmd_ctx *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Runs another verb in this process as if typed ("run" drives the chain with it). argv[0] is the verb's name. */
+/* Runs another verb in this process as if typed ("run" drives the chain with it). argv[0] is the verb's name. *result
+ * becomes a new reference to the verb's document, after a failure too (what it got to; NULL when it did not start). */
 int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err *e);
 
 /* X-macro of all verbs, in the order of the chain: declares verb_<name> and builds main's table. */
-#define VERBS(X)                                                                                                       \
-    X(init) X(task) X(plan) X(generate) X(train) X(compress) X(eval) X(bundle) X(run) X(status) X(report) X(devices)       \
+#define VERBS(X)                                                                                             \
+    X(init)                                                                                                  \
+    X(task)                                                                                                  \
+    X(plan) X(generate) X(train) X(compress) X(eval) X(bundle) X(run) X(status) X(report) X(devices)         \
         X(models) X(doctor)
 #define X(name) extern const struct verb verb_##name;
 VERBS(X)

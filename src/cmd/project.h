@@ -13,13 +13,14 @@
 #define PROJECT_FORMAT "edgestill.project/1"
 
 struct project_teacher {
-    const char *kind;    /* "embedded" (seed/teacher.gguf behind our own llama-server), "openai" (any endpoint), "none" */
-    const char *url;     /* openai: ".../v1" */
+    const char *
+        kind; /* "embedded" (seed/teacher.gguf behind our own llama-server), "openai" (any endpoint), "none" */
+    const char *url; /* openai: ".../v1" */
     const char *model;
     const char *key_env; /* name of the environment variable that holds the key */
     const char *key_file;
-    const char *style;   /* "plain" or "full" prompts */
-    int64_t parallel;    /* requests at once; 0: default */
+    const char *style; /* "plain" or "full" prompts */
+    int64_t parallel;  /* requests at once; 0: default */
 };
 
 struct project_data {
@@ -37,11 +38,12 @@ struct project {
     const char *base;   /* "embedded", a catalogue name, or a path to a GGUF; NULL: let plan choose */
     struct project_teacher teacher;
     struct project_data data;
-    int64_t n_records;  /* accepted records wanted from generate */
+    int64_t n_records; /* accepted records wanted from generate */
     uint64_t seed;
 };
 
-int project_open(struct project *p, const char *dir, struct err *e); /* ERR_NOT_FOUND with the hint "edgestill init" */
+int project_open(struct project *p, const char *dir,
+                 struct err *e); /* ERR_NOT_FOUND with the hint "edgestill init" */
 void project_release(struct project *p);
 
 /* "<dir>/<name>" in the project's arena. */
