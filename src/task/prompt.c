@@ -1,6 +1,6 @@
 /* The one place where the student's prompt is rendered. */
 #include "task/prompt.h"
-#include "task/text.h"
+#include "format/json.h"
 #include <string.h>
 #include <strings.h>
 
@@ -90,11 +90,11 @@ int prompt_record(const struct task *t, const struct record *r, struct str *out)
 
 int prompt_to_json(const struct prompt *p, struct str *out, struct err *e) {
     str_add(out, "{\"format\":\"" PROMPT_FORMAT "\",\"head\":");
-    text_add_quoted(out, p->head);
+    json_text_string(out, p->head);
     str_add(out, ",\"tail\":");
-    text_add_quoted(out, p->tail);
+    json_text_string(out, p->tail);
     str_add(out, ",\"end_of_turn\":");
-    text_add_quoted(out, p->end_of_turn);
+    json_text_string(out, p->end_of_turn);
     str_addf(out, ",\"hash\":\"%s\"}", p->hash);
     return str_check(out, e);
 }

@@ -1,7 +1,7 @@
 /* Records: built from raw text by field name, printed as JSON and as the teacher's line. One path for host
  * and device, so that both see the same text. */
+#include "format/json.h"
 #include "task/task.h"
-#include "task/text.h"
 #include "task/value.h"
 #include <string.h>
 
@@ -74,14 +74,14 @@ int record_to_json(const struct task *t, const struct record *r, struct str *out
         const struct value *v = &r->values[i];
         if (i)
             str_add_char(out, ',');
-        text_add_quoted(out, f->name);
+        json_text_string(out, f->name);
         str_add_char(out, ':');
         if (v->missing)
             str_add(out, "null");
         else if (f->type == FIELD_INTEGER || f->type == FIELD_NUMBER)
             str_add(out, v->text);
         else
-            text_add_quoted(out, v->text);
+            json_text_string(out, v->text);
     }
     str_add_char(out, '}');
     return str_check(out, NULL);

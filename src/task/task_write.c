@@ -1,6 +1,7 @@
 /* A task as text: compact JSON with its keys in a fixed order (what locks and bundles hash), and YAML for the
  * person who reads, edits and accepts it. Both leave out what has its default, and read back to the same
  * task. */
+#include "format/json.h"
 #include "task/task.h"
 #include "task/text.h"
 
@@ -8,20 +9,20 @@
 
 static void json_key(struct str *out, const char *key, const char *text) {
     str_addf(out, ",\"%s\":", key);
-    text_add_quoted(out, text);
+    json_text_string(out, text);
 }
 
 static void json_field(const struct task_field *f, struct str *out) {
     str_add(out, "{\"name\":");
-    text_add_quoted(out, f->name);
+    json_text_string(out, f->name);
     if (!str_equal(f->column, f->name))
         json_key(out, "column", f->column);
     json_key(out, "type", task_type_name(f->type));
     if (f->has_range) {
         str_add(out, ",\"min\":");
-        text_add_double(out, f->min);
+        json_text_number(out, f->min);
         str_add(out, ",\"max\":");
-        text_add_double(out, f->max);
+        json_text_number(out, f->max);
     }
     if (f->type == FIELD_NUMBER)
         str_addf(out, ",\"decimals\":%d", f->decimals);
@@ -29,7 +30,7 @@ static void json_field(const struct task_field *f, struct str *out) {
         json_key(out, "unit", f->unit);
     for (int i = 0; i < f->n_values; i++) {
         str_add(out, i ? "," : ",\"values\":[");
-        text_add_quoted(out, f->values[i]);
+        json_text_string(out, f->values[i]);
     }
     if (f->n_values)
         str_add_char(out, ']');
@@ -42,12 +43,12 @@ static void json_field(const struct task_field *f, struct str *out) {
 
 static void json_derived(const struct task *t, const struct task_field *f, struct str *out) {
     str_add(out, "{\"name\":");
-    text_add_quoted(out, f->name);
+    json_text_string(out, f->name);
     json_key(out, "op", task_op_name(f->op));
     str_add(out, ",\"of\":[");
-    text_add_quoted(out, t->fields[f->a].name);
+    json_text_string(out, t->fields[f->a].name);
     str_add_char(out, ',');
-    text_add_quoted(out, t->fields[f->b].name);
+    json_text_string(out, t->fields[f->b].name);
     str_add_char(out, ']');
     if (f->type == FIELD_NUMBER)
         str_addf(out, ",\"decimals\":%d", f->decimals);
@@ -75,7 +76,7 @@ int task_to_json(const struct task *t, struct str *out, struct err *e) {
     str_add(out, "],\"labels\":[");
     for (int i = 0; i < t->n_labels; i++) {
         str_add(out, i ? ",{\"name\":" : "{\"name\":");
-        text_add_quoted(out, t->labels[i].name);
+        json_text_string(out, t->labels[i].name);
         json_key(out, "definition", t->labels[i].definition);
         str_add_char(out, '}');
     }
@@ -101,9 +102,9 @@ static void yaml_field(const struct task_field *f, struct str *out) {
     yaml_key(out, indent, "type", task_type_name(f->type));
     if (f->has_range) {
         str_addf(out, "%smin: ", indent);
-        text_add_double(out, f->min);
+        json_text_number(out, f->min);
         str_addf(out, "\n%smax: ", indent);
-        text_add_double(out, f->max);
+        json_text_number(out, f->max);
         str_add_char(out, '\n');
     }
     if (f->type == FIELD_NUMBER)

@@ -1,30 +1,11 @@
-/* Text helpers of the task folder. The device program has no JSON writer of a library's to print a record
- * with, and a record must print the same on both sides, so these few are here. */
+/* Text helpers of the task folder. The YAML scalar is written here because the device program, which shares this folder,
+ * has no YAML library. */
 #include "task/text.h"
+#include "format/json.h"
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-void text_add_quoted(struct str *out, const char *text) {
-    str_add_char(out, '"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\') {
-            str_add_char(out, '\\');
-            str_add_char(out, (char)*c);
-        } else if (*c == '\n') {
-            str_add(out, "\\n");
-        } else if (*c == '\t') {
-            str_add(out, "\\t");
-        } else if (*c < 0x20 || *c == 0x7f) {
-            str_addf(out, "\\u%04x", *c);
-        } else {
-            str_add_char(out, (char)*c);
-        }
-    }
-    str_add_char(out, '"');
-}
 
 /* Letters, digits, blanks and a few signs that mean nothing to YAML inside a word; the first character a
  * letter; no word that YAML takes for something else. */
@@ -48,7 +29,7 @@ void text_add_yaml(struct str *out, const char *text) {
     if (is_plain_yaml(text))
         str_add(out, text);
     else
-        text_add_quoted(out, text);
+        json_text_string(out, text);
 }
 
 /* printf's decimal point is the locale's; ours is always '.'. */
@@ -71,21 +52,6 @@ void text_add_number(struct str *out, double number, int decimals) {
     for (const char *c = buffer; *c && zero; c++)
         zero = *c < '1' || *c > '9';
     add_with_point(out, zero && buffer[0] == '-' ? buffer + 1 : buffer);
-}
-
-void text_add_double(struct str *out, double number) {
-    char buffer[40];
-    if (number == floor(number) && fabs(number) < 1e15) {
-        text_add_number(out, number, 0);
-        return;
-    }
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(buffer, sizeof buffer, "%.*g", digits, number);
-        double back = 0;
-        if (sscanf(buffer, "%lf", &back) == 1 && back == number) /* same locale both ways */
-            break;
-    }
-    add_with_point(out, buffer);
 }
 
 char *text_squeeze(struct arena *a, const char *text) {

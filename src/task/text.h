@@ -1,21 +1,15 @@
-/* Text helpers of the task folder: quoted strings for JSON and YAML, numbers whatever the locale. */
+/* Text helpers of the task folder: YAML scalars, numbers whatever the locale. */
 #ifndef TASK_TEXT_H
 #define TASK_TEXT_H
 
 #include "base/mem.h"
 #include "base/str.h"
 
-/* Appends `text` (UTF-8) as a JSON string, quotes included. YAML reads the same as a double-quoted scalar. */
-void text_add_quoted(struct str *out, const char *text);
-
 /* Appends `text` as a YAML scalar: plain where nothing in it could be misread, else quoted. */
 void text_add_yaml(struct str *out, const char *text);
 
 /* Appends `number` with exactly `decimals` digits after a point; never "-0". */
 void text_add_number(struct str *out, double number, int decimals);
-
-/* Appends `number` in the shortest form that reads back the same. */
-void text_add_double(struct str *out, double number);
 
 /* `text` trimmed, with every run of white space and control characters made one space. NULL when out of
  * memory. */
