@@ -104,6 +104,8 @@ if [ "${EDGESTILL_NO_ARM64:-0}" != 1 ] && command -v aarch64-linux-gnu-gcc >/dev
     put "$gen/llama-arm64.lock" <"$arm64_prefix/edgestill.lock"
 fi
 
+qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64 || echo qemu-aarch64-static)
+
 # Where libcsv and OpenBLAS have no pkg-config file they are in the default search path.
 host_libs() {
     pkg-config --libs libcurl sqlite3 jansson yaml-0.1 libarchive libmicrohttpd libcrypto
@@ -135,6 +137,8 @@ put "$gen/config.h" <<EOT
 /* The device's architecture: llama.cpp's prefix and its libraries; empty where it was left out. */
 #define EDGESTILL_ARM64_PREFIX     "$arm64_prefix"
 #define EDGESTILL_ARM64_LIBDIR     "$arm64_lib"
+/* Runs arm64 programs on this machine, emulated. */
+#define EDGESTILL_QEMU_ARM64       "$qemu"
 /* The source tree, which holds catalog/ and seed/ until the program is installed. */
 #define EDGESTILL_SOURCE_DIR       "$root"
 #endif

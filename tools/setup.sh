@@ -14,20 +14,25 @@ packages='
 gcc libc6-dev make pkg-config ca-certificates
 libcurl4-openssl-dev libsqlite3-dev libjansson-dev libyaml-dev libcsv-dev libarchive-dev libmicrohttpd-dev libssl-dev
 libopenblas-pthread-dev libcmocka-dev
-zstd openssh-client curl sqlite3
-gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
+zstd openssh-client
+gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 clang-format
 '
 
-# Releases that carry llama.cpp: theirs, rather than a private prefix.
-if apt-cache show libllama-dev >/dev/null 2>&1; then
-    packages="$packages libllama-dev libggml-dev libggml0-backend-blas llama.cpp-tools"
-fi
-
 say() { printf '%s\n' "setup: $*" >&2; }
 
+known() { apt-cache show "$1" 2>/dev/null | grep -q '^Package'; }
+
+# What differs between releases: newer ones have the static emulator in qemu-user, and carry llama.cpp themselves.
+release_packages() {
+    if known qemu-user-static; then echo qemu-user-static; else echo qemu-user; fi
+    if known libllama-dev; then
+        echo libllama-dev libggml-dev libggml0-backend-blas llama.cpp-tools
+    fi
+}
+
 missing_packages() {
-    for p in $packages; do
+    for p in $packages $(release_packages); do
         s=$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || :)
         [ "$s" = installed ] || printf '%s ' "$p"
     done
@@ -53,7 +58,7 @@ as_root() {
     fi
 }
 
-[ "${1:-}" = --list ] && { echo $packages; exit 0; }
+[ "${1:-}" = --list ] && { echo $packages $(release_packages); exit 0; }
 [ "${EDGESTILL_NO_SETUP:-}" = 1 ] && { say "EDGESTILL_NO_SETUP=1: nothing installed or checked"; exit 0; }
 
 if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
@@ -71,22 +76,22 @@ if [ "${1:-}" = --check ]; then
     exit 1
 fi
 
-say "installing $need"
 DEBIAN_FRONTEND=noninteractive
 export DEBIAN_FRONTEND
 log=$(mktemp "${TMPDIR:-/tmp}/edgestill-setup.XXXXXX")
 trap 'rm -f "$log"' EXIT
 lock='-o DPkg::Lock::Timeout=300'
-install_now() {
-    as_root apt-get $lock install -y -q --no-install-recommends $need </dev/null >"$log" 2>&1
-}
-# The package lists may be old or absent: refresh them once, then install.
-if ! { as_root apt-get $lock update -q </dev/null >"$log" 2>&1 && install_now; }; then
-    if ! install_now; then
-        tail -n 20 "$log" >&2
-        say "apt-get failed (its last lines are above). Check the network and /etc/apt/sources.list,"
-        say "or install by hand: apt-get install $need"
-        exit 1
-    fi
+
+# The package lists may be old or absent: refresh them once, then see again what there is. If they cannot be refreshed, the
+# ones that are there may still do.
+say "missing: $need"
+as_root apt-get $lock update -q </dev/null >"$log" 2>&1 || say "apt-get update failed; trying with the lists that are here"
+need=$(missing_packages)
+say "installing $need"
+if ! as_root apt-get $lock install -y -q --no-install-recommends $need </dev/null >>"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    say "apt-get failed (its last lines are above). Check the network and /etc/apt/sources.list,"
+    say "or install by hand: apt-get install $need"
+    exit 1
 fi
 say "done"
