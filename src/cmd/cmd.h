@@ -60,8 +60,8 @@ int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err
     X(init)                                                                                                  \
     X(task)                                                                                                  \
     X(plan)                                                                                                  \
-    X(generate) X(train) X(compress) X(eval) X(bundle) X(run) X(status) X(report) X(devices) X(models)       \
-        X(doctor)
+    X(generate)                                                                                              \
+    X(train) X(compress) X(eval) X(bundle) X(run) X(status) X(report) X(devices) X(models) X(doctor)
 #define X(name) extern const struct verb verb_##name;
 VERBS(X)
 #undef X

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* A file changed within this time before the manifest was written may have changed again without a trace in its time. */
-enum { RACY_MS = 2000 };
+/* A file changed this shortly before it was hashed may change again without a trace in its time: no stat entry then. */
+enum { RACY_MS = 100 };
 
 static char *resolve(const char *dir, const char *name) {
     return name[0] == '/' ? strdup(name) : file_join(dir, name);
@@ -41,8 +41,7 @@ static const char *remembered(const json_t *before, const char *name, const char
     if (json_array_size(entry) != 2 || !stat_entry(path, &size, &mtime_ms))
         return NULL;
     if (json_integer_value(json_array_get(entry, 0)) != size ||
-        json_integer_value(json_array_get(entry, 1)) != mtime_ms ||
-        mtime_ms + RACY_MS > json_integer_value(json_object_get(before, "written_ms")))
+        json_integer_value(json_array_get(entry, 1)) != mtime_ms)
         return NULL;
     const char *hash = json_string_value(json_object_get(json_object_get(before, "inputs"), name));
     return hash ? hash : json_string_value(json_object_get(json_object_get(before, "outputs"), name));
@@ -119,9 +118,9 @@ int manifest_init(struct manifest *m, const char *project_dir, const char *stage
     *m = (struct manifest){.start_s = clock_seconds()};
     m->dir = strdup(project_dir);
     m->path = resolve(project_dir, name);
-    m->document =
-        json_pack("{s:s, s:s, s:{}, s:{}, s:n, s:{s:s}, s:{}}", "format", MANIFEST_FORMAT, "stage", stage,
-                  "inputs", "settings", "seed", "versions", "edgestill", EDGESTILL_VERSION, "outputs");
+    m->document = json_pack("{s:s, s:s, s:{}, s:{}, s:n, s:{s:s}, s:{}, s:{}}", "format", MANIFEST_FORMAT,
+                            "stage", stage, "inputs", "settings", "seed", "versions", "edgestill",
+                            EDGESTILL_VERSION, "outputs", "stat");
     if (!m->dir || !m->path || !m->document) {
         manifest_release(m);
         return no_memory(e);
@@ -143,12 +142,25 @@ static void put(struct manifest *m, const char *section, const char *name, json_
         m->failed = true;
 }
 
-int manifest_input(struct manifest *m, const char *name, struct err *e) {
+/* Size and time are taken before the hash: a file that changes meanwhile will look changed, not the same. */
+static int add_file(struct manifest *m, const char *section, const char *name, const json_t *reuse,
+                    struct err *e) {
     char hex[SHA256_HEX];
-    int code = hash_of(m->dir, name, m->before, hex, e);
-    if (code == 0)
-        put(m, "inputs", name, json_string(hex));
-    return code;
+    int64_t size, mtime_ms;
+    char *path = resolve(m->dir, name);
+    bool have = path && stat_entry(path, &size, &mtime_ms) && mtime_ms + RACY_MS <= clock_unix_ms();
+    free(path);
+    int code = hash_of(m->dir, name, reuse, hex, e);
+    if (code < 0)
+        return code;
+    put(m, section, name, json_string(hex));
+    if (have)
+        put(m, "stat", name, json_pack("[I, I]", (json_int_t)size, (json_int_t)mtime_ms));
+    return 0;
+}
+
+int manifest_input(struct manifest *m, const char *name, struct err *e) {
+    return add_file(m, "inputs", name, m->before, e);
 }
 
 void manifest_input_hash(struct manifest *m, const char *name, const char *sha256) {
@@ -169,11 +181,7 @@ void manifest_version(struct manifest *m, const char *name, const char *version)
 }
 
 int manifest_output(struct manifest *m, const char *name, struct err *e) {
-    char hex[SHA256_HEX];
-    int code = hash_of(m->dir, name, NULL, hex, e);
-    if (code == 0)
-        put(m, "outputs", name, json_string(hex));
-    return code;
+    return add_file(m, "outputs", name, NULL, e);
 }
 
 void manifest_output_hash(struct manifest *m, const char *name, const char *sha256) {
@@ -283,34 +291,12 @@ enum manifest_state manifest_state(const char *project_dir, const char *name, co
 
 /* ---- writing ---- */
 
-static int add_stats(struct manifest *m, const char *section, json_t *stats, struct err *e) {
-    const char *name;
-    json_t *value;
-    json_object_foreach(json_object_get(m->document, section), name, value) {
-        if (!is_file_name(name) || strchr(name, '#'))
-            continue;
-        char *path = resolve(m->dir, name);
-        int64_t size, mtime_ms;
-        if (!path)
-            return no_memory(e);
-        if (stat_entry(path, &size, &mtime_ms))
-            json_object_set_new(stats, name, json_pack("[I, I]", (json_int_t)size, (json_int_t)mtime_ms));
-        free(path);
-    }
-    return 0;
-}
-
 int manifest_write(struct manifest *m, struct err *e) {
     char now[32];
-    int64_t unix_ms = clock_unix_ms();
-    json_t *stats = json_object();
-    int code = add_stats(m, "inputs", stats, e);
-    if (code == 0)
-        code = add_stats(m, "outputs", stats, e);
-    json_object_set_new(m->document, "created_at", json_string(clock_iso(now, unix_ms)));
-    json_object_set_new(m->document, "seconds", json_real(clock_seconds() - m->start_s));
-    json_object_set_new(m->document, "written_ms", json_integer((json_int_t)unix_ms));
-    if (json_object_set_new(m->document, "stat", stats) != 0 || m->failed)
-        code = code < 0 ? code : no_memory(e);
-    return code < 0 ? code : json_file_write(m->path, m->document, e);
+    clock_iso(now, clock_unix_ms());
+    if (json_object_set_new(m->document, "created_at", json_string(now)) != 0 ||
+        json_object_set_new(m->document, "seconds", json_real(clock_seconds() - m->start_s)) != 0 ||
+        m->failed)
+        return no_memory(e);
+    return json_file_write(m->path, m->document, e);
 }

@@ -12,7 +12,7 @@
  *     manifest_release(&m);
  *
  * File: {"format":"edgestill.manifest/1","stage":"train","inputs":{path: sha256},"settings":{...},"seed":1,
- * "versions":{...},"outputs":{path: sha256},"created_at":"...","seconds":12.5,"written_ms":...,"stat":{path: [bytes, mtime in ms]}}.
+ * "versions":{...},"outputs":{path: sha256},"created_at":"...","seconds":12.5,"stat":{path: [bytes, mtime in ms]}}.
  * `stat` spares hashing a large file again while its size and time are what they were.
  * Out of memory in the void functions comes back from manifest_write. */
 #ifndef CMD_MANIFEST_H
