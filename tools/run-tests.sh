@@ -96,7 +96,11 @@ while read -r path; do
         echo "---- FAILED: $name (exit status $rc), the end of $results/$name.log:"
         tail -n 40 "$results/$name.log"
     elif [ "$s" != 0 ]; then
-        grep -E '^(skip |(not )?ok [0-9]+ # SKIP)' "$results/$name.log" | sed -E "s/^(skip|(not )?ok [0-9]+ # SKIP)/skipped: $name:/"
+        # A cmocka test says why in the line before it skips.
+        awk -v name="$name" '
+            /^skip / { print "skipped: " name ": " substr($0, 6) }
+            /^(not )?ok [0-9]+ # SKIP/ { sub(/.*# SKIP /, ""); print "skipped: " name ": " $0 (why == "" ? "" : ": " why) }
+            { why = /^(not )?ok |^skip |^[0-9]+\.\.[0-9]+$/ ? "" : $0 }' "$results/$name.log"
     fi
 done <"$list"
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -4,7 +4,8 @@
 #   tools/tidy.sh [ROOT]      prints FILE:LINE: what is wrong; exit 1 if anything is
 #
 # Layers: a folder of src/ includes only folders above it; each foreign library has one folder that knows it. Sizes:
-# functions 70 lines, files 1,000, headers 200. Formatting: clang-format 14 (other versions format differently: skipped
+# functions 70 lines, files 1,000, headers 200 (a
+# _template.h, code that is included once for each variant, counts as code). Formatting: clang-format 14 (other versions format differently: skipped
 # with a note). Also: no left-over markers, no trailing blanks, no files over 1 MiB, an opening comment in every C file,
 # no path of somebody's machine.
 set -euo pipefail
@@ -69,7 +70,7 @@ check_layers() {
 check_sizes() {
     awk '
         function file_done() {
-            if (name && lines > (name ~ /\.h$/ ? 200 : 1000)) print name ":" lines ": " lines " lines are too many"
+            if (name && lines > (name ~ /\.h$/ && name !~ /_template\.h$/ ? 200 : 1000)) print name ":" lines ": " lines " lines are too many"
         }
         FNR == 1 { file_done(); name = FILENAME; inside = 0
             if ($0 !~ /^(\/\*|\/\/)/) print FILENAME ":1: no comment that says what this file is for" }
