@@ -48,9 +48,10 @@ static int hash_prompt(struct prompt *p, const struct task *t, struct err *e) {
 static int check_instruction(const struct task *t, const char *end_of_turn, struct err *e) {
     if (!strstr(t->instruction, "<|") && !(end_of_turn[0] && strstr(t->instruction, end_of_turn)))
         return 0;
-    err_set(e, ERR_INPUT, "prompt_init", "the task's instruction spells a special token: '%.200s'",
-            t->instruction);
-    return err_hint(e, "take '<|' and '%s' out of 'instruction' in task.yaml", end_of_turn);
+    int rc = err_set(e, ERR_INPUT, "prompt_init", "the task's instruction spells a special token: '%.200s'",
+                     t->instruction);
+    err_hint(e, "take '<|' and '%s' out of 'instruction' in task.yaml", end_of_turn);
+    return rc;
 }
 
 int prompt_init(struct prompt *out, const struct task *t, const char *chat_open, const char *chat_close,

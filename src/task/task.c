@@ -206,8 +206,10 @@ static int load_field(struct task *t, const struct node *n, struct err *e) {
         return rc;
     int index = index_of(type_names, N_TYPES, type);
     if (index < 0) {
-        node_error(node_get(n, "type"), e, ORIGIN, "field '%s' has the unknown type '%s'", f->name, type);
-        return err_hint(e, "the types are integer, number, category, text and date");
+        rc =
+            node_error(node_get(n, "type"), e, ORIGIN, "field '%s' has the unknown type '%s'", f->name, type);
+        err_hint(e, "the types are integer, number, category, text and date");
+        return rc;
     }
     f->type = (enum field_type)index;
     if ((rc = load_range(f, n, e)) < 0 || (rc = load_decimals(f, n, e)) < 0 ||
@@ -265,9 +267,10 @@ static int load_derived(struct task *t, const struct node *n, struct err *e) {
         return rc;
     int index = index_of(op_names, N_OPS, op);
     if (index < 0) {
-        node_error(node_get(n, "op"), e, ORIGIN, "derived field '%s' has the unknown operation '%s'", f->name,
-                   op);
-        return err_hint(e, "the operations are ratio, difference, sum and days_between");
+        rc = node_error(node_get(n, "op"), e, ORIGIN, "derived field '%s' has the unknown operation '%s'",
+                        f->name, op);
+        err_hint(e, "the operations are ratio, difference, sum and days_between");
+        return rc;
     }
     f->op = (enum derived_op)index;
     f->column = f->name;
@@ -389,8 +392,9 @@ static int load_heading(struct task *t, const struct node *root, struct err *e) 
         return node_error(node_get(root, "format"), e, ORIGIN, "format '%s' is not '%s'", format,
                           TASK_FORMAT);
     if (strcmp(kind, "classify") != 0) {
-        err_set(e, ERR_UNSUPPORTED, ORIGIN, "tasks of kind '%s' cannot be run by this version", kind);
-        return err_hint(e, "use 'kind: classify': fields in, one of the labels out");
+        rc = err_set(e, ERR_UNSUPPORTED, ORIGIN, "tasks of kind '%s' cannot be run by this version", kind);
+        err_hint(e, "use 'kind: classify': fields in, one of the labels out");
+        return rc;
     }
     t->kind = TASK_CLASSIFY;
     t->name = "task";
