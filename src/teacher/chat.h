@@ -1,0 +1,53 @@
+/* The chat-completions protocol of OpenAI and those who speak it: a question as a request body, a response body as an answer,
+ * and what an endpoint turned out not to support. No network here. */
+#ifndef TEACHER_CHAT_H
+#define TEACHER_CHAT_H
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What an endpoint supports; each is believed until the endpoint refuses it (chat_caps_degrade). The names are those of the
+ * stored form, "json_schema=1 json_object=1 ...". */
+#define CHAT_CAPS(X) X(json_schema) X(json_object) X(seed) X(temperature) X(max_tokens)
+struct chat_caps {
+#define X(name) bool name;
+    CHAT_CAPS(X)
+#undef X
+};
+
+void chat_caps_init(struct chat_caps *c, bool sampling); /* sampling: are temperature and seed sent at all? */
+void chat_caps_text(const struct chat_caps *c, struct str *out);
+void chat_caps_read(struct chat_caps *c, const char *text); /* names that are not there keep their value */
+
+/* An endpoint refused a request with HTTP 400 or 422 and `body`: gives up the capability that the message is about, or the
+ * likeliest one, and appends one line on it to `message`. False when there is nothing left to give up. */
+bool chat_caps_degrade(struct chat_caps *c, const char *body, bool schema_asked, struct str *message);
+
+struct chat_question {
+    const char *model;
+    const char *system, *user;
+    const char *schema_name, *schema; /* "" or NULL: free text */
+    double temperature;               /* sent when caps.temperature */
+    uint64_t seed;                    /* sent when caps.seed */
+    int64_t max_tokens;
+};
+int chat_request(const struct chat_caps *c, const struct chat_question *q, struct str *body, struct err *e);
+
+struct chat_reply {
+    const char *content;  /* what comes after the thoughts; never NULL */
+    const char *thoughts; /* reasoning_content, or a <think> block; NULL: none */
+    bool truncated;       /* cut off at max_tokens */
+    bool refused;         /* by a content filter, or in the `refusal` field */
+    bool has_usage;
+    int64_t tokens_in, tokens_out;
+};
+/* ERR_TEACHER when the body is no chat completion (half a document, an error page, bytes that are not UTF-8). */
+int chat_reply_read(const char *body, size_t n, struct arena *a, struct chat_reply *out, struct err *e);
+
+/* The message of an error body ({"error":{"message":...}} and its relatives), else the start of the body; one line, appended. */
+void chat_error_text(const char *body, size_t n, struct str *out);
+
+#endif

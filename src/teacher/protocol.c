@@ -1,0 +1,281 @@
+/* The texts of the three requests, byte for byte as the embedded teacher learned them. */
+#include "teacher/protocol.h"
+#include "format/json.h"
+#include "task/text.h"
+#include <string.h>
+
+void protocol_release(struct protocol_request *r) {
+    str_release(&r->system);
+    str_release(&r->user);
+    str_release(&r->schema);
+    *r = (struct protocol_request){0};
+}
+
+static void begin(struct protocol_request *r) {
+    str_clear(&r->system);
+    str_clear(&r->user);
+    str_clear(&r->schema);
+    r->schema_name = NULL;
+}
+
+static int finish(struct protocol_request *r, enum protocol_style style, int64_t answer_tokens,
+                  struct err *e) {
+    /* A large teacher may think before it answers, and its thoughts count. */
+    r->max_tokens = answer_tokens + (style == PROTOCOL_FULL ? 8192 : 0);
+    int rc = str_check(&r->system, e);
+    if (rc == 0)
+        rc = str_check(&r->user, e);
+    return rc == 0 ? str_check(&r->schema, e) : rc;
+}
+
+/* ---- the lines F and L ---- */
+
+static void add_number(const struct task_field *f, double x, struct str *out) {
+    text_add_number(out, x, f->decimals);
+}
+
+static void add_field(const struct task_field *f, struct str *out) {
+    str_addf(out, "%s: ", f->name);
+    if (f->type == FIELD_CATEGORY) {
+        for (int i = 0; i < f->n_values; i++)
+            str_addf(out, "%s%s", i == 0 ? "one of " : ", ", f->values[i]);
+        return;
+    }
+    str_add(out, task_type_name(f->type));
+    if (f->has_range) {
+        str_add_char(out, ' ');
+        add_number(f, f->min, out);
+        str_add(out, " to ");
+        add_number(f, f->max, out);
+    }
+    if (f->unit)
+        str_addf(out, " %s", f->unit);
+}
+
+static void add_fields(const struct task *t, struct str *out) {
+    for (int i = 0; i < t->n_declared; i++) {
+        str_add(out, i ? "; " : "");
+        add_field(&t->fields[i], out);
+    }
+}
+
+static void add_labels(const struct task *t, struct str *out) {
+    for (int i = 0; i < t->n_labels; i++)
+        str_addf(out, "%s%s: %s", i ? "; " : "", t->labels[i].name, t->labels[i].definition);
+}
+
+/* ---- DRAFT ---- */
+
+static const char draft_explained[] =
+    " The sentence describes records and how to label them. Name the fields that a record needs for the "
+    "decision, each with"
+    " a type: integer or number with min and max (and decimals for a number, a unit where there is one), "
+    "category with its"
+    " values, text, or date. Name the labels, each with a definition as a condition on the fields; exactly "
+    "one label's"
+    " definition may be \"otherwise\". Invent nothing that the sentence does not say or clearly imply, "
+    "except sensible"
+    " ranges. Answer with one JSON object "
+    "{\"refusal\":null,\"fields\":[{\"name\":\"delay\",\"type\":\"integer\",\"min\":0,"
+    "\"max\":60,\"decimals\":null,\"unit\":\"days\",\"values\":null},…],\"labels\":[{\"name\":\"…\","
+    "\"definition\":\"…\"},…]}."
+    " If the sentence describes no task of this kind, answer "
+    "{\"refusal\":\"why\",\"fields\":[],\"labels\":[]}.";
+
+#define SCHEMA_LABELS                                                                                        \
+    "\"labels\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":16,\"items\":{\"type\":\"object\","          \
+    "\"properties\":{"                                                                                       \
+    "\"name\":{\"type\":\"string\"},\"definition\":{\"type\":\"string\"}},\"required\":[\"name\","           \
+    "\"definition\"],"                                                                                       \
+    "\"additionalProperties\":false}}"
+
+/* Either a specification or a refusal; one variant for each type of field, so that a grammar made of it leaves no way to a
+ * field without its range or values. */
+static const char draft_schema_plain[] =
+    "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"fields\":{\"type\":\"array\",\"minItems\":1,"
+    "\"maxItems\":16,"
+    "\"items\":{\"anyOf\":["
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"integer\"},"
+    "\"min\":{\"type\":\"integer\"},\"max\":{\"type\":\"integer\"},\"unit\":{\"type\":\"string\"}},"
+    "\"required\":[\"name\",\"type\",\"min\",\"max\"],\"additionalProperties\":false},"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"number\"},"
+    "\"min\":{\"type\":\"number\"},\"max\":{\"type\":\"number\"},\"decimals\":{\"type\":\"integer\","
+    "\"minimum\":0,"
+    "\"maximum\":6},\"unit\":{\"type\":\"string\"}},"
+    "\"required\":[\"name\",\"type\",\"min\",\"max\",\"decimals\"],\"additionalProperties\":false},"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"category\"},"
+    "\"values\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":16,\"items\":{\"type\":\"string\"}}},"
+    "\"required\":[\"name\",\"type\",\"values\"],\"additionalProperties\":false}]}}," SCHEMA_LABELS
+    "},\"required\":[\"fields\",\"labels\"],\"additionalProperties\":false},"
+    "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":\"string\"}},\"required\":[\"refusal\"],"
+    "\"additionalProperties\":false}]}";
+
+/* Strict endpoints want an object at the root and every key required, so what does not apply is null. */
+static const char draft_schema_full[] =
+    "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":[\"string\",\"null\"]},\"fields\":{\"type\":"
+    "\"array\","
+    "\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"type\":"
+    "\"string\","
+    "\"enum\":[\"integer\",\"number\",\"category\",\"text\",\"date\"]},\"min\":{\"type\":[\"number\","
+    "\"null\"]},"
+    "\"max\":{\"type\":[\"number\",\"null\"]},\"decimals\":{\"type\":[\"integer\",\"null\"]},"
+    "\"unit\":{\"type\":[\"string\",\"null\"]},\"values\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":"
+    "\"string\"}}},"
+    "\"required\":[\"name\",\"type\",\"min\",\"max\",\"decimals\",\"unit\",\"values\"],"
+    "\"additionalProperties\":false}},"
+    "\"labels\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":"
+    "\"string\"},"
+    "\"definition\":{\"type\":\"string\"}},\"required\":[\"name\",\"definition\"],\"additionalProperties\":"
+    "false}}},"
+    "\"required\":[\"refusal\",\"fields\",\"labels\"],\"additionalProperties\":false}";
+
+int protocol_draft(struct protocol_request *r, enum protocol_style style, const char *sentence,
+                   struct err *e) {
+    begin(r);
+    str_add(&r->system, "Draft a task specification for the sentence. Answer in JSON.");
+    if (style == PROTOCOL_FULL)
+        str_add(&r->system, draft_explained);
+    str_add(&r->user, sentence);
+    str_add(&r->schema, style == PROTOCOL_FULL ? draft_schema_full : draft_schema_plain);
+    r->schema_name = "specification";
+    return finish(r, style, 768, e);
+}
+
+int protocol_draft_repair(struct protocol_request *r, enum protocol_style style, const char *sentence,
+                          const char *answer, const char *complaint, struct err *e) {
+    int rc = protocol_draft(r, style, sentence, e);
+    if (rc < 0 || style == PROTOCOL_PLAIN)
+        return rc;
+    str_addf(&r->user, "\n\nAn earlier answer was:\n%s\nIt cannot be used: %s. Answer again, corrected.",
+             answer, complaint);
+    return str_check(&r->user, e);
+}
+
+/* ---- WRITE ---- */
+
+static const char write_explained[] = " Write invented but plausible records that differ from each other in "
+                                      "every field, spread over the whole of each"
+                                      " field's range or what is asked for, among them some close to the "
+                                      "boundary between labels. Each must deserve the label"
+                                      " asked for, by the definitions. Answer with one JSON object "
+                                      "{\"records\":[{…},…]} whose records have exactly the fields"
+                                      " above, in this order, numbers as JSON numbers, dates as YYYY-MM-DD.";
+
+static void add_range_schema(const struct task_field *f, const struct protocol_hint *hint, struct str *out) {
+    if (!f->has_range)
+        return;
+    str_add(out, ",\"minimum\":");
+    add_number(f, hint ? hint->low : f->min, out);
+    str_add(out, ",\"maximum\":");
+    add_number(f, hint ? hint->high : f->max, out);
+}
+
+/* `hint` is NULL unless it is about this field. */
+static void add_field_schema(const struct task_field *f, const struct protocol_hint *hint, struct str *out) {
+    json_text_string(out, f->name);
+    switch (f->type) {
+    case FIELD_INTEGER:
+    case FIELD_NUMBER:
+        str_addf(out, ":{\"type\":\"%s\"", task_type_name(f->type));
+        add_range_schema(f, hint, out);
+        break;
+    case FIELD_CATEGORY:
+        str_add(out, ":{\"type\":\"string\",\"enum\":[");
+        for (int i = hint ? hint->value : 0; i < (hint ? hint->value + 1 : f->n_values); i++) {
+            str_add(out, !hint && i ? "," : "");
+            json_text_string(out, f->values[i]);
+        }
+        str_add_char(out, ']');
+        break;
+    case FIELD_TEXT:
+    case FIELD_DATE:
+        str_add(out, ":{\"type\":\"string\"");
+        break;
+    }
+    str_add_char(out, '}');
+}
+
+static void add_write_schema(const struct task *t, int n_records, const struct protocol_hint *hint,
+                             struct str *out) {
+    str_addf(out,
+             "{\"type\":\"object\",\"properties\":{\"records\":{\"type\":\"array\",\"minItems\":%d,"
+             "\"maxItems\":%d,"
+             "\"items\":{\"type\":\"object\",\"properties\":{",
+             n_records, n_records);
+    for (int i = 0; i < t->n_declared; i++) {
+        str_add(out, i ? "," : "");
+        add_field_schema(&t->fields[i], hint && hint->field == i ? hint : NULL, out);
+    }
+    str_add(out, "},\"required\":[");
+    for (int i = 0; i < t->n_declared; i++) {
+        str_add(out, i ? "," : "");
+        json_text_string(out, t->fields[i].name);
+    }
+    str_add(out,
+            "],\"additionalProperties\":false}}},\"required\":[\"records\"],\"additionalProperties\":false}");
+}
+
+/* A token is at least a byte, so the longest record's bytes bound its tokens. */
+static int64_t record_bytes(const struct task *t) {
+    int64_t n = 4;
+    for (int i = 0; i < t->n_declared; i++) {
+        const struct task_field *f = &t->fields[i];
+        size_t value = f->type == FIELD_TEXT ? 400 : 24;
+        for (int k = 0; k < f->n_values; k++)
+            value = strlen(f->values[k]) > value ? strlen(f->values[k]) : value;
+        n += (int64_t)(strlen(f->name) + value + 8);
+    }
+    return n;
+}
+
+void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, struct str *out) {
+    if (!hint || hint->field < 0)
+        return;
+    const struct task_field *f = &t->fields[hint->field];
+    str_addf(out, " with %s ", f->name);
+    if (f->type == FIELD_CATEGORY) {
+        str_add(out, f->values[hint->value]);
+        return;
+    }
+    str_add(out, "from ");
+    add_number(f, hint->low, out);
+    str_add(out, " to ");
+    add_number(f, hint->high, out);
+}
+
+int protocol_write(struct protocol_request *r, enum protocol_style style, const struct task *t, int label,
+                   int n_records, const struct protocol_hint *hint, struct err *e) {
+    begin(r);
+    str_add(&r->system, "Write records for the task. Fields: ");
+    add_fields(t, &r->system);
+    str_add(&r->system, ". Labels: ");
+    add_labels(t, &r->system);
+    str_add(&r->system, ". Answer in JSON.");
+    if (style == PROTOCOL_FULL)
+        str_add(&r->system, write_explained);
+    str_addf(&r->user, "Write %d records labelled %s", n_records, t->labels[label].name);
+    protocol_hint_text(t, hint, &r->user);
+    str_add_char(&r->user, '.');
+    add_write_schema(t, n_records, hint, &r->schema);
+    r->schema_name = "records";
+    return finish(r, style, 32 + n_records * record_bytes(t), e);
+}
+
+/* ---- LABEL ---- */
+
+static const char label_explained[] = " Write one short line for each condition of the definitions with the "
+                                      "record's value and whether it holds, then a last"
+                                      " line \"Answer: \" followed by the label alone.";
+
+int protocol_label(struct protocol_request *r, enum protocol_style style, const struct task *t,
+                   const struct record *record, struct err *e) {
+    begin(r);
+    str_add(&r->system, "Label a record of the task. Labels: ");
+    add_labels(t, &r->system);
+    str_add(&r->system, ". Check each condition, then answer.");
+    if (style == PROTOCOL_FULL)
+        str_add(&r->system, label_explained);
+    str_add(&r->user, "Record: ");
+    record_to_line(t, record, &r->user);
+    return finish(r, style, 512, e);
+}

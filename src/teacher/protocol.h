@@ -1,0 +1,60 @@
+/* What a teacher is asked: the three requests DRAFT, WRITE and LABEL, their texts, the JSON schema of their answers, and how
+ * the answers are read. Built here and nowhere else: the embedded teacher was trained on exactly these texts.
+ *
+ *     F  fields   "delay: integer 0 to 60 days; approved share: number 0.00 to 1.00; visit type: one of routine, emergency"
+ *     L  labels   "suspicious: the delay is under 2 days; normal: otherwise"
+ *
+ *     DRAFT  system "Draft a task specification for the sentence. Answer in JSON."   user: the sentence
+ *     WRITE  system "Write records for the task. Fields: F. Labels: L. Answer in JSON."
+ *            user   "Write 4 records labelled suspicious with delay from 2 to 6."
+ *     LABEL  system "Label a record of the task. Labels: L. Check each condition, then answer."
+ *            user   "Record: delay: 5; approved share: 0.62; visit type: emergency"
+ *            answer one line for each condition, then "Answer: suspicious"
+ *
+ * The style `full`, for large general teachers, appends an explanation to the system text. */
+#ifndef TEACHER_PROTOCOL_H
+#define TEACHER_PROTOCOL_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "task/task.h"
+
+enum protocol_style { PROTOCOL_PLAIN, PROTOCOL_FULL };
+
+struct protocol_request {
+    struct str system, user;
+    struct str schema;       /* JSON schema of the answer; empty: free text */
+    const char *schema_name; /* literal */
+    int64_t max_tokens;      /* no right answer needs more */
+};
+void protocol_release(struct protocol_request *r); /* a request may be built again without */
+
+/* Narrows what is written to one value of a field or to a range of a numeric field. */
+struct protocol_hint {
+    int field; /* index of a declared field; -1: no hint */
+    int value; /* CATEGORY: index */
+    double low, high;
+};
+
+int protocol_draft(struct protocol_request *r, enum protocol_style style, const char *sentence,
+                   struct err *e);
+/* A draft that was not right: asked again with what was wrong (style full only; a plain teacher is asked the same anew). */
+int protocol_draft_repair(struct protocol_request *r, enum protocol_style style, const char *sentence,
+                          const char *answer, const char *complaint, struct err *e);
+int protocol_write(struct protocol_request *r, enum protocol_style style, const struct task *t, int label,
+                   int n_records, const struct protocol_hint *hint, struct err *e);
+int protocol_label(struct protocol_request *r, enum protocol_style style, const struct task *t,
+                   const struct record *record, struct err *e);
+
+/* " with visit type emergency" or nothing, appended: part of WRITE's text and of a quota cell's name. */
+void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, struct str *out);
+
+/* The label that the last line "Answer: x" names; -1 when there is none or it is no label. */
+int protocol_label_read(const struct task *t, const char *content);
+
+/* The JSON document in an answer, also inside a code fence or between sentences. ERR_TEACHER when there is none. Entries that
+ * are null are left out. `name` stands in messages. */
+int protocol_json_read(struct arena *a, const char *name, const char *content, struct node **out,
+                       struct err *e);
+
+#endif
