@@ -94,6 +94,10 @@ static int hash_of(const char *dir, const char *name, const json_t *reuse, char 
     return code;
 }
 
+int manifest_hash(const char *project_dir, const char *name, char hex[SHA256_HEX], struct err *e) {
+    return hash_of(project_dir, name, NULL, hex, e);
+}
+
 /* ---- building ---- */
 
 static bool good_document(const json_t *document) {

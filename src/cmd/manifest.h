@@ -62,6 +62,9 @@ void manifest_output_hash(struct manifest *m, const char *name, const char *sha2
  * difference, appended. */
 bool manifest_is_current(const struct manifest *m, struct str *why);
 
+/* The hash that manifest_input would record: of a file, or of one value of a YAML file ("edgestill.yaml#device"). */
+int manifest_hash(const char *project_dir, const char *name, char hex[SHA256_HEX], struct err *e);
+
 /* Writes the file, atomically. */
 int manifest_write(struct manifest *m, struct err *e);
 

@@ -40,14 +40,22 @@ struct project {
     struct project_data data;
     int64_t n_records; /* accepted records wanted from generate */
     uint64_t seed;
+    int hold_fd; /* descriptor + 1 while held; 0: not */
 };
 
 int project_open(struct project *p, const char *dir,
                  struct err *e); /* ERR_NOT_FOUND with the hint "edgestill init" */
 void project_release(struct project *p);
 
-/* "<dir>/<name>" in the project's arena. */
+/* "<dir>/<name>" in the project's arena; NULL when out of memory. */
 const char *project_path(struct project *p, const char *name);
+
+/* "edgestill task --accept", with -C <dir> where needed: what to type, for hints. */
+const char *project_command(struct project *p, const char *words);
+
+/* For verbs that write: one at a time in a project (ERR_FAILED otherwise). Held until project_release; ends by itself with
+ * the process, however that ends. */
+int project_hold(struct project *p, struct err *e);
 
 /* task.yaml or, when `accepted`, only with a task.lock that matches it (ERR_GATE otherwise, naming the command to type). */
 int project_task(struct project *p, bool accepted, struct task *out, struct err *e);
@@ -57,7 +65,8 @@ struct plan;
 int project_plan(struct project *p, struct plan *out, struct err *e);
 
 /* A lock: {"format":"edgestill.lock/1","of":"task.yaml","sha256":...,"accepted_at":...,"by":...,"also":{path: sha256}}.
- * `also` binds an acceptance to what it was based on (plan.lock to the task and device). */
+ * `also` (NULL-terminated, or NULL) binds an acceptance to what it was based on: {"task.yaml", "edgestill.yaml#device"};
+ * names as for manifest_input. The check is ERR_GATE when `name` is absent, not accepted, or differs from what was. */
 int project_lock_write(struct project *p, const char *name, const char *const also[], struct err *e);
 int project_lock_check(struct project *p, const char *name, struct err *e);
 
