@@ -151,13 +151,15 @@ static int load_kernels(const char *folder, struct err *e) {
     if (named) {
         err_set(e, ERR_UNSUPPORTED, "lm_backend_init", "no ggml CPU kernel in %s runs on this machine",
                 named);
-        return err_hint(e, "the folder must hold libggml-cpu-*.so modules of this architecture");
+        err_hint(e, "the folder must hold libggml-cpu-*.so modules of this architecture");
+        return ERR_UNSUPPORTED;
     }
     if (load_best(EDGESTILL_LLAMA_BACKENDS) || load_beside_program())
         return 0;
     err_set(e, ERR_UNSUPPORTED, "lm_backend_init",
             "found no ggml CPU kernels (looked in \"%s\" and beside the program)", EDGESTILL_LLAMA_BACKENDS);
-    return err_hint(e, "run make again, or set EDGESTILL_LLAMA_BACKENDS to the folder of libggml-cpu-*.so");
+    err_hint(e, "run make again, or set EDGESTILL_LLAMA_BACKENDS to the folder of libggml-cpu-*.so");
+    return ERR_UNSUPPORTED;
 }
 
 int lm_backend_init(const char *folder, struct err *e) {

@@ -24,15 +24,16 @@ static int check_magic(const char *path, struct err *e) {
     fclose(f);
     if (n < sizeof magic || memcmp(magic, GGUF_MAGIC, sizeof magic) != 0) {
         err_set(e, ERR_FORMAT, "lm_open", "%s is not a GGUF file (it begins with other bytes)", path);
-        return err_hint(
-            e, "give a model in GGUF format; a web page saved by a failed download is a common mistake");
+        err_hint(e, "give a model in GGUF format; a web page saved by a failed download is a common mistake");
+        return ERR_FORMAT;
     }
     return 0;
 }
 
 int lm_check_gguf(const char *path, struct err *e) {
-    if (check_magic(path, e) < 0)
-        return e ? e->code : ERR_FORMAT;
+    int rc = check_magic(path, e);
+    if (rc < 0)
+        return rc;
     struct lm_log_listener log = {0};
     lm_log_begin(&log);
     struct gguf_context *g = gguf_init_from_file(path, (struct gguf_init_params){.no_alloc = true});
@@ -53,14 +54,16 @@ int lm_check_gguf(const char *path, struct err *e) {
     if (have < 0 || (size_t)have < end) {
         err_set(e, ERR_FORMAT, "lm_open", "%s is cut short: it has %lld of %zu bytes", path, (long long)have,
                 end);
-        return err_hint(e, "copy or download the file again");
+        err_hint(e, "copy or download the file again");
+        return ERR_FORMAT;
     }
     return 0;
 }
 
 static int load_model(struct lm *m, const struct lm_options *o, struct err *e) {
-    if (lm_check_gguf(m->path, e) < 0)
-        return e ? e->code : ERR_FORMAT;
+    int rc = lm_check_gguf(m->path, e);
+    if (rc < 0)
+        return rc;
     struct lm_log_listener log = {0};
     lm_log_begin(&log);
     m->model =
@@ -69,7 +72,8 @@ static int load_model(struct lm *m, const struct lm_options *o, struct err *e) {
     if (!m->model) {
         err_set(e, ERR_FORMAT, "lm_open", "llama.cpp cannot load %s: %s", m->path,
                 log.errors[0] ? log.errors : "no reason given");
-        return err_hint(e, "EDGESTILL_LOG=debug shows all that llama.cpp says; this is %s", lm_version());
+        err_hint(e, "EDGESTILL_LOG=debug shows all that llama.cpp says; this is %s", lm_version());
+        return ERR_FORMAT;
     }
     m->vocab = llama_model_get_vocab(m->model);
     m->n_vocab = llama_vocab_n_tokens(m->vocab);
@@ -130,18 +134,26 @@ static bool on_node(struct ggml_tensor *t, bool ask, void *context) {
     return p.x && m->observe(m->observe_context, &p);
 }
 
+/* llama.cpp asks for a row of logits for each sequence, so rows limit the sequences that label scoring may have. */
+static void size_rows(struct lm *m, const struct lm_options *o) {
+    m->n_seq = o->n_seq_max > 0 ? o->n_seq_max : 1;
+    m->n_batch = o->n_batch > 0 ? o->n_batch : 512;
+    m->n_batch = m->n_batch > m->n_seq ? m->n_batch : m->n_seq + 1;
+    m->n_outputs = o->logits_all_rows ? m->n_batch : o->n_outputs > 0 ? o->n_outputs : 64;
+    m->n_outputs = m->n_outputs < m->n_batch ? m->n_outputs : m->n_batch;
+    m->n_outputs = m->n_outputs > m->n_seq ? m->n_outputs : m->n_seq + 1;
+    m->n_branches = m->n_outputs - m->n_seq < LM_MAX_BRANCHES ? m->n_outputs - m->n_seq : LM_MAX_BRANCHES;
+}
+
 static int make_context(struct lm *m, const struct lm_options *o, struct err *e) {
     int trained = llama_model_n_ctx_train(m->model);
     int threads = o->n_threads > 0 ? o->n_threads : thread_core_count();
     struct llama_context_params p = llama_context_default_params();
     p.n_ctx = (uint32_t)(o->n_ctx > 0 ? o->n_ctx : (trained > 0 && trained < 4096 ? trained : 4096));
-    m->n_batch = o->n_batch > 0 ? o->n_batch : 512;
-    m->n_outputs = o->logits_all_rows ? m->n_batch : o->n_outputs > 0 ? o->n_outputs : 64;
-    m->n_outputs = m->n_outputs < m->n_batch ? m->n_outputs : m->n_batch;
-    m->n_seq = o->n_seq_max > 0 ? o->n_seq_max : 1;
+    size_rows(m, o);
     p.n_batch = p.n_ubatch = (uint32_t)m->n_batch;
     p.n_outputs_max = (uint32_t)m->n_outputs;
-    p.n_seq_max = (uint32_t)(m->n_seq + LM_N_BRANCHES);
+    p.n_seq_max = (uint32_t)(m->n_seq + m->n_branches);
     p.kv_unified = true;
     p.n_threads = p.n_threads_batch = threads;
     p.no_perf = true;
@@ -164,22 +176,24 @@ static int make_context(struct lm *m, const struct lm_options *o, struct err *e)
     if (!m->ctx) {
         err_set(e, ERR_NO_MEMORY, "lm_open", "cannot make a context of %u tokens for %s: %s", p.n_ctx,
                 m->path, log.errors[0] ? log.errors : "probably out of memory");
-        return err_hint(e, "a smaller context or batch needs less memory");
+        err_hint(e, "a smaller context or batch needs less memory");
+        return ERR_NO_MEMORY;
     }
     m->n_ctx = (int32_t)llama_n_ctx(m->ctx);
-    m->batch = llama_batch_init(m->n_batch, 0, m->n_seq + LM_N_BRANCHES);
+    m->batch = llama_batch_init(m->n_batch, 0, m->n_seq + m->n_branches);
     return 0;
 }
 
 static int apply_lora(struct lm *m, const struct lm_options *o, struct err *e) {
     if (!o->lora)
         return 0;
-    if (lm_check_gguf(o->lora, e) < 0)
-        return e ? e->code : ERR_FORMAT;
+    int rc = lm_check_gguf(o->lora, e);
+    if (rc < 0)
+        return rc;
     struct lm_log_listener log = {0};
     lm_log_begin(&log);
     m->lora = llama_adapter_lora_init(m->model, o->lora);
-    int rc = m->lora ? compat_set_lora(m->ctx, m->lora, o->lora_scale > 0 ? o->lora_scale : 1.0F) : -1;
+    rc = m->lora ? compat_set_lora(m->ctx, m->lora, o->lora_scale > 0 ? o->lora_scale : 1.0F) : -1;
     lm_log_end(&log);
     if (rc != 0)
         return err_set(e, ERR_MISMATCH, "lm_open", "the adapter %s does not go with the model %s: %s",
@@ -336,7 +350,8 @@ int lm_compute(struct lm *m, struct err *e) {
         return 0;
     case 1:
         err_set(e, ERR_INPUT, "lm_decode", "the context of %d tokens is full", m->n_ctx);
-        return err_hint(e, "a shorter record, or a plan with a larger context");
+        err_hint(e, "a shorter record, or a plan with a larger context");
+        return ERR_INPUT;
     case 2:
         return err_set(e, ERR_INTERRUPTED, "lm_decode", "decoding was stopped");
     default:
@@ -354,7 +369,8 @@ static int check_ids(const struct lm *m, int seq, const int32_t *ids, int64_t n,
     if (n > m->n_ctx - lm_position(m, seq)) {
         err_set(e, ERR_INPUT, "lm_decode", "%lld tokens after %d do not fit the context of %d", (long long)n,
                 lm_position(m, seq), m->n_ctx);
-        return err_hint(e, "a shorter record, or a plan with a larger context");
+        err_hint(e, "a shorter record, or a plan with a larger context");
+        return ERR_INPUT;
     }
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= m->n_vocab)

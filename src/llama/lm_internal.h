@@ -6,19 +6,19 @@
 #include "llama/lm.h"
 
 /* Invariants: ctx is NULL for a vocabulary alone; position[s] tokens of sequence s are in the cache, the same
- * that llama.cpp counts; sequences n_seq .. n_seq + LM_N_BRANCHES - 1 belong to label scoring and are empty
+ * that llama.cpp counts; sequences n_seq .. n_seq + n_branches - 1 belong to label scoring and are empty
  * between calls. */
-enum { LM_N_BRANCHES = 32 };
+enum { LM_MAX_BRANCHES = 32 };
 
 struct lm {
     struct llama_model *model;
     const struct llama_vocab *vocab;
     struct llama_context *ctx;
     struct llama_adapter_lora *lora;
-    struct llama_batch batch; /* room for n_batch tokens in n_seq + LM_N_BRANCHES sequences */
+    struct llama_batch batch; /* room for n_batch tokens in n_seq + n_branches sequences */
     char *path;
     int32_t n_vocab, n_ctx, n_batch, n_outputs;
-    int n_seq;
+    int n_seq, n_branches;
     int32_t eot;
     int logits_seq; /* the sequence whose last row `logits` is; -1: none */
     const float *logits;

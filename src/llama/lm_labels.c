@@ -189,9 +189,9 @@ static bool in_group(const struct trie_node *n, const struct group *g) {
 }
 
 /* The most labels from `first` on whose nodes fit `n_rows` rows of logits and the spare sequences. */
-static int group_end(const struct lm_labels *l, int first, int n_rows) {
+static int group_end(const struct lm *m, const struct lm_labels *l, int first, int n_rows) {
     int last = first;
-    while (last < l->n_labels && last - first < LM_N_BRANCHES) {
+    while (last < l->n_labels && last - first < m->n_branches) {
         struct group g = {.first = first, .last = last + 1};
         int rows = 0;
         for (int i = 0; i < l->n_nodes; i++)
@@ -204,7 +204,7 @@ static int group_end(const struct lm_labels *l, int first, int n_rows) {
 }
 
 static void fill_batch(struct lm *m, const struct lm_labels *l, const struct group *g) {
-    int32_t seqs[LM_N_BRANCHES], start = lm_position(m, g->seq);
+    int32_t seqs[LM_MAX_BRANCHES], start = lm_position(m, g->seq);
     int n_seqs = g->last - g->first;
     m->batch.n_tokens = 0;
     for (int s = 0; s < n_seqs; s++) {
@@ -253,7 +253,8 @@ static int too_long(const struct lm_labels *l, const struct lm *m, int label, st
     err_set(e, ERR_UNSUPPORTED, "lm_score_labels",
             "label %d has %d tokens, and one decode call gives at most %d rows", l->label[label] + 1,
             l->nodes[l->end[label]].depth, m->n_outputs);
-    return err_hint(e, "shorter label names, or a larger n_outputs");
+    err_hint(e, "shorter label names, or a larger n_outputs");
+    return ERR_UNSUPPORTED;
 }
 
 static int check_scoring(const struct lm *m, int seq, int64_t n_ids, const struct lm_labels *l,
@@ -264,7 +265,8 @@ static int check_scoring(const struct lm *m, int seq, int64_t n_ids, const struc
         err_set(e, ERR_INPUT, "lm_score_labels",
                 "%lld tokens after %d, and the labels, do not fit the context of %d", (long long)n_ids,
                 lm_position(m, seq), m->n_ctx);
-        return err_hint(e, "a shorter record, or a plan with a larger context");
+        err_hint(e, "a shorter record, or a plan with a larger context");
+        return ERR_INPUT;
     }
     return 0;
 }
@@ -273,7 +275,7 @@ static int check_scoring(const struct lm *m, int seq, int64_t n_ids, const struc
 static int score_rest(struct lm *m, int seq, const struct lm_labels *l, int first, struct err *e) {
     int rc = 0;
     while (first < l->n_labels && rc == 0) {
-        struct group g = {.seq = seq, .first = first, .last = group_end(l, first, m->n_outputs)};
+        struct group g = {.seq = seq, .first = first, .last = group_end(m, l, first, m->n_outputs)};
         if (g.last == g.first)
             return too_long(l, m, first, e);
         rc = score_group(m, l, &g, e);
@@ -301,7 +303,7 @@ int lm_decode_labels(struct lm *m, int seq, const int32_t *ids, int64_t n, const
     if (rc < 0)
         return rc;
     int32_t start = lm_position(m, seq);
-    int last = group_end(l, 0, m->n_outputs - 1);
+    int last = group_end(m, l, 0, m->n_outputs - 1);
     bool one_pass = last == l->n_labels && l->n_nodes < m->n_batch;
     int64_t tail = one_pass && n + l->n_nodes > m->n_batch ? m->n_batch - l->n_nodes : n;
     if (one_pass) { /* only what does not fit the last batch goes ahead */

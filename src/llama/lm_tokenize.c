@@ -45,7 +45,9 @@ int lm_detokenize(const struct lm *m, const int32_t *ids, int64_t n, bool specia
 
 int32_t lm_token_bos(const struct lm *m) {
     int32_t t = llama_vocab_bos(m->vocab);
-    return t >= 0 ? t : -1;
+    return t >= 0 && llama_vocab_is_control(m->vocab, t)
+               ? t
+               : -1; /* llama.cpp's default where none is named: token 11 */
 }
 
 int32_t lm_token_eot(const struct lm *m) {
@@ -141,8 +143,10 @@ int lm_chat_frame(const struct lm *m, struct str *open, struct str *close, struc
                   struct err *e) {
     int rc = llama_model_chat_template(m->model, NULL) ? template_frame(m, open, close, e)
                                                        : plain_frame(m, open, close);
-    if (rc < 0)
-        return err_hint(e, "take a base whose template llama.cpp knows (edgestill models lists tried ones)");
+    if (rc < 0) {
+        err_hint(e, "take a base whose template llama.cpp knows (edgestill models lists tried ones)");
+        return rc;
+    }
     if (m->eot < 0)
         return err_set(e, ERR_UNSUPPORTED, "lm_chat_frame", "%s has no token that ends a turn", m->path);
     str_add(end_of_turn, token_text(m, m->eot));
