@@ -59,6 +59,7 @@ struct catalog_core {
     const char *name;       /* cortex-a35 */
     const char *like;       /* the class whose measurements stand in; itself when it was measured */
     struct figure relative; /* speed at the same clock, as a share of `like` */
+    bool in_order;          /* cannot compute while it waits for memory */
 };
 
 #define MODEL_SCORES(X) X(mmlu) X(ifeval) X(gsm8k)
@@ -66,7 +67,7 @@ struct catalog_core {
 struct catalog_model {
     const char *name;  /* qwen3-0.6b */
     const char *title; /* Qwen3-0.6B */
-    const char *measured_as; /* name in throughput.csv, NULL: none */
+    const char *const *measured_as; /* names in throughput.csv, ended by NULL */
     const char *arch;  /* GGUF's general.architecture: llama, qwen2, qwen3, gemma3, ... */
     const char *license, *hf_repo, *gguf_repo, *template_note, *note, *source, *origin;
     const char *unsupported; /* why the trainer cannot take it; NULL: it can */

@@ -1,0 +1,34 @@
+/* How fast a device reads weights and multiplies, by tensor type, with the width of what is not known.
+ *
+ * Three sources, the first that there is:
+ *   measured     rows of throughput.csv for this board: seconds per byte (writing) and per multiply-accumulate (reading)
+ *                of each tensor type, fitted to all rows at the board's own number of threads
+ *   published    one bandwidth that somebody measured while a model wrote
+ *   transferred  memory benchmarks times the ratio that measured boards reach; rates per core and clock of the core class
+ * Rows of GPUs, of tier X (the paper's) and repeats of a row never enter a fit. */
+#ifndef PLAN_RATES_H
+#define PLAN_RATES_H
+
+#include "catalog/catalog.h"
+#include "plan/mix.h"
+
+struct device_rates {
+    double s_per_byte[N_TENSOR_TYPES]; /* writing: weights read */
+    double s_per_mac[N_TENSOR_TYPES];  /* reading a prompt, all cores */
+    double write_spread, read_spread;  /* truth is expected within value / spread and value * spread, 19 times of 20 */
+    double overhead_s;                 /* of one pass through the graph, whatever the size */
+    bool in_order;                     /* memory and arithmetic do not overlap: their times add */
+    int threads;
+    const char *write_basis, *read_basis;
+};
+
+/* Texts go into `a`. Fails only when out of memory: an unknown device gets wide bounds. n_layer is for overhead_s. */
+int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
+                     struct device_rates *out, struct err *e);
+
+/* Nonnegative x that makes sum_j a[i][j] x[j] close to time[i] for all i, in relative terms, drawn towards one common value
+ * where the rows say little: minimises sum_i (sum_j a_ij x_j / t_i - 1)^2 + pull sum_j (x_j / x0 - 1)^2 by coordinate
+ * descent, x0 the median of t_i / sum_j a_ij. a is [n_rows, n_cols] row-major; x has n_cols. */
+void rates_fit(const double *a, const double *time, int64_t n_rows, int n_cols, double pull, double *x);
+
+#endif
