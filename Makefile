@@ -251,11 +251,11 @@ $(B)/seed/obj/%.o: %.c $(B)/seed/obj/flags
 CUDA_SRC := $(wildcard src/tensor/cuda/*.cu)
 CUDA_ARCH ?= native
 cuda: build/libedgestill-cuda.so ## GPU kernels (needs nvcc and cuBLAS)
-build/libedgestill-cuda.so: $(CUDA_SRC) $(wildcard src/tensor/cuda/*.h src/tensor/*.h src/base/*.h)
+build/libedgestill-cuda.so: $(CUDA_SRC) $(wildcard src/tensor/cuda/*.h src/tensor/cuda/*.cuh) src/tensor/ops.h src/base/err.h src/base/err.c
 	$(if $(CUDA_SRC),,$(error there is no source in src/tensor/cuda/))
 	@mkdir -p build
-	$(call say,NVCC,$@)$(NVCC) -O3 -arch=$(CUDA_ARCH) -std=c++17 -shared -Xcompiler -fPIC,-Wall,-Wextra -Isrc \
-	    -o $@.new $(CUDA_SRC) -lcublas && mv -f $@.new $@
+	$(call say,NVCC,$@)$(NVCC) -O3 -arch=$(CUDA_ARCH) -std=c++17 -shared -Xcompiler -fPIC,-Wall,-Wextra,-fvisibility=hidden -Isrc \
+	    -o $@.new $(CUDA_SRC) src/base/err.c -lcublas && mv -f $@.new $@
 
 # ---- Tests, demonstration, measurements --------------------------------------------------------------------------------
 

@@ -8,8 +8,7 @@
 /* Raise it when a function of the table changes its meaning or its parameters but no size changes. */
 #define CUDA_ABI_VERSION 1
 
-static inline uint64_t cuda_abi_number(void)
-{
+static inline uint64_t cuda_abi_number(void) {
     uint64_t n = CUDA_ABI_VERSION;
     n = n * 4096 + sizeof(struct ops);
     n = n * 4096 + sizeof(struct attention_shape);

@@ -38,8 +38,7 @@ struct cuda_state {
     struct err error; // the first that happened; code 0 while all is well
 };
 
-static inline struct cuda_state *cuda_state_of(const struct ops *o)
-{
+static inline struct cuda_state *cuda_state_of(const struct ops *o) {
     return static_cast<struct cuda_state *>(o->self);
 }
 
@@ -61,6 +60,7 @@ void cuda_copy(const struct ops *o, float *to, const float *from, int64_t n);
 int cuda_reserve(const struct ops *o, size_t scratch_bytes, struct err *e);
 
 // pointwise.cu
+cudaError_t cuda_kernels_probe(void); // is there code for this GPU in the library?
 void cuda_add(const struct ops *o, float *y, const float *x, float alpha, int64_t n);
 void cuda_scale(const struct ops *o, float *y, float alpha, int64_t n);
 double cuda_sum_squares(const struct ops *o, const float *x, int64_t n);
@@ -88,11 +88,11 @@ void cuda_cross_entropy(const struct ops *o, float *logits, float *row_loss, con
                         const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale);
 
 // attention_forward.cu, attention_backward.cu
-void cuda_attention(const struct ops *o, float *out, float *lse, const float *q, const float *k, const float *v,
-                    const struct attention_shape *a);
+void cuda_attention(const struct ops *o, float *out, float *lse, const float *q, const float *k,
+                    const float *v, const struct attention_shape *a);
 void cuda_attention_backward(const struct ops *o, float *dq, float *dk, float *dv, const float *dout,
-                             const float *out, const float *lse, const float *q, const float *k, const float *v,
-                             const struct attention_shape *a);
+                             const float *out, const float *lse, const float *q, const float *k,
+                             const float *v, const struct attention_shape *a);
 
 // Kernels write DYNAMIC_SHARED(name) for the block's shared memory, so that the emulation under tests/tensor can
 // put its own array there.
@@ -107,8 +107,7 @@ constexpr size_t SHARED_DEFAULT_BYTES = 48 * 1024;
 // Queue a kernel. Nothing happens after an error, or when the grid is empty (no rows: no work).
 template <typename... Parameters, typename... Arguments>
 void cuda_launch(struct cuda_state *s, const char *name, void (*kernel)(Parameters...), dim3 grid, int block,
-                 size_t shared_bytes, Arguments... arguments)
-{
+                 size_t shared_bytes, Arguments... arguments) {
     if (s->error.code || grid.x == 0 || grid.y == 0 || grid.z == 0)
         return;
     if (shared_bytes > SHARED_DEFAULT_BYTES &&
@@ -122,46 +121,39 @@ void cuda_launch(struct cuda_state *s, const char *name, void (*kernel)(Paramete
     config.blockDim = dim3(static_cast<unsigned>(block));
     config.dynamicSmemBytes = shared_bytes;
     config.stream = s->stream;
-    cuda_check(s, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name, "kernel", 0);
+    cuda_check(s, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name, "kernel",
+               0);
 }
 
-static inline unsigned cuda_blocks(int64_t n, int64_t per_block)
-{
+static inline unsigned cuda_blocks(int64_t n, int64_t per_block) {
     return static_cast<unsigned>((n + per_block - 1) / per_block);
 }
 
 // W consecutive floats that move as one: four where size and addresses allow it, else one.
-template <int W> struct alignas(4 * W) floats {
-    float v[W];
-};
+template <int W> struct alignas(4 * W) floats { float v[W]; };
 
-template <int W> __device__ inline floats<W> load(const float *p, int64_t group)
-{
+template <int W> __device__ inline floats<W> load(const float *p, int64_t group) {
     return reinterpret_cast<const floats<W> *>(p)[group];
 }
 
-template <int W> __device__ inline void store(float *p, int64_t group, const floats<W> &x)
-{
+template <int W> __device__ inline void store(float *p, int64_t group, const floats<W> &x) {
     reinterpret_cast<floats<W> *>(p)[group] = x;
 }
 
-template <typename... Pointers> bool cuda_by_four(int64_t n, const Pointers *...p)
-{
+template <typename... Pointers> bool cuda_by_four(int64_t n, const Pointers *...p) {
     return n % 4 == 0 && ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
 }
 
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-template <typename T> __device__ inline T warp_sum(T x)
-{
+template <typename T> __device__ inline T warp_sum(T x) {
     for (int i = WARP / 2; i > 0; i /= 2)
         x += __shfl_xor_sync(ALL_LANES, x, i);
     return x;
 }
 
-__device__ inline float warp_max(float x)
-{
+__device__ inline float warp_max(float x) {
     for (int i = WARP / 2; i > 0; i /= 2)
         x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, i));
     return x;

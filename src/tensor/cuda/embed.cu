@@ -11,8 +11,7 @@ constexpr int WARPS = THREADS / WARP;
 // A warp copies (or adds) one row.
 template <int W>
 __global__ void __launch_bounds__(THREADS)
-    embed_kernel(float *out, const float *table, const int32_t *token, int64_t n_tokens, int width)
-{
+    embed_kernel(float *out, const float *table, const int32_t *token, int64_t n_tokens, int width) {
     int64_t t = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP;
     if (t >= n_tokens)
         return;
@@ -22,17 +21,15 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 void cuda_embed(const struct ops *o, float *out, const float *table, const int32_t *token, int64_t n_tokens,
-                int64_t width)
-{
+                int64_t width) {
     auto kernel = cuda_by_four(width, out, table) ? embed_kernel<4> : embed_kernel<1>;
-    cuda_launch(cuda_state_of(o), "embed", kernel, cuda_blocks(n_tokens, WARPS), THREADS, 0, out, table, token,
-                n_tokens, static_cast<int>(width));
+    cuda_launch(cuda_state_of(o), "embed", kernel, cuda_blocks(n_tokens, WARPS), THREADS, 0, out, table,
+                token, n_tokens, static_cast<int>(width));
 }
 
 template <int W>
 __global__ void __launch_bounds__(THREADS)
-    scatter_add_kernel(float *dx, const float *dout, const int32_t *row, int64_t n_rows, int width)
-{
+    scatter_add_kernel(float *dx, const float *dout, const int32_t *row, int64_t n_rows, int width) {
     int64_t r = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP;
     if (r >= n_rows)
         return;
@@ -46,11 +43,10 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 void cuda_scatter_add(const struct ops *o, float *dx, const float *dout, const int32_t *row, int64_t n_rows,
-                      int64_t width)
-{
+                      int64_t width) {
     auto kernel = cuda_by_four(width, dx, dout) ? scatter_add_kernel<4> : scatter_add_kernel<1>;
-    cuda_launch(cuda_state_of(o), "scatter_add", kernel, cuda_blocks(n_rows, WARPS), THREADS, 0, dx, dout, row,
-                n_rows, static_cast<int>(width));
+    cuda_launch(cuda_state_of(o), "scatter_add", kernel, cuda_blocks(n_rows, WARPS), THREADS, 0, dx, dout,
+                row, n_rows, static_cast<int>(width));
 }
 
 // The counting sort. Positions are cut into chunks of one block each; count [chunks, V] says how often each token
@@ -58,15 +54,13 @@ void cuda_scatter_add(const struct ops *o, float *dx, const float *dout, const i
 // positions begin in `sorted` [T].
 constexpr int CHUNK = 1024;
 
-__global__ void count_kernel(int32_t *count, const int32_t *token, int n_tokens, int n_vocab)
-{
+__global__ void count_kernel(int32_t *count, const int32_t *token, int n_tokens, int n_vocab) {
     int t = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (t < n_tokens) // atomic on integers: the order of additions leaves no trace
         atomicAdd(&count[static_cast<int64_t>(t / CHUNK) * n_vocab + token[t]], 1);
 }
 
-__global__ void chunk_scan_kernel(int32_t *count, int32_t *first, int n_chunks, int n_vocab)
-{
+__global__ void chunk_scan_kernel(int32_t *count, int32_t *first, int n_chunks, int n_vocab) {
     int v = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (v >= n_vocab)
         return;
@@ -81,8 +75,7 @@ __global__ void chunk_scan_kernel(int32_t *count, int32_t *first, int n_chunks, 
 }
 
 // Exclusive prefix sum in place of first [n], and the total in first[n]; one block walks along.
-__global__ void __launch_bounds__(CHUNK) vocabulary_scan_kernel(int32_t *first, int n)
-{
+__global__ void __launch_bounds__(CHUNK) vocabulary_scan_kernel(int32_t *first, int n) {
     STATIC_SHARED int32_t of_warp[CHUNK / WARP];
     int lane = static_cast<int>(threadIdx.x % WARP), warp = static_cast<int>(threadIdx.x / WARP);
     int32_t before = 0;
@@ -113,9 +106,8 @@ __global__ void __launch_bounds__(CHUNK) vocabulary_scan_kernel(int32_t *first, 
 // A position's place: after the smaller tokens, after the same token in earlier chunks, after the same token earlier in
 // this chunk (found by looking at all of them: 1,024 comparisons in shared memory).
 __global__ void __launch_bounds__(CHUNK)
-    place_kernel(int32_t *sorted, const int32_t *count, const int32_t *first, const int32_t *token, int n_tokens,
-                 int n_vocab)
-{
+    place_kernel(int32_t *sorted, const int32_t *count, const int32_t *first, const int32_t *token,
+                 int n_tokens, int n_vocab) {
     STATIC_SHARED int32_t tokens[CHUNK];
     int thread = static_cast<int>(threadIdx.x);
     int t = static_cast<int>(blockIdx.x) * CHUNK + thread;
@@ -137,8 +129,7 @@ constexpr int TEAM_THREADS = 512;
 template <int W>
 __global__ void __launch_bounds__(TEAM_THREADS)
     add_rows_kernel(float *dtable, const float *dout, const int32_t *sorted, const int32_t *first, int width,
-                    int columns)
-{
+                    int columns) {
     DYNAMIC_SHARED(shared); // [teams, columns, W]
     int64_t v = blockIdx.x;
     int begin = first[v], end = first[v + 1];
@@ -173,8 +164,7 @@ __global__ void __launch_bounds__(TEAM_THREADS)
 }
 
 void cuda_embed_backward(const struct ops *o, float *dtable, const float *dout, const int32_t *token,
-                         int64_t n_tokens, int64_t width, int64_t n_vocab)
-{
+                         int64_t n_tokens, int64_t width, int64_t n_vocab) {
     struct cuda_state *s = cuda_state_of(o);
     if (n_tokens == 0)
         return;

@@ -8,23 +8,21 @@
 constexpr int THREADS = 256;
 
 // Which group of W values is this thread's, of n values in all; -1: none.
-template <int W> __device__ inline int64_t group_index(int64_t n)
-{
+template <int W> __device__ inline int64_t group_index(int64_t n) {
     int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
     return i < n / W ? i : -1;
 }
 
 // Launch KERNEL<4> when n and all addresses are multiples of four values, else KERNEL<1>.
-#define LAUNCH_BY_WIDTH(s, kernel, by_four, n, ...)                                                                    \
-    do {                                                                                                               \
-        if (by_four)                                                                                                   \
-            cuda_launch(s, #kernel, kernel<4>, cuda_blocks((n) / 4, THREADS), THREADS, 0, __VA_ARGS__);                \
-        else                                                                                                           \
-            cuda_launch(s, #kernel, kernel<1>, cuda_blocks(n, THREADS), THREADS, 0, __VA_ARGS__);                      \
+#define LAUNCH_BY_WIDTH(s, kernel, by_four, n, ...)                                                          \
+    do {                                                                                                     \
+        if (by_four)                                                                                         \
+            cuda_launch(s, #kernel, kernel<4>, cuda_blocks((n) / 4, THREADS), THREADS, 0, __VA_ARGS__);      \
+        else                                                                                                 \
+            cuda_launch(s, #kernel, kernel<1>, cuda_blocks(n, THREADS), THREADS, 0, __VA_ARGS__);            \
     } while (0)
 
-template <int W> __global__ void add_kernel(float *y, const float *x, float alpha, int64_t n)
-{
+template <int W> __global__ void add_kernel(float *y, const float *x, float alpha, int64_t n) {
     int64_t i = group_index<W>(n);
     if (i < 0)
         return;
@@ -34,13 +32,11 @@ template <int W> __global__ void add_kernel(float *y, const float *x, float alph
     store(y, i, a);
 }
 
-void cuda_add(const struct ops *o, float *y, const float *x, float alpha, int64_t n)
-{
+void cuda_add(const struct ops *o, float *y, const float *x, float alpha, int64_t n) {
     LAUNCH_BY_WIDTH(cuda_state_of(o), add_kernel, cuda_by_four(n, y, x), n, y, x, alpha, n);
 }
 
-template <int W> __global__ void scale_kernel(float *y, float alpha, int64_t n)
-{
+template <int W> __global__ void scale_kernel(float *y, float alpha, int64_t n) {
     int64_t i = group_index<W>(n);
     if (i < 0)
         return;
@@ -50,19 +46,23 @@ template <int W> __global__ void scale_kernel(float *y, float alpha, int64_t n)
     store(y, i, a);
 }
 
-void cuda_scale(const struct ops *o, float *y, float alpha, int64_t n)
-{
+cudaError_t cuda_kernels_probe(void) {
+    cudaFuncAttributes attributes;
+    return cudaFuncGetAttributes(&attributes, scale_kernel<4>);
+}
+
+void cuda_scale(const struct ops *o, float *y, float alpha, int64_t n) {
     LAUNCH_BY_WIDTH(cuda_state_of(o), scale_kernel, cuda_by_four(n, y), n, y, alpha, n);
 }
 
 // The number of partial sums does not depend on the device, so that every GPU adds in the same order.
 constexpr int SUM_BLOCKS = 1024;
 
-template <typename T> __device__ double block_sum_squares(const T *x, int64_t n)
-{
+template <typename T> __device__ double block_sum_squares(const T *x, int64_t n) {
     STATIC_SHARED double of_warp[THREADS / WARP];
     double sum = 0;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < n; i += gridDim.x * THREADS) {
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < n;
+         i += gridDim.x * THREADS) {
         double v = x[i];
         sum += v * v;
     }
@@ -76,15 +76,13 @@ template <typename T> __device__ double block_sum_squares(const T *x, int64_t n)
     return sum;
 }
 
-__global__ void __launch_bounds__(THREADS) sum_squares_kernel(double *partial, const float *x, int64_t n)
-{
+__global__ void __launch_bounds__(THREADS) sum_squares_kernel(double *partial, const float *x, int64_t n) {
     double sum = block_sum_squares(x, n);
     if (threadIdx.x == 0)
         partial[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(WARP) sum_kernel(double *sum, const double *partial, int n)
-{
+__global__ void __launch_bounds__(WARP) sum_kernel(double *sum, const double *partial, int n) {
     double x = 0;
     for (int i = static_cast<int>(threadIdx.x); i < n; i += WARP)
         x += partial[i];
@@ -93,8 +91,7 @@ __global__ void __launch_bounds__(WARP) sum_kernel(double *sum, const double *pa
         *sum = x;
 }
 
-double cuda_sum_squares(const struct ops *o, const float *x, int64_t n)
-{
+double cuda_sum_squares(const struct ops *o, const float *x, int64_t n) {
     struct cuda_state *s = cuda_state_of(o);
     if (n == 0)
         return s->error.code ? NAN : 0;
@@ -106,16 +103,15 @@ double cuda_sum_squares(const struct ops *o, const float *x, int64_t n)
     cuda_launch(s, "sum_squares", sum_squares_kernel, blocks, THREADS, 0, partial, x, n);
     cuda_launch(s, "sum", sum_kernel, 1, WARP, 0, partial + SUM_BLOCKS, partial, static_cast<int>(blocks));
     if (!s->error.code)
-        CUDA_CHECK(s, cudaMemcpyAsync(s->sum_host, partial + SUM_BLOCKS, sizeof(double), cudaMemcpyDeviceToHost,
-                                      s->stream));
+        CUDA_CHECK(s, cudaMemcpyAsync(s->sum_host, partial + SUM_BLOCKS, sizeof(double),
+                                      cudaMemcpyDeviceToHost, s->stream));
     if (!s->error.code)
         CUDA_CHECK(s, cudaStreamSynchronize(s->stream));
     return s->error.code ? NAN : *s->sum_host;
 }
 
 // One thread a token and pair: the angle's sine and cosine serve all heads.
-__global__ void __launch_bounds__(THREADS) rope_kernel(float *x, struct rope_shape r, float direction)
-{
+__global__ void __launch_bounds__(THREADS) rope_kernel(float *x, struct rope_shape r, float direction) {
     int half = r.head_dim / 2;
     int64_t i = static_cast<int64_t>(blockIdx.x) * THREADS + threadIdx.x;
     if (i >= r.n_tokens * half)
@@ -135,19 +131,16 @@ __global__ void __launch_bounds__(THREADS) rope_kernel(float *x, struct rope_sha
     }
 }
 
-void cuda_rope(const struct ops *o, float *x, const struct rope_shape *r, bool inverse)
-{
-    cuda_launch(cuda_state_of(o), "rope", rope_kernel, cuda_blocks(r->n_tokens * (r->head_dim / 2), THREADS), THREADS,
-                0, x, *r, inverse ? -1.0f : 1.0f);
+void cuda_rope(const struct ops *o, float *x, const struct rope_shape *r, bool inverse) {
+    cuda_launch(cuda_state_of(o), "rope", rope_kernel, cuda_blocks(r->n_tokens * (r->head_dim / 2), THREADS),
+                THREADS, 0, x, *r, inverse ? -1.0f : 1.0f);
 }
 
-__device__ inline float sigmoid(float x)
-{
+__device__ inline float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 
-template <int W> __global__ void swiglu_kernel(float *out, const float *gate, const float *up, int64_t n)
-{
+template <int W> __global__ void swiglu_kernel(float *out, const float *gate, const float *up, int64_t n) {
     int64_t i = group_index<W>(n);
     if (i < 0)
         return;
@@ -157,16 +150,14 @@ template <int W> __global__ void swiglu_kernel(float *out, const float *gate, co
     store(out, i, g);
 }
 
-void cuda_swiglu(const struct ops *o, float *out, const float *gate, const float *up, int64_t n)
-{
+void cuda_swiglu(const struct ops *o, float *out, const float *gate, const float *up, int64_t n) {
     LAUNCH_BY_WIDTH(cuda_state_of(o), swiglu_kernel, cuda_by_four(n, out, gate, up), n, out, gate, up, n);
 }
 
 // No restrict: dgate and dup may be gate and up themselves. Each thread reads all it needs before it writes.
 template <int W>
 __global__ void swiglu_backward_kernel(float *dgate, float *dup, const float *dout, const float *gate,
-                                       const float *up, int64_t n)
-{
+                                       const float *up, int64_t n) {
     int64_t i = group_index<W>(n);
     if (i < 0)
         return;
@@ -182,10 +173,9 @@ __global__ void swiglu_backward_kernel(float *dgate, float *dup, const float *do
 }
 
 void cuda_swiglu_backward(const struct ops *o, float *dgate, float *dup, const float *dout, const float *gate,
-                          const float *up, int64_t n)
-{
-    LAUNCH_BY_WIDTH(cuda_state_of(o), swiglu_backward_kernel, cuda_by_four(n, dgate, dup, dout, gate, up), n, dgate,
-                    dup, dout, gate, up, n);
+                          const float *up, int64_t n) {
+    LAUNCH_BY_WIDTH(cuda_state_of(o), swiglu_backward_kernel, cuda_by_four(n, dgate, dup, dout, gate, up), n,
+                    dgate, dup, dout, gate, up, n);
 }
 
 // The step's numbers that do not depend on the value, computed once on the host in double.
@@ -197,8 +187,8 @@ struct adamw_numbers {
 };
 
 template <int W>
-__global__ void adamw_kernel(float *w, const float *dw, float *m, float *v, int64_t n, struct adamw_numbers a)
-{
+__global__ void adamw_kernel(float *w, const float *dw, float *m, float *v, int64_t n,
+                             struct adamw_numbers a) {
     int64_t i = group_index<W>(n);
     if (i < 0)
         return;
@@ -216,8 +206,7 @@ __global__ void adamw_kernel(float *w, const float *dw, float *m, float *v, int6
 }
 
 void cuda_adamw(const struct ops *o, float *w, const float *dw, float *m, float *v, int64_t n,
-                const struct adamw_settings *a)
-{
+                const struct adamw_settings *a) {
     double step = static_cast<double>(a->step), rate = a->learning_rate;
     struct adamw_numbers k = {};
     k.beta1 = a->beta1;

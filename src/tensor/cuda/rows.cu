@@ -11,8 +11,8 @@ constexpr int WARPS = THREADS / WARP;
 
 template <int W>
 __global__ void __launch_bounds__(THREADS)
-    rmsnorm_kernel(float *out, float *rstd, const float *x, const float *w, int64_t rows, int width, float epsilon)
-{
+    rmsnorm_kernel(float *out, float *rstd, const float *x, const float *w, int64_t rows, int width,
+                   float epsilon) {
     int64_t row = static_cast<int64_t>(blockIdx.x) * WARPS + threadIdx.x / WARP;
     int lane = static_cast<int>(threadIdx.x % WARP);
     if (row >= rows)
@@ -36,11 +36,10 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 void cuda_rmsnorm(const struct ops *o, float *out, float *rstd, const float *x, const float *w, int64_t rows,
-                  int64_t width, float epsilon)
-{
+                  int64_t width, float epsilon) {
     auto kernel = cuda_by_four(width, out, x, w) ? rmsnorm_kernel<4> : rmsnorm_kernel<1>;
-    cuda_launch(cuda_state_of(o), "rmsnorm", kernel, cuda_blocks(rows, WARPS), THREADS, 0, out, rstd, x, w, rows,
-                static_cast<int>(width), epsilon);
+    cuda_launch(cuda_state_of(o), "rmsnorm", kernel, cuda_blocks(rows, WARPS), THREADS, 0, out, rstd, x, w,
+                rows, static_cast<int>(width), epsilon);
 }
 
 // With n = x * rstd and g = dout * w: dx += rstd * (g - n * mean(g * n)), and dw += dout * n summed over rows.
@@ -50,8 +49,7 @@ void cuda_rmsnorm(const struct ops *o, float *out, float *rstd, const float *x, 
 template <int W>
 __global__ void __launch_bounds__(THREADS)
     rmsnorm_backward_kernel(float *dx, float *partial, const float *dout, const float *x, const float *w,
-                            const float *rstd, int64_t rows, int width)
-{
+                            const float *rstd, int64_t rows, int width) {
     DYNAMIC_SHARED(shared); // [warps, width], absent when partial is NULL
     int lane = static_cast<int>(threadIdx.x % WARP), warp = static_cast<int>(threadIdx.x / WARP);
     int warps = static_cast<int>(blockDim.x / WARP);
@@ -69,7 +67,8 @@ __global__ void __launch_bounds__(THREADS)
         }
         float mean = warp_sum(dot) * r / static_cast<float>(width);
         for (int i = lane; i < width / W; i += WARP) {
-            floats<W> d = load<W>(dr, i), a = load<W>(xr, i), b = load<W>(w, i), y = load<W>(dx + row * width, i);
+            floats<W> d = load<W>(dr, i), a = load<W>(xr, i), b = load<W>(w, i),
+                      y = load<W>(dx + row * width, i);
             for (int j = 0; j < W; j++) {
                 a.v[j] *= r;
                 y.v[j] += r * (d.v[j] * b.v[j] - a.v[j] * mean);
@@ -95,8 +94,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 // y[c] += sum over r of x[r, c]; a block takes 32 columns, its warps every eighth row.
-__global__ void __launch_bounds__(THREADS) column_sum_kernel(float *y, const float *x, int rows, int width)
-{
+__global__ void __launch_bounds__(THREADS) column_sum_kernel(float *y, const float *x, int rows, int width) {
     STATIC_SHARED float of_warp[WARPS][WARP];
     int lane = static_cast<int>(threadIdx.x % WARP), warp = static_cast<int>(threadIdx.x / WARP);
     int column = static_cast<int>(blockIdx.x) * WARP + lane;
@@ -113,8 +111,7 @@ __global__ void __launch_bounds__(THREADS) column_sum_kernel(float *y, const flo
 }
 
 void cuda_rmsnorm_backward(const struct ops *o, float *dx, float *dw, const float *dout, const float *x,
-                           const float *w, const float *rstd, int64_t rows, int64_t width)
-{
+                           const float *w, const float *rstd, int64_t rows, int64_t width) {
     // Enough blocks to fill a large GPU, and not a function of the GPU: the order of the sum depends on it.
     const int64_t max_blocks = 512;
     struct cuda_state *s = cuda_state_of(o);
@@ -127,7 +124,8 @@ void cuda_rmsnorm_backward(const struct ops *o, float *dx, float *dw, const floa
     float *partial = nullptr;
     if (dw && !(partial = static_cast<float *>(cuda_scratch(s, max_blocks * row_bytes))))
         return;
-    auto kernel = cuda_by_four(width, dx, dout, x, w) ? rmsnorm_backward_kernel<4> : rmsnorm_backward_kernel<1>;
+    auto kernel =
+        cuda_by_four(width, dx, dout, x, w) ? rmsnorm_backward_kernel<4> : rmsnorm_backward_kernel<1>;
     cuda_launch(s, "rmsnorm_backward", kernel, blocks, static_cast<int>(warps) * WARP,
                 dw ? static_cast<size_t>(warps) * row_bytes : 0, dx, partial, dout, x, w, rstd, rows,
                 static_cast<int>(width));
@@ -137,8 +135,7 @@ void cuda_rmsnorm_backward(const struct ops *o, float *dx, float *dw, const floa
 }
 
 // The maximum and the sum of exp(x - maximum) over what the threads of a block have seen, known to all of them.
-__device__ static void block_softmax(float *max, float *sum)
-{
+__device__ static void block_softmax(float *max, float *sum) {
     STATIC_SHARED float max_of_warp[WARPS], sum_of_warp[WARPS];
     int warp = static_cast<int>(threadIdx.x / WARP);
     float m = warp_max(*max);
@@ -159,9 +156,8 @@ __device__ static void block_softmax(float *max, float *sum)
 
 template <int W>
 __global__ void __launch_bounds__(THREADS)
-    cross_entropy_kernel(float *logits, float *row_loss, const int32_t *target, const float *weight, int n_vocab,
-                         float gradient_scale)
-{
+    cross_entropy_kernel(float *logits, float *row_loss, const int32_t *target, const float *weight,
+                         int n_vocab, float gradient_scale) {
     int64_t row = blockIdx.x;
     float *l = logits + row * n_vocab;
     int wanted = target[row];
@@ -199,9 +195,8 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 void cuda_cross_entropy(const struct ops *o, float *logits, float *row_loss, const int32_t *target,
-                        const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale)
-{
+                        const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale) {
     auto kernel = cuda_by_four(n_vocab, logits) ? cross_entropy_kernel<4> : cross_entropy_kernel<1>;
-    cuda_launch(cuda_state_of(o), "cross_entropy", kernel, static_cast<unsigned>(rows), THREADS, 0, logits, row_loss,
-                target, weight, static_cast<int>(n_vocab), gradient_scale);
+    cuda_launch(cuda_state_of(o), "cross_entropy", kernel, static_cast<unsigned>(rows), THREADS, 0, logits,
+                row_loss, target, weight, static_cast<int>(n_vocab), gradient_scale);
 }
