@@ -287,7 +287,8 @@ install: all ## into DESTDIR/PREFIX (PREFIX=/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/edgestill/seed
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
 	for f in $(wildcard seed/*.gguf); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/edgestill/seed/ || exit 1; done
-	if [ -d catalog ]; then cp -R catalog $(DESTDIR)$(PREFIX)/share/edgestill/; fi
+	for d in catalog examples; do if [ -d $$d ]; then cp -R $$d $(DESTDIR)$(PREFIX)/share/edgestill/ || exit 1; fi; done
+	for f in $(wildcard build/libedgestill-cuda.so); do install -D -m 644 $$f $(DESTDIR)$(PREFIX)/lib/edgestill/libedgestill-cuda.so; done
 	if [ -n "$(ARM_PROGRAMS)" ]; then install -d $(DESTDIR)$(PREFIX)/share/edgestill/arm64 && \
 	    install -m 755 $(ARM_PROGRAMS) $(DESTDIR)$(PREFIX)/share/edgestill/arm64/; fi
 uninstall: ## the reverse
