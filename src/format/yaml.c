@@ -240,8 +240,7 @@ int yaml_node_read(struct arena *a, const char *path, struct node **out, struct 
 
 /* Words and numbers with blanks, dots, dashes and such between them need no quotes, unless they read as another type. */
 static bool is_plain(const char *text) {
-    static const char inner[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _./+()=<>%;-";
+    static const char inner[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 _./+()=<>%;-";
     static const char *const other_types[] = {"y",   "n",    "yes",   "no",   "on",
                                               "off", "true", "false", "null", NULL};
     size_t n = strlen(text);
