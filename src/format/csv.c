@@ -111,6 +111,14 @@ static int row_too_long(const struct csv_reader *r, struct err *e) {
     return code;
 }
 
+/* A line without a row: the next one may still begin. */
+static bool is_blank(const char *piece, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (piece[i] == '\0' || !strchr(" \t\r\n", piece[i]))
+            return false;
+    return true;
+}
+
 /* Give libcsv one piece. */
 static int feed(struct csv_reader *r, struct err *e) {
     size_t n = piece_length(r);
@@ -124,8 +132,7 @@ static int feed(struct csv_reader *r, struct err *e) {
     r->bytes += n;
     r->n_bytes -= n;
     r->row_bytes += (int64_t)n;
-    bool blank =
-        r->n_fields == 0 && !r->row_done && n == 1 && (*piece == '\n' || *piece == '\r') && r->row_bytes == 1;
+    bool blank = !r->row_done && r->row_bytes == (int64_t)n && is_blank(piece, n);
     if (blank)
         r->row_bytes = 0;
     if (r->text.failed)
