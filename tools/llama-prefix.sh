@@ -98,7 +98,8 @@ update_lists() {
     private_apt apt-get update -o APT::Update::Error-Mode=any >"$cache/apt.log" 2>&1
 }
 
-# Sets up the private apt on the first suite that carries our soname; says what is wrong if none does.
+# Sets up the private apt on the first suite that carries our soname; says what is wrong if none does. Fails only where
+# there is a prefix to fall back to.
 open_apt() {
     local mirror keys suite found=
     mirror=${EDGESTILL_DEBIAN_MIRROR:-$(default_mirror)}
@@ -109,15 +110,19 @@ open_apt() {
     for suite in ${EDGESTILL_DEBIAN_SUITE:-testing forky unstable}; do
         echo "deb [signed-by=$keys] $mirror $suite main" >"$apt/sources.list"
         if ! update_lists; then
+            if complete "$current"; then
+                say "cannot read the suite $suite from $mirror; keeping the prefix that is here"
+                return 1
+            fi
             tail -n 5 "$cache/apt.log" >&2
             die "cannot read the suite $suite from $mirror (apt's last lines are above)" \
                 "nothing is cached yet in $cache, so the network is needed this once" \
                 "another mirror: EDGESTILL_DEBIAN_MIRROR=http://…/debian; own build of llama.cpp: LLAMA_PREFIX=DIR"
         fi
         [ -n "$(private_apt apt-cache madison "$soname" 2>/dev/null)" ] && return 0
-        found="$found $(private_apt apt-cache search --names-only '^libllama[0-9]+$' | cut -d' ' -f1 | tr '\n' ' ')"
+        found="$found$(private_apt apt-cache search --names-only '^libllama[0-9]+$' | cut -d' ' -f1 | tr '\n' ' ')"
     done
-    die "no suite of $mirror carries $soname; there is:${found:- nothing}" \
+    die "no suite of $mirror carries $soname; there is: ${found:-nothing}" \
         "edgestill's src/llama/ was written for the interface of $soname" \
         "either pass LLAMA_PREFIX=DIR with a llama.cpp of that interface, or adapt src/llama/compat.h and" \
         "the line soname= in tools/llama-prefix.sh to the new one"
@@ -207,12 +212,13 @@ if [ "${EDGESTILL_LLAMA_UPDATE:-0}" = 1 ] || ! complete "$current"; then
         die "this system has neither a llama.cpp that pkg-config knows nor apt-get to fetch one" \
             "install llama.cpp (docs/building.md says which release) and pass LLAMA_PREFIX=DIR to make"
     rm -rf "$cache"/unpack.*
-    open_apt
-    resolve >"$cache/lock.new"
-    grep -q "^$soname " "$cache/lock.new" || die "apt could not resolve $soname for $arch; see $cache/apt.log"
-    fetch "$cache/lock.new"
-    unpack "$cache/lock.new"
-    rm -rf "$cache/lock.new" "$apt/lists" "$apt/cache"
-    say "$(awk -v s=$soname '$1 == s { print $1, $2 }' "$current/edgestill.lock") for $arch ready in $(readlink -f "$current")"
+    if open_apt; then
+        resolve >"$cache/lock.new"
+        grep -q "^$soname " "$cache/lock.new" || die "apt could not resolve $soname for $arch; see $cache/apt.log"
+        fetch "$cache/lock.new"
+        unpack "$cache/lock.new"
+        rm -rf "$cache/lock.new" "$apt/lists" "$apt/cache"
+        say "$(awk -v s=$soname '$1 == s { print $1, $2 }' "$current/edgestill.lock") for $arch ready in $(readlink -f "$current")"
+    fi
 fi
 readlink -f "$current"
