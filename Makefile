@@ -144,6 +144,7 @@ TEST_SRC := $(filter $(foreach d,$(ONLY),tests/$d/%),$(TEST_SRC))
 MAIN_SRC :=
 DEVICE_SRC :=
 BENCH_SRC :=
+SIM_SRC :=
 PART := -$(subst $(space),-,$(strip $(ONLY)))
 endif
 LIB     := $(B)/libedgestill$(PART).a
