@@ -28,6 +28,10 @@ int prompt_init(struct prompt *p, const struct task *t, const char *chat_open, c
                 const char *end_of_turn, struct err *e);
 void prompt_release(struct prompt *p);
 
+/* The same with the frame of the model's own chat template. */
+struct lm;
+int prompt_from_model(struct prompt *p, const struct task *t, const struct lm *m, struct err *e);
+
 /* Appends the record's part. */
 int prompt_record(const struct task *t, const struct record *r, struct str *out);
 
