@@ -1,0 +1,125 @@
+/* `edgestill run`: the whole chain in one process, each step the verb that a user would type. It stops at the gates, where
+ * the user must look at the task and the plan, unless --yes accepts them unseen. */
+#include "base/clock.h"
+#include "base/interrupt.h"
+#include "cmd/cmd.h"
+#include "cmd/stages.h"
+#include "cmd/verbs.h"
+
+#include <string.h>
+
+enum { MOST_ARGUMENTS = 12 };
+
+static const struct option_def options[] = {
+    {"yes", OPTION_FLAG, NULL,
+     "accept the task and the first plan without looking, and the teacher's cost within its cap", NULL},
+    {"until", OPTION_STRING, "VERB", "stop after this stage", "bundle"},
+    {0},
+};
+
+static bool has_option(const struct verb *v, const char *name) {
+    for (const struct option_def *o = v->options; o && o->name; o++)
+        if (strcmp(o->name, name) == 0)
+            return true;
+    return false;
+}
+
+/* One verb, as if typed; `accept` adds --accept and, for the plan, which one. */
+static int run_step(struct cmd_ctx *c, const struct stage *s, bool accept) {
+    const struct verb *v = verbs_find(s->verb);
+    const char *argv[MOST_ARGUMENTS] = {s->verb, "--project", c->project_dir};
+    int argc = 3;
+    if (c->json)
+        argv[argc++] = "--json";
+    if (c->quiet)
+        argv[argc++] = "--quiet";
+    if (cmd_flag(c, "yes") && v && has_option(v, "yes"))
+        argv[argc++] = "--yes";
+    if (accept)
+        argv[argc++] = "--accept";
+    if (accept && strcmp(s->verb, "plan") == 0)
+        argv[argc++] = "1";
+    double start = clock_seconds();
+    json_t *result = NULL;
+    int code = cmd_run_verb(argc, argv, &result, &c->err);
+    json_t *step = json_pack("{s:s, s:b, s:f, s:o?}", "verb", s->verb, "ok", code == 0, "seconds",
+                             clock_seconds() - start, "result", result);
+    json_array_append_new(json_object_get(c->result, "steps"), step);
+    return code;
+}
+
+/* The state of one stage now: the project is opened anew, because the verb before may have changed it. */
+static int inspect(struct cmd_ctx *c, int index, struct stage_report *out) {
+    struct project p;
+    int code = project_open(&p, c->project_dir, &c->err);
+    if (code < 0)
+        return code;
+    struct stage_report reports[N_STAGES];
+    code = stages_inspect(&p, reports, &c->err);
+    *out = reports[index];
+    project_release(&p);
+    return code;
+}
+
+static int stop_at_gate(struct cmd_ctx *c, const struct stage *s) {
+    struct project p;
+    int code = project_open(&p, c->project_dir, &c->err);
+    if (code < 0)
+        return code;
+    const char *words = arena_printf(&p.arena, "%s --accept", s->verb);
+    err_hint(&c->err, "look at it, then: %s, and go on with: %s (--yes accepts without looking)",
+             words ? project_command(&p, words) : s->verb, project_command(&p, "run"));
+    code = project_lock_check(&p, s->gate, &c->err);
+    project_release(&p);
+    return code;
+}
+
+/* A stage with a gate: make what is to be accepted where there is none, then accept it or stop. */
+static int run_gate(struct cmd_ctx *c, int index) {
+    const struct stage *s = &stages[index];
+    struct stage_report now;
+    int code = inspect(c, index, &now);
+    if (code == 0 && now.state == STAGE_CURRENT) {
+        cmd_print(c, "%s is accepted.\n", s->gate);
+        return 0;
+    }
+    if (code == 0)
+        code = run_step(c, s, false);
+    if (code == 0)
+        code = inspect(c, index, &now);
+    if (code < 0 || now.state == STAGE_CURRENT)
+        return code;
+    return cmd_flag(c, "yes") ? run_step(c, s, true) : stop_at_gate(c, s);
+}
+
+static int find_stage(struct cmd_ctx *c, const char *name) {
+    const char *names[N_STAGES + 1] = {0};
+    for (int i = 0; i < N_STAGES; i++) {
+        if (strcmp(stages[i].verb, name) == 0)
+            return i;
+        names[i] = stages[i].verb;
+    }
+    int code = err_set(&c->err, ERR_USAGE, "run", "--until: there is no stage \"%s\"", name);
+    const char *near = str_nearest(name, names);
+    if (near)
+        err_hint(&c->err, "did you mean %s?", near);
+    return code;
+}
+
+static int run_run(struct cmd_ctx *c) {
+    int last = find_stage(c, cmd_string(c, "until"));
+    if (last < 0)
+        return last;
+    json_object_set_new(c->result, "steps", json_array());
+    int code = 0;
+    for (int i = 0; code == 0 && i <= last; i++) {
+        cmd_print(c, "%s== %d of %d: %s ==\n", i ? "\n" : "", i + 1, last + 1, stages[i].verb);
+        code = stages[i].gate ? run_gate(c, i) : run_step(c, &stages[i], false);
+        if (code == 0)
+            code = interrupt_check(&c->err);
+    }
+    return code;
+}
+
+const struct verb verb_run = {"run", "run the whole chain; stop where your acceptance is needed", "[options]",
+                              options, run_run};
