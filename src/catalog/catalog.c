@@ -36,7 +36,8 @@ int catalog_figure(const struct catalog_loader *l, const struct node *map, const
     if (n == NULL) {
         if (!required)
             return 0;
-        node_error(map, e, "catalog_figure", "%s is missing; write `%s: unknown` when nobody knows it", key, key);
+        node_error(map, e, "catalog_figure", "%s is missing; write `%s: unknown` when nobody knows it", key,
+                   key);
         return ERR_INPUT;
     }
     if (n->type == NODE_STRING && str_equal(n->text, "unknown")) {
@@ -52,7 +53,8 @@ int catalog_figure(const struct catalog_loader *l, const struct node *map, const
     }
     const struct node *citation = node_get(l->sources, source->text);
     if (citation == NULL || citation->text == NULL) {
-        node_error(source, e, "catalog_figure", "source '%s' of %s is not in the file's list of sources", source->text, key);
+        node_error(source, e, "catalog_figure", "source '%s' of %s is not in the file's list of sources",
+                   source->text, key);
         return ERR_INPUT;
     }
     f.source = citation->text;
@@ -80,7 +82,8 @@ static int load_file(struct catalog_loader *l, const char *path, const char *for
     if (code == 0)
         code = node_string(root, "format", true, &stated, e);
     if (code == 0 && !str_equal(stated, format)) {
-        node_error(node_get(root, "format"), e, "catalog_load", "format is '%s', expected '%s'", stated, format);
+        node_error(node_get(root, "format"), e, "catalog_load", "format is '%s', expected '%s'", stated,
+                   format);
         code = ERR_INPUT;
     }
     if (code == 0)
@@ -170,8 +173,8 @@ static bool contains(const char *text, const char *part) {
 }
 
 /* Names with the wanted text in name or title, else the one that is spelled most alike. */
-static void suggest(const char *what, const char *wanted, const char *const names[], const char *const titles[],
-                    struct err *e) {
+static void suggest(const char *what, const char *wanted, const char *const names[],
+                    const char *const titles[], struct err *e) {
     struct str list = {0};
     int n = 0;
     for (int64_t i = 0; names[i] != NULL && n < N_SUGGESTIONS && *wanted != '\0'; i++)
@@ -187,7 +190,8 @@ static void suggest(const char *what, const char *wanted, const char *const name
     str_release(&list);
 }
 
-int catalog_device_find(const struct catalog *c, const char *name, const struct catalog_device **out, struct err *e) {
+int catalog_device_find(const struct catalog *c, const char *name, const struct catalog_device **out,
+                        struct err *e) {
     for (int64_t i = 0; i < c->n_devices; i++)
         if (strcasecmp(c->devices[i].name, name) == 0) {
             *out = &c->devices[i];
@@ -207,7 +211,8 @@ int catalog_device_find(const struct catalog *c, const char *name, const struct 
     return ERR_NOT_FOUND;
 }
 
-int catalog_model_find(const struct catalog *c, const char *name, const struct catalog_model **out, struct err *e) {
+int catalog_model_find(const struct catalog *c, const char *name, const struct catalog_model **out,
+                       struct err *e) {
     for (int64_t i = 0; i < c->n_models; i++)
         if (strcasecmp(c->models[i].name, name) == 0) {
             *out = &c->models[i];

@@ -27,28 +27,28 @@ struct figure {
     const char *source; /* citation, resolved from the file's `sources` table; NULL when unknown */
 };
 
-#define DEVICE_FIGURES(X)                                                                                              \
-    X(memory_mb, "memory the board has")                                                                               \
-    X(os_reserved_mb, "memory the operating system keeps")                                                             \
-    X(cores, "cores of the fast cluster")                                                                              \
-    X(clock_mhz, "clock of the fast cluster")                                                                          \
-    X(theoretical_gbps, "memory bandwidth by clock and width")                                                         \
-    X(read_peak_gbps, "memory bandwidth, measured, reading")                                                           \
-    X(memcpy_mbps, "memcpy by one thread")                                                                             \
-    X(memset_mbps, "memset by one thread")                                                                             \
+#define DEVICE_FIGURES(X)                                                                                    \
+    X(memory_mb, "memory the board has")                                                                     \
+    X(os_reserved_mb, "memory the operating system keeps")                                                   \
+    X(cores, "cores of the fast cluster")                                                                    \
+    X(clock_mhz, "clock of the fast cluster")                                                                \
+    X(theoretical_gbps, "memory bandwidth by clock and width")                                               \
+    X(read_peak_gbps, "memory bandwidth, measured, reading")                                                 \
+    X(memcpy_mbps, "memcpy by one thread")                                                                   \
+    X(memset_mbps, "memset by one thread")                                                                   \
     X(decode_gbps, "weights read per second while a model writes, measured")
 
 struct catalog_device {
-    const char *name;    /* rpi5-8gb */
-    const char *title;   /* Raspberry Pi 5, 8 GB */
-    const char *family;  /* raspberry-pi-5: shared by the memory sizes of one board */
+    const char *name;        /* rpi5-8gb */
+    const char *title;       /* Raspberry Pi 5, 8 GB */
+    const char *family;      /* raspberry-pi-5: shared by the memory sizes of one board */
     const char *measured_as; /* name in throughput.csv; NULL: nobody measured it */
     const char *soc;
-    const char *arch;    /* aarch64, armv7, x86_64, riscv64 */
-    const char *core;    /* cortex-a76: names the class whose rates apply, see cores in devices.yaml */
+    const char *arch; /* aarch64, armv7, x86_64, riscv64 */
+    const char *core; /* cortex-a76: names the class whose rates apply, see cores in devices.yaml */
     const char *dotprod, *i8mm, *sve; /* yes, no, unknown, n/a */
-    const char *note;    /* NULL: none */
-    const char *origin;  /* file it came from */
+    const char *note;                 /* NULL: none */
+    const char *origin;               /* file it came from */
 #define X(name, text) struct figure name;
     DEVICE_FIGURES(X)
 #undef X
@@ -65,14 +65,14 @@ struct catalog_core {
 #define MODEL_SCORES(X) X(mmlu) X(ifeval) X(gsm8k)
 
 struct catalog_model {
-    const char *name;  /* qwen3-0.6b */
-    const char *title; /* Qwen3-0.6B */
+    const char *name;               /* qwen3-0.6b */
+    const char *title;              /* Qwen3-0.6B */
     const char *const *measured_as; /* names in throughput.csv, ended by NULL */
-    const char *arch;  /* GGUF's general.architecture: llama, qwen2, qwen3, gemma3, ... */
+    const char *arch;               /* GGUF's general.architecture: llama, qwen2, qwen3, gemma3, ... */
     const char *license, *hf_repo, *gguf_repo, *template_note, *note, *source, *origin;
     const char *unsupported; /* why the trainer cannot take it; NULL: it can */
     bool shape_known;
-    double params;     /* published or computed count; 0: unknown */
+    double params; /* published or computed count; 0: unknown */
     int n_layer, n_embd, n_ff, n_head, n_head_kv, head_dim, n_vocab, n_ctx_train;
     bool tied, qk_norm, qkv_bias, post_norms; /* tied: the head is the input embedding */
 #define X(name) struct figure name;
@@ -84,8 +84,8 @@ struct catalog_model {
 struct catalog_measurement {
     const char *device, *model, *quantisation, *test, *runtime, *source;
     char tier;
-    bool gpu, repeat;      /* repeat: a second run of a row that is there already */
-    int threads;           /* 0: not stated */
+    bool gpu, repeat; /* repeat: a second run of a row that is there already */
+    int threads;      /* 0: not stated */
     double params, prefill_tps, decode_tps, file_bytes; /* 0: not measured */
 };
 
@@ -102,8 +102,10 @@ int catalog_load(struct catalog *c, const char *project_dir, struct err *e);
 void catalog_release(struct catalog *c);
 
 /* By name, ignoring case. ERR_NOT_FOUND with up to three near names and the verb that lists them all. */
-int catalog_device_find(const struct catalog *c, const char *name, const struct catalog_device **out, struct err *e);
-int catalog_model_find(const struct catalog *c, const char *name, const struct catalog_model **out, struct err *e);
+int catalog_device_find(const struct catalog *c, const char *name, const struct catalog_device **out,
+                        struct err *e);
+int catalog_model_find(const struct catalog *c, const char *name, const struct catalog_model **out,
+                       struct err *e);
 const struct catalog_core *catalog_core_find(const struct catalog *c, const char *name); /* NULL: none */
 
 #endif

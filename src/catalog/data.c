@@ -40,13 +40,13 @@ int data_path(const char *name, struct str *out, struct err *e) {
     struct str tried = {0}, installed = {0};
     installed_folder(&installed);
     const char *named = getenv("EDGESTILL_DATA_DIR");
-    bool found = named != NULL && *named != '\0'
-                     ? try_folder(named, name, &tried, out)
-                     : try_folder(EDGESTILL_SOURCE_DIR, name, &tried, out) ||
-                           try_folder(str_text(&installed), name, &tried, out);
+    bool found = named != NULL && *named != '\0' ? try_folder(named, name, &tried, out)
+                                                 : try_folder(EDGESTILL_SOURCE_DIR, name, &tried, out) ||
+                                                       try_folder(str_text(&installed), name, &tried, out);
     int code = found ? str_check(out, e) : ERR_NOT_FOUND;
     if (!found) {
-        err_set(e, ERR_NOT_FOUND, "data_path", "edgestill's own file %s is not there (looked at %s)", name, str_text(&tried));
+        err_set(e, ERR_NOT_FOUND, "data_path", "edgestill's own file %s is not there (looked at %s)", name,
+                str_text(&tried));
         err_hint(e, "point EDGESTILL_DATA_DIR to the folder that holds catalog/ and seed/");
     }
     str_release(&tried);
@@ -60,4 +60,14 @@ void data_user_folder(struct str *out) {
         str_addf(out, "%s/edgestill", config);
     else if (home != NULL && *home == '/')
         str_addf(out, "%s/.config/edgestill", home);
+}
+
+void data_model_file(const char *model, struct str *out) {
+    const char *named = getenv("EDGESTILL_MODELS"), *share = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (named != NULL && *named != '\0')
+        str_addf(out, "%s/%s.gguf", named, model);
+    else if (share != NULL && *share == '/')
+        str_addf(out, "%s/edgestill/models/%s.gguf", share, model);
+    else if (home != NULL && *home == '/')
+        str_addf(out, "%s/.local/share/edgestill/models/%s.gguf", home, model);
 }

@@ -14,4 +14,8 @@ int data_path(const char *name, struct str *out, struct err *e);
  * is no home. */
 void data_user_folder(struct str *out);
 
+/* Where a base model of the catalogue lies once it is on this machine, appended: "<name>.gguf" in $EDGESTILL_MODELS, else in
+ * $XDG_DATA_HOME/edgestill/models or ~/.local/share/edgestill/models. Empty when there is no home; the file may be absent. */
+void data_model_file(const char *model, struct str *out);
+
 #endif

@@ -4,8 +4,17 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const family_keys[] = {"family", "title", "measured_as", "soc", "arch", "core", "dotprod", "i8mm",
-                                          "sve", "note", "devices",
+static const char *const family_keys[] = {"family",
+                                          "title",
+                                          "measured_as",
+                                          "soc",
+                                          "arch",
+                                          "core",
+                                          "dotprod",
+                                          "i8mm",
+                                          "sve",
+                                          "note",
+                                          "devices",
 #define X(name, text) #name,
                                           DEVICE_FIGURES(X)
 #undef X
@@ -17,11 +26,11 @@ static const char *const device_keys[] = {"name", "title", "note",
                                               NULL};
 
 /* Figures of a map over those of `out`. At the family all but memory_mb must be stated, if only as unknown. */
-static int read_figures(const struct catalog_loader *l, const struct node *map, bool family, struct catalog_device *out,
-                        struct err *e) {
+static int read_figures(const struct catalog_loader *l, const struct node *map, bool family,
+                        struct catalog_device *out, struct err *e) {
     int code = 0;
-#define X(name, text)                                                                                                  \
-    if (code == 0)                                                                                                     \
+#define X(name, text)                                                                                        \
+    if (code == 0)                                                                                           \
         code = catalog_figure(l, map, #name, family && strcmp(#name, "memory_mb") != 0, &out->name, e);
     DEVICE_FIGURES(X)
 #undef X
@@ -71,13 +80,15 @@ static int read_family(struct catalog_loader *l, const struct node *at, struct e
     if (node_check_keys(at, family_keys, e) < 0 || node_string(at, "family", true, &d.family, e) < 0 ||
         node_string(at, "title", true, &d.title, e) < 0 || node_string(at, "arch", true, &d.arch, e) < 0 ||
         node_string(at, "core", true, &d.core, e) < 0 || node_list(at, "devices", true, &devices, e) < 0 ||
-        node_string(at, "measured_as", false, &d.measured_as, e) < 0 || catalog_text(at, "soc", &d.soc, e) < 0 ||
-        node_string(at, "dotprod", false, &d.dotprod, e) < 0 || node_string(at, "i8mm", false, &d.i8mm, e) < 0 ||
-        node_string(at, "sve", false, &d.sve, e) < 0 || node_string(at, "note", false, &d.note, e) < 0)
+        node_string(at, "measured_as", false, &d.measured_as, e) < 0 ||
+        catalog_text(at, "soc", &d.soc, e) < 0 || node_string(at, "dotprod", false, &d.dotprod, e) < 0 ||
+        node_string(at, "i8mm", false, &d.i8mm, e) < 0 || node_string(at, "sve", false, &d.sve, e) < 0 ||
+        node_string(at, "note", false, &d.note, e) < 0)
         return ERR_INPUT;
     int code = read_figures(l, at, true, &d, e);
     if (code == 0 && catalog_core_find(l->catalog, d.core) == NULL) {
-        node_error(node_get(at, "core"), e, "catalog_load", "core class '%s' is not in the list of cores", d.core);
+        node_error(node_get(at, "core"), e, "catalog_load", "core class '%s' is not in the list of cores",
+                   d.core);
         code = ERR_INPUT;
     }
     for (const struct node *n = devices->first; code == 0 && n != NULL; n = n->next)
@@ -90,7 +101,8 @@ static int read_core(struct catalog_loader *l, const struct node *at, struct err
     struct catalog *c = l->catalog;
     struct catalog_core core = {0};
     if (node_check_keys(at, keys, e) < 0 || node_string(at, "name", true, &core.name, e) < 0 ||
-        node_string(at, "like", true, &core.like, e) < 0 || node_bool(at, "in_order", false, &core.in_order, e) < 0 ||
+        node_string(at, "like", true, &core.like, e) < 0 ||
+        node_bool(at, "in_order", false, &core.in_order, e) < 0 ||
         catalog_figure(l, at, "relative", true, &core.relative, e) < 0)
         return ERR_INPUT;
     for (int64_t i = 0; i < c->n_cores; i++)

@@ -8,7 +8,7 @@
 /* What is being read: entries are added to `catalog`, text stays in the catalogue's arena. */
 struct catalog_loader {
     struct catalog *catalog;
-    const struct node *sources; /* the file's citations */
+    const struct node *sources;       /* the file's citations */
     const struct node *architectures; /* what trains, from the file read first that says so */
     const char *file;
     int64_t device_capacity, core_capacity, model_capacity;

@@ -4,9 +4,23 @@
 #include <string.h>
 #include <strings.h>
 
-static const char *const model_keys[] = {"name", "title", "measured_as", "arch", "license", "hf_repo", "gguf_repo",
-                                         "params", "shape", "context", "tied", "qk_norm", "qkv_bias", "post_norms",
-                                         "source", "note", "chat",
+static const char *const model_keys[] = {"name",
+                                         "title",
+                                         "measured_as",
+                                         "arch",
+                                         "license",
+                                         "hf_repo",
+                                         "gguf_repo",
+                                         "params",
+                                         "shape",
+                                         "context",
+                                         "tied",
+                                         "qk_norm",
+                                         "qkv_bias",
+                                         "post_norms",
+                                         "source",
+                                         "note",
+                                         "chat",
 #define X(name) #name,
                                          MODEL_SCORES(X)
 #undef X
@@ -30,14 +44,16 @@ static int read_int(const struct node *map, const char *key, int *out, struct er
 }
 
 static int read_shape(const struct node *at, struct catalog_model *m, struct err *e) {
-    static const char *const keys[] = {"layers", "width", "ffn", "heads", "kv_heads", "head_dim", "vocab", NULL};
+    static const char *const keys[] = {"layers",   "width",    "ffn",   "heads",
+                                       "kv_heads", "head_dim", "vocab", NULL};
     struct node *shape = NULL;
     if (node_map(at, "shape", true, &shape, e) < 0 || node_check_keys(shape, keys, e) < 0 ||
         read_int(shape, "layers", &m->n_layer, e) < 0 || read_int(shape, "width", &m->n_embd, e) < 0 ||
         read_int(shape, "ffn", &m->n_ff, e) < 0 || read_int(shape, "heads", &m->n_head, e) < 0 ||
-        read_int(shape, "kv_heads", &m->n_head_kv, e) < 0 || read_int(shape, "head_dim", &m->head_dim, e) < 0 ||
-        read_int(shape, "vocab", &m->n_vocab, e) < 0 || read_int(at, "context", &m->n_ctx_train, e) < 0 ||
-        node_bool(at, "tied", true, &m->tied, e) < 0 || node_bool(at, "qk_norm", false, &m->qk_norm, e) < 0 ||
+        read_int(shape, "kv_heads", &m->n_head_kv, e) < 0 ||
+        read_int(shape, "head_dim", &m->head_dim, e) < 0 || read_int(shape, "vocab", &m->n_vocab, e) < 0 ||
+        read_int(at, "context", &m->n_ctx_train, e) < 0 || node_bool(at, "tied", true, &m->tied, e) < 0 ||
+        node_bool(at, "qk_norm", false, &m->qk_norm, e) < 0 ||
         node_bool(at, "qkv_bias", false, &m->qkv_bias, e) < 0 ||
         node_bool(at, "post_norms", false, &m->post_norms, e) < 0)
         return ERR_INPUT;
@@ -50,19 +66,21 @@ static int read_support(const struct node *architectures, struct catalog_model *
                         struct err *e) {
     const struct node *entry = node_get(architectures, m->arch);
     if (entry == NULL) {
-        node_error(node_get(at, "arch"), e, "catalog_load", "architecture '%s' is not in the file's list of architectures",
-                   m->arch);
+        node_error(node_get(at, "arch"), e, "catalog_load",
+                   "architecture '%s' is not in the file's list of architectures", m->arch);
         return ERR_INPUT;
     }
     bool trains = false;
     const char *reason = "not supported by the trainer";
-    if (node_bool(entry, "trains", true, &trains, e) < 0 || node_string(entry, "reason", false, &reason, e) < 0)
+    if (node_bool(entry, "trains", true, &trains, e) < 0 ||
+        node_string(entry, "reason", false, &reason, e) < 0)
         return ERR_INPUT;
     m->unsupported = trains ? NULL : reason;
     return 0;
 }
 
-static int read_measured_as(struct catalog *c, const struct node *at, struct catalog_model *m, struct err *e) {
+static int read_measured_as(struct catalog *c, const struct node *at, struct catalog_model *m,
+                            struct err *e) {
     struct node *list = NULL;
     if (node_list(at, "measured_as", false, &list, e) < 0)
         return ERR_INPUT;
@@ -94,9 +112,11 @@ static int read_model(struct catalog_loader *l, const struct node *architectures
     struct catalog_model m = {.origin = l->file, .license = "unknown"};
     if (node_check_keys(at, model_keys, e) < 0 || node_string(at, "name", true, &m.name, e) < 0 ||
         node_string(at, "title", true, &m.title, e) < 0 || node_string(at, "arch", true, &m.arch, e) < 0 ||
-        node_string(at, "license", false, &m.license, e) < 0 || catalog_text(at, "hf_repo", &m.hf_repo, e) < 0 ||
+        node_string(at, "license", false, &m.license, e) < 0 ||
+        catalog_text(at, "hf_repo", &m.hf_repo, e) < 0 ||
         catalog_text(at, "gguf_repo", &m.gguf_repo, e) < 0 || catalog_text(at, "source", &m.source, e) < 0 ||
-        node_string(at, "note", false, &m.note, e) < 0 || node_string(at, "chat", false, &m.template_note, e) < 0)
+        node_string(at, "note", false, &m.note, e) < 0 ||
+        node_string(at, "chat", false, &m.template_note, e) < 0)
         return ERR_INPUT;
     if (!is_unknown(at, "params") && node_number(at, "params", true, &m.params, e) < 0)
         return ERR_INPUT;
@@ -107,8 +127,8 @@ static int read_model(struct catalog_loader *l, const struct node *architectures
         code = read_measured_as(l->catalog, at, &m, e);
     if (code == 0 && !m.shape_known && m.unsupported == NULL)
         m.unsupported = "shape not known";
-#define X(name)                                                                                                        \
-    if (code == 0)                                                                                                     \
+#define X(name)                                                                                              \
+    if (code == 0)                                                                                           \
         code = catalog_figure(l, at, #name, false, &m.name, e);
     MODEL_SCORES(X)
 #undef X

@@ -123,8 +123,8 @@ static enum tensor_type fall_back(enum tensor_type type, int64_t cols) {
     if (cols % type_facts[type].weights == 0)
         return type;
     static const enum tensor_type small_block[N_TENSOR_TYPES] = {
-        [TENSOR_Q2_K] = TENSOR_Q4_0,     [TENSOR_Q3_K] = TENSOR_Q4_0,    [TENSOR_Q4_K] = TENSOR_Q5_0,
-        [TENSOR_Q5_K] = TENSOR_Q5_1,     [TENSOR_Q6_K] = TENSOR_Q8_0,    [TENSOR_IQ4_XS] = TENSOR_IQ4_NL,
+        [TENSOR_Q2_K] = TENSOR_Q4_0,    [TENSOR_Q3_K] = TENSOR_Q4_0, [TENSOR_Q4_K] = TENSOR_Q5_0,
+        [TENSOR_Q5_K] = TENSOR_Q5_1,    [TENSOR_Q6_K] = TENSOR_Q8_0, [TENSOR_IQ4_XS] = TENSOR_IQ4_NL,
         [TENSOR_IQ3_S] = TENSOR_IQ4_NL,
     };
     enum tensor_type other = small_block[type] != TENSOR_F32 ? small_block[type] : TENSOR_F16;
@@ -140,7 +140,7 @@ enum tensor_type mix_tensor_type(enum mix m, const struct shape *s, const struct
         return TENSOR_F16;
     if (is_head && base != TENSOR_Q8_0)
         return t->cols % type_facts[base].weights != 0 || t->cols % 256 != 0 ? fall_back(TENSOR_Q8_0, t->cols)
-                                                                              : TENSOR_Q6_K;
+                                                                             : TENSOR_Q6_K;
     switch (t->kind) {
     case SHAPE_ATTN_V:
         return fall_back(value_type(m, base, s, t->layer), t->cols);

@@ -17,7 +17,10 @@ static const char *const kv_names[] = {
     PLAN_KV_TYPES(X)
 #undef X
 };
-enum { N_METHODS = sizeof method_names / sizeof *method_names, N_KV_TYPES = sizeof kv_names / sizeof *kv_names };
+enum {
+    N_METHODS = sizeof method_names / sizeof *method_names,
+    N_KV_TYPES = sizeof kv_names / sizeof *kv_names
+};
 
 const char *plan_method_text(enum plan_method m) {
     return method_names[m];
@@ -50,8 +53,8 @@ static int read_count(const struct node *map, const char *key, int64_t least, in
     int64_t value = 0;
     int code = node_i64(map, key, true, &value, e);
     if (code == 0 && (value < least || value > most)) {
-        node_error(node_get(map, key), e, "plan_from_node", "%s is %lld, must be %lld to %lld", key, (long long)value,
-                   (long long)least, (long long)most);
+        node_error(node_get(map, key), e, "plan_from_node", "%s is %lld, must be %lld to %lld", key,
+                   (long long)value, (long long)least, (long long)most);
         code = ERR_INPUT;
     }
     if (code == 0)
@@ -59,7 +62,8 @@ static int read_count(const struct node *map, const char *key, int64_t least, in
     return code;
 }
 
-static int read_text(struct arena *a, const struct node *map, const char *key, const char **out, struct err *e) {
+static int read_text(struct arena *a, const struct node *map, const char *key, const char **out,
+                     struct err *e) {
     const char *text = NULL;
     int code = node_string(map, key, true, &text, e);
     if (code < 0)
@@ -76,7 +80,8 @@ static int read_estimate(struct arena *a, const struct node *map, const char *ke
     *out = (struct estimate){.basis = ""};
     if (code < 0 || n == NULL)
         return code;
-    if ((code = node_check_keys(n, keys, e)) < 0 || (code = node_number(n, "value", true, &out->value, e)) < 0 ||
+    if ((code = node_check_keys(n, keys, e)) < 0 ||
+        (code = node_number(n, "value", true, &out->value, e)) < 0 ||
         (code = node_number(n, "low", true, &out->low, e)) < 0 ||
         (code = node_number(n, "high", true, &out->high, e)) < 0)
         return code;
@@ -119,7 +124,8 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
     if (code == 0)
         code = node_bool(root, "prefix_state", true, &p->prefix_state, e);
     if (code == 0 && method == PLAN_LORA && (rank < 1 || !(p->alpha > 0) || !isfinite(p->alpha))) {
-        node_error(node_get(root, "rank"), e, "plan_from_node", "method lora needs a rank and an alpha over 0");
+        node_error(node_get(root, "rank"), e, "plan_from_node",
+                   "method lora needs a rank and an alpha over 0");
         code = ERR_INPUT;
     }
     p->method = (enum plan_method)method;
@@ -130,9 +136,10 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
 }
 
 static int read_plan(struct plan *p, const struct node *root, struct err *e) {
-    static const char *const keys[] = {"format", "device", "base", "base_path", "method", "rank", "alpha",
-                                       "quantisation", "context", "ubatch", "threads", "kv_type", "label_scoring",
-                                       "prefix_state", "tokens", "reason", "predicted", NULL};
+    static const char *const keys[] = {
+        "format",        "device",       "base",    "base_path", "method",    "rank",
+        "alpha",         "quantisation", "context", "ubatch",    "threads",   "kv_type",
+        "label_scoring", "prefix_state", "tokens",  "reason",    "predicted", NULL};
     static const char *const predictions[] = {
 #define X(name, text, unit) #name,
         PLAN_PREDICTIONS(X)
@@ -141,7 +148,8 @@ static int read_plan(struct plan *p, const struct node *root, struct err *e) {
     const char *format = NULL;
     int code = node_string(root, "format", true, &format, e);
     if (code == 0 && !str_equal(format, PLAN_FORMAT)) {
-        node_error(node_get(root, "format"), e, "plan_from_node", "format is '%s', expected '%s'", format, PLAN_FORMAT);
+        node_error(node_get(root, "format"), e, "plan_from_node", "format is '%s', expected '%s'", format,
+                   PLAN_FORMAT);
         code = ERR_INPUT;
     }
     struct node *predicted = NULL;
@@ -155,8 +163,8 @@ static int read_plan(struct plan *p, const struct node *root, struct err *e) {
         (code = node_map(root, "predicted", true, &predicted, e)) < 0 ||
         (code = node_check_keys(predicted, predictions, e)) < 0)
         return code;
-#define X(name, text, unit)                                                                                            \
-    if (code == 0)                                                                                                     \
+#define X(name, text, unit)                                                                                  \
+    if (code == 0)                                                                                           \
         code = read_estimate(&p->arena, predicted, #name, &p->predicted.name, e);
     PLAN_PREDICTIONS(X)
 #undef X
@@ -194,14 +202,15 @@ static void add_estimate(struct str *out, const char *key, const struct estimate
                          const char *unit) {
     if (x->value <= 0 || x->basis == NULL || x->basis[0] == '\0')
         return;
-    str_addf(out, "  # %s, %s\n  %s: {value: %.6g, low: %.6g, high: %.6g, basis: ", text, unit, key, x->value, x->low,
-             x->high);
+    str_addf(out, "  # %s, %s\n  %s: {value: %.6g, low: %.6g, high: %.6g, basis: ", text, unit, key, x->value,
+             x->low, x->high);
     yaml_text_string(out, x->basis);
     str_add(out, "}\n");
 }
 
 int plan_to_yaml(const struct plan *p, struct str *out, struct err *e) {
-    str_add(out, "# The accepted plan, written by edgestill plan --accept. Edit it and accept again: edgestill plan --accept 0\n");
+    str_add(out, "# The accepted plan, written by edgestill plan --accept. Edit it and accept again: "
+                 "edgestill plan --accept 0\n");
     add_text(out, "format", PLAN_FORMAT);
     add_text(out, "device", p->device);
     add_text(out, "base", p->base);
@@ -209,14 +218,20 @@ int plan_to_yaml(const struct plan *p, struct str *out, struct err *e) {
     str_addf(out, "method: %s # lora: low-rank adapters on all linear layers\nrank: %d\nalpha: %g\n",
              plan_method_text(p->method), p->rank, p->alpha);
     add_text(out, "quantisation", p->quantisation);
-    str_addf(out, "context: %lld # tokens of prompt and answer together\nubatch: %lld # tokens computed at once\nthreads: %d\n",
+    str_addf(out,
+             "context: %lld # tokens of prompt and answer together\nubatch: %lld # tokens computed at "
+             "once\nthreads: %d\n",
              (long long)p->context, (long long)p->ubatch, p->threads);
-    str_addf(out, "kv_type: %s\nlabel_scoring: %s # score the labels instead of writing one\nprefix_state: %s # keep the shared prefix computed\n",
-             plan_kv_type_text(p->kv_type), p->label_scoring ? "true" : "false", p->prefix_state ? "true" : "false");
+    str_addf(out,
+             "kv_type: %s\nlabel_scoring: %s # score the labels instead of writing one\nprefix_state: %s # "
+             "keep the shared prefix computed\n",
+             plan_kv_type_text(p->kv_type), p->label_scoring ? "true" : "false",
+             p->prefix_state ? "true" : "false");
     str_addf(out, "tokens: {prefix: %lld, record: %lld, answer: %lld}\n", (long long)p->prefix_tokens,
              (long long)p->record_tokens, (long long)p->answer_tokens);
     add_text(out, "reason", p->reason);
-    str_add(out, "\n# Truth is expected between low and high 19 times of 20. The report shows what was measured beside it.\npredicted:\n");
+    str_add(out, "\n# Truth is expected between low and high 19 times of 20. The report shows what was "
+                 "measured beside it.\npredicted:\n");
 #define X(name, text, unit) add_estimate(out, #name, &p->predicted.name, text, unit);
     PLAN_PREDICTIONS(X)
 #undef X

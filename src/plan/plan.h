@@ -42,14 +42,14 @@ struct estimate {
 };
 
 /* name, what people read, unit */
-#define PLAN_PREDICTIONS(X)                                                                                            \
-    X(file_bytes, "file size", "bytes")                                                                                \
-    X(memory_bytes, "memory on the device", "bytes")                                                                   \
-    X(prefill_tps, "reading", "tokens/s")                                                                              \
-    X(decode_tps, "writing", "tokens/s")                                                                               \
-    X(cold_s, "one decision, cold", "s")                                                                               \
-    X(decision_s, "one decision", "s")                                                                                 \
-    X(train_s, "training here", "s")                                                                                   \
+#define PLAN_PREDICTIONS(X)                                                                                  \
+    X(file_bytes, "file size", "bytes")                                                                      \
+    X(memory_bytes, "memory on the device", "bytes")                                                         \
+    X(prefill_tps, "reading", "tokens/s")                                                                    \
+    X(decode_tps, "writing", "tokens/s")                                                                     \
+    X(cold_s, "one decision, cold", "s")                                                                     \
+    X(decision_s, "one decision", "s")                                                                       \
+    X(train_s, "training here", "s")                                                                         \
     X(train_memory_bytes, "training memory here", "bytes")
 
 struct plan_prediction {
@@ -60,20 +60,22 @@ struct plan_prediction {
 
 struct plan {
     struct arena arena;
-    const char *device;    /* catalogue name; project_plan() compares it with the project's: another device voids the plan */
-    const char *base;      /* "embedded", a catalogue name, or the file's name */
-    const char *base_path; /* its GGUF: absolute, or "data:seed/base.gguf" for a file of the program's own data folder */
+    const char *
+        device; /* catalogue name; project_plan() compares it with the project's: another device voids the plan */
+    const char *base; /* "embedded", a catalogue name, or the file's name */
+    const char *
+        base_path; /* its GGUF: absolute, or "data:seed/base.gguf" for a file of the program's own data folder */
     enum plan_method method;
-    int rank;              /* LoRA */
-    double alpha;          /* LoRA: the update is scaled by alpha / rank */
+    int rank;                 /* LoRA */
+    double alpha;             /* LoRA: the update is scaled by alpha / rank */
     const char *quantisation; /* llama.cpp's name: "Q4_K_M" */
     int64_t context, ubatch;  /* tokens */
     int threads;              /* on the device */
     enum plan_kv_type kv_type;
-    bool label_scoring;  /* score the labels instead of generating one */
-    bool prefix_state;   /* keep the shared prefix's state on disk */
+    bool label_scoring;                                  /* score the labels instead of generating one */
+    bool prefix_state;                                   /* keep the shared prefix's state on disk */
     int64_t prefix_tokens, record_tokens, answer_tokens; /* that the predictions were made for */
-    const char *reason;  /* one paragraph */
+    const char *reason;                                  /* one paragraph */
     struct plan_prediction predicted;
 };
 

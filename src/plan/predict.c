@@ -38,20 +38,23 @@ static double kv_bytes_per_token(const struct predict_input *in) {
 
 /* ---- size and memory ---- */
 
-static struct estimate file_size_of(const struct predict_input *in, const struct mix_work *work, struct arena *a) {
+static struct estimate file_size_of(const struct predict_input *in, const struct mix_work *work,
+                                    struct arena *a) {
     double known = (double)in->shape->extra_bytes;
     double extra = known > 0 ? known : 30.0 * (double)in->shape->n_vocab + 0.2 * MB;
     double value = work->file_bytes + extra;
     struct estimate out = {value, work->file_bytes + (known > 0 ? 0.98 : 0.5) * extra,
                            work->file_bytes + (known > 0 ? 1.02 : 3) * extra, NULL};
-    out.basis = arena_printf(a, "%.1f MB by tensor shapes and types, %.1f MB of tokenizer and metadata (%s)",
-                             work->file_bytes / MB, extra / MB, known > 0 ? "as in the base's file" : "estimated");
+    out.basis =
+        arena_printf(a, "%.1f MB by tensor shapes and types, %.1f MB of tokenizer and metadata (%s)",
+                     work->file_bytes / MB, extra / MB, known > 0 ? "as in the base's file" : "estimated");
     return out;
 }
 
 /* The compute buffer is reserved for the logits of a whole ubatch, but only the rows that are asked for are touched: the
  * lower bound leaves the buffer out, the upper counts all of it. */
-static struct estimate memory_of(const struct predict_input *in, const struct mix_work *work, struct arena *a) {
+static struct estimate memory_of(const struct predict_input *in, const struct mix_work *work,
+                                 struct arena *a) {
     const struct shape *s = in->shape;
     double u = (double)in->ubatch, ctx = (double)in->context;
     double kv = ctx * kv_bytes_per_token(in);
@@ -59,26 +62,29 @@ static struct estimate memory_of(const struct predict_input *in, const struct mi
     double logits = u * 4 * (double)s->n_vocab;
     double runtime = 18 * MIB + 260.0 * (double)s->n_vocab;
     double firm = work->file_bytes + kv;
-    struct estimate out = {firm + activations + 0.25 * logits + runtime, firm + 0.5 * activations + 0.6 * runtime,
+    struct estimate out = {firm + activations + 0.25 * logits + runtime,
+                           firm + 0.5 * activations + 0.6 * runtime,
                            firm + 1.3 * activations + logits + 1.6 * runtime, NULL};
-    out.basis = arena_printf(a,
-                             "weights %.0f MB, KV cache %.0f MB at context %lld, compute %.0f to %.0f MB at ubatch %lld, "
-                             "runtime %.0f MB",
-                             work->file_bytes / MB, kv / MB, (long long)in->context, activations / MB,
-                             (activations + logits) / MB, (long long)in->ubatch, runtime / MB);
+    out.basis = arena_printf(
+        a,
+        "weights %.0f MB, KV cache %.0f MB at context %lld, compute %.0f to %.0f MB at ubatch %lld, "
+        "runtime %.0f MB",
+        work->file_bytes / MB, kv / MB, (long long)in->context, activations / MB, (activations + logits) / MB,
+        (long long)in->ubatch, runtime / MB);
     return out;
 }
 
 int predict_reserved(const struct catalog_device *d, struct arena *a, struct estimate *out, struct err *e) {
     if (d->os_reserved_mb.known) {
-        *out = (struct estimate){d->os_reserved_mb.value * MIB, d->os_reserved_mb.low * MIB, d->os_reserved_mb.high * MIB,
-                                 d->os_reserved_mb.source};
+        *out = (struct estimate){d->os_reserved_mb.value * MIB, d->os_reserved_mb.low * MIB,
+                                 d->os_reserved_mb.high * MIB, d->os_reserved_mb.source};
         return 0;
     }
     double memory = d->memory_mb.known ? d->memory_mb.value * MIB : 4096 * MIB;
     double value = fmin(300 * MIB, 0.25 * memory);
-    *out = (struct estimate){value, value / 2, fmin(1.5 * value, 0.4 * memory),
-                             arena_printf(a, "nobody measured what its system keeps: %.0f MB assumed", value / MB)};
+    *out = (struct estimate){
+        value, value / 2, fmin(1.5 * value, 0.4 * memory),
+        arena_printf(a, "nobody measured what its system keeps: %.0f MB assumed", value / MB)};
     return out->basis != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "predict_reserved", "out of memory");
 }
 
@@ -107,40 +113,45 @@ static double pass_overhead(const struct predict_input *in) {
     return (in->shape->n_layer * NODES_A_LAYER + 10) * S_PER_NODE;
 }
 
-static struct duration read_time(const struct predict_input *in, const struct mix_work *work, int64_t n_tokens) {
+static struct duration read_time(const struct predict_input *in, const struct mix_work *work,
+                                 int64_t n_tokens) {
     const struct shape *s = in->shape;
     const struct device_rates *r = in->rates;
     double n = (double)n_tokens, passes = ceil(n / (double)in->ubatch);
-    double attention = n * n * s->n_layer * s->n_head * s->head_dim; /* two products over half of the square */
-    double macs_s = n * weighted(work->block_macs, r->s_per_mac) + work->head_macs * r->s_per_mac[work->head_type] +
-                    attention * r->s_per_mac[TENSOR_F16];
-    double bytes_s = passes * weighted(work->read_bytes, r->s_per_byte); /* weights are read once a pass at least */
+    double attention =
+        n * n * s->n_layer * s->n_head * s->head_dim; /* two products over half of the square */
+    double macs_s = n * weighted(work->block_macs, r->s_per_mac) +
+                    work->head_macs * r->s_per_mac[work->head_type] + attention * r->s_per_mac[TENSOR_F16];
+    double bytes_s =
+        passes * weighted(work->read_bytes, r->s_per_byte); /* weights are read once a pass at least */
     return (struct duration){fmax(macs_s, bytes_s), passes * pass_overhead(in), r->read_spread};
 }
 
-static struct duration write_time(const struct predict_input *in, const struct mix_work *work, int64_t n_tokens) {
+static struct duration write_time(const struct predict_input *in, const struct mix_work *work,
+                                  int64_t n_tokens) {
     const struct device_rates *r = in->rates;
     double seen = (double)(in->task->prefix_tokens + in->task->record_tokens);
-    double token_s = weighted(work->read_bytes, r->s_per_byte) +
-                     seen * kv_bytes_per_token(in) * r->s_per_byte[TENSOR_F16];
+    double token_s =
+        weighted(work->read_bytes, r->s_per_byte) + seen * kv_bytes_per_token(in) * r->s_per_byte[TENSOR_F16];
     if (r->in_order)
         token_s += weighted(work->block_macs, r->s_per_mac) + work->head_macs * r->s_per_mac[work->head_type];
-    return (struct duration){(double)n_tokens * token_s, (double)n_tokens * pass_overhead(in), r->write_spread};
+    return (struct duration){(double)n_tokens * token_s, (double)n_tokens * pass_overhead(in),
+                             r->write_spread};
 }
 
 /* One decision: the prompt that is not kept, then the answer, scored in one more pass or written token by token. */
-static struct estimate decision(const struct predict_input *in, const struct mix_work *work, int64_t prompt_tokens,
-                                struct arena *a) {
+static struct estimate decision(const struct predict_input *in, const struct mix_work *work,
+                                int64_t prompt_tokens, struct arena *a) {
     struct duration prompt = read_time(in, work, prompt_tokens);
     struct duration answer = in->label_scoring ? read_time(in, work, in->task->label_tokens)
                                                : write_time(in, work, in->task->answer_tokens);
     struct estimate first = seconds(prompt, ""), second = seconds(answer, "");
-    return (struct estimate){first.value + second.value, first.low + second.low, first.high + second.high,
-                             arena_printf(a, "%lld tokens read, then %lld %s; tokens %s", (long long)prompt_tokens,
-                                          (long long)(in->label_scoring ? in->task->label_tokens
-                                                                        : in->task->answer_tokens),
-                                          in->label_scoring ? "label tokens scored" : "written",
-                                          in->task->counted ? "counted" : "estimated from the text's length")};
+    return (struct estimate){
+        first.value + second.value, first.low + second.low, first.high + second.high,
+        arena_printf(a, "%lld tokens read, then %lld %s; tokens %s", (long long)prompt_tokens,
+                     (long long)(in->label_scoring ? in->task->label_tokens : in->task->answer_tokens),
+                     in->label_scoring ? "label tokens scored" : "written",
+                     in->task->counted ? "counted" : "estimated from the text's length")};
 }
 
 /* ---- training here ---- */
@@ -154,26 +165,30 @@ static void training(const struct predict_input *in, const struct mix_work *work
     double block = sum(work->block_macs), params = (double)shape_params(s);
     double tokens = (double)(in->task->prefix_tokens + in->task->record_tokens + in->task->answer_tokens);
     double targets = (double)in->task->answer_tokens + 1;
-    double passes = in->method == PLAN_FULL ? 3 : 2; /* forward, and back to the inputs; full adds back to the weights */
-    double lora = in->method == PLAN_LORA ? 3.0 * in->rank * s->n_layer *
-                                                (9.0 * s->n_embd + 3.0 * s->n_ff + 2.0 * s->n_head_kv * s->head_dim)
-                                          : 0;
+    double passes =
+        in->method == PLAN_FULL ? 3 : 2; /* forward, and back to the inputs; full adds back to the weights */
+    double lora = in->method == PLAN_LORA
+                      ? 3.0 * in->rank * s->n_layer *
+                            (9.0 * s->n_embd + 3.0 * s->n_ff + 2.0 * s->n_head_kv * s->head_dim)
+                      : 0;
     double sample = tokens * (passes * block + lora) + targets * passes * work->head_macs;
     double n = (double)(in->task->n_records * in->task->epochs);
-    out->train_s = around(n * sample / (h->macs_per_s * TRAIN_EFFICIENCY), TRAIN_SPREAD,
-                          arena_printf(a,
-                                       "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
-                                       "reaches here on %d threads",
-                                       n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size,
-                                       h->threads));
+    out->train_s = around(
+        n * sample / (h->macs_per_s * TRAIN_EFFICIENCY), TRAIN_SPREAD,
+        arena_printf(a,
+                     "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
+                     "reaches here on %d threads",
+                     n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size,
+                     h->threads));
     double batch = 2048; /* tokens in flight */
-    double activations = batch * 4 * s->n_layer * (8.0 * s->n_embd + 4.0 * s->n_ff + 3.0 * s->n_head * s->head_dim);
+    double activations =
+        batch * 4 * s->n_layer * (8.0 * s->n_embd + 4.0 * s->n_ff + 3.0 * s->n_head * s->head_dim);
     double states = in->method == PLAN_FULL ? 3 * 4 * params : 0;
     double value = 4 * params + states + activations + 512.0 * 4 * (double)s->n_vocab + 60 * MIB;
-    out->train_memory_bytes = around(value, 1.5,
-                                     arena_printf(a, "weights in 32 bits %.0f MB, activations %.0f MB, the rest %.0f MB",
-                                                  4 * params / MB, activations / MB,
-                                                  (value - 4 * params - activations) / MB));
+    out->train_memory_bytes =
+        around(value, 1.5,
+               arena_printf(a, "weights in 32 bits %.0f MB, activations %.0f MB, the rest %.0f MB",
+                            4 * params / MB, activations / MB, (value - 4 * params - activations) / MB));
 }
 
 int predict(const struct predict_input *in, struct arena *a, struct plan_prediction *out, struct err *e) {
@@ -188,7 +203,7 @@ int predict(const struct predict_input *in, struct arena *a, struct plan_predict
     out->cold_s = decision(in, &work, whole, a);
     out->decision_s = in->prefix_state ? decision(in, &work, in->task->record_tokens, a) : out->cold_s;
     training(in, &work, a, out);
-    bool failed = out->file_bytes.basis == NULL || out->memory_bytes.basis == NULL || out->cold_s.basis == NULL ||
-                  out->decision_s.basis == NULL;
+    bool failed = out->file_bytes.basis == NULL || out->memory_bytes.basis == NULL ||
+                  out->cold_s.basis == NULL || out->decision_s.basis == NULL;
     return failed ? err_set(e, ERR_NO_MEMORY, "predict", "out of memory") : 0;
 }

@@ -22,7 +22,8 @@ struct predict_host {
 
 /* What the task asks of the model, counted in its own tokens (or estimated: then says so). */
 struct predict_task {
-    int64_t prefix_tokens, record_tokens, answer_tokens, label_tokens; /* label_tokens: of all labels together */
+    int64_t prefix_tokens, record_tokens, answer_tokens,
+        label_tokens;       /* label_tokens: of all labels together */
     int64_t longest_tokens; /* of a whole prompt with answer, for the context */
     bool counted;           /* false: estimated from the text's length */
     int64_t n_records, epochs;

@@ -10,8 +10,8 @@ enum { MIN_ROWS = 6, FIT_SWEEPS = 200, MAX_BOARDS = 128 };
 
 /* How far apart public measurements of one board and model lie (shared figure: 1.19 at the median, up to 1.38), and what a
  * transfer has shown to be worth on boards whose truth is known (tests/plan/test_rates.c prints both). */
-static const double PULL = 0.05, NOISE = 1.4, SPREAD_PUBLISHED = 1.5, SPREAD_CLASS = 2.0, SPREAD_IN_ORDER = 3.0,
-                    SPREAD_UNKNOWN = 4.0;
+static const double PULL = 0.05, NOISE = 1.4, SPREAD_PUBLISHED = 1.5, SPREAD_CLASS = 2.0,
+                    SPREAD_IN_ORDER = 3.0, SPREAD_UNKNOWN = 4.0;
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -66,15 +66,18 @@ void rates_fit(const double *a, const double *time, int64_t n_rows, int n_cols, 
 /* ---- rows of one board ---- */
 
 /* The catalogue's shape that a measured file has: the tied or the untied variant, whichever its parameters say. */
-static bool measured_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out) {
+static bool measured_shape(const struct catalog *c, const struct catalog_measurement *row,
+                           struct shape *out) {
     for (int64_t i = 0; i < c->n_models; i++) {
         const struct catalog_model *m = &c->models[i];
-        for (const char *const *name = m->measured_as; m->shape_known && name != NULL && *name != NULL; name++)
+        for (const char *const *name = m->measured_as; m->shape_known && name != NULL && *name != NULL;
+             name++)
             if (str_equal(*name, row->model)) {
                 shape_from_catalog(out, m);
                 struct shape other = *out;
                 other.tied = !other.tied;
-                if (fabs((double)shape_params(&other) - row->params) < fabs((double)shape_params(out) - row->params))
+                if (fabs((double)shape_params(&other) - row->params) <
+                    fabs((double)shape_params(out) - row->params))
                     *out = other;
                 return true;
             }
@@ -103,7 +106,8 @@ static bool reads_a_prompt(const struct catalog_measurement *row) {
     return row->prefill_tps > 0 && row->test != NULL && str_starts(row->test, "pp");
 }
 
-static void collect(const struct catalog *c, const char *board, int threads, bool write, struct fit_rows *rows) {
+static void collect(const struct catalog *c, const char *board, int threads, bool write,
+                    struct fit_rows *rows) {
     rows->n = 0;
     for (int64_t i = 0; i < c->n_measurements; i++) {
         const struct catalog_measurement *m = &c->measurements[i];
@@ -130,12 +134,14 @@ static double fit_error(const struct fit_rows *rows, const double *x, double *sc
     return exp(quantile(scratch, rows->n, 0.95));
 }
 
-static int fit_board(const struct catalog *c, const char *board, int threads, struct board_fit *out, struct err *e) {
+static int fit_board(const struct catalog *c, const char *board, int threads, struct board_fit *out,
+                     struct err *e) {
     *out = (struct board_fit){0};
     if (board == NULL || c->n_measurements == 0)
         return 0;
     size_t n = (size_t)c->n_measurements;
-    struct fit_rows rows = {.work = malloc(n * N_TENSOR_TYPES * sizeof(double)), .time = malloc(n * sizeof(double))};
+    struct fit_rows rows = {.work = malloc(n * N_TENSOR_TYPES * sizeof(double)),
+                            .time = malloc(n * sizeof(double))};
     double *scratch = malloc(n * sizeof(double));
     int code = 0;
     if (rows.work == NULL || rows.time == NULL || scratch == NULL) {
@@ -173,8 +179,8 @@ static double fit_bandwidth(const struct board_fit *f) {
 
 /* Bandwidth while writing as a multiple of memcpy (or of the theoretical bandwidth), over one board of each family where both
  * are known. Returns the number of boards; *low and *high are the extremes. */
-static int transfer_ratio(const struct catalog *c, bool from_memcpy, double *median, double *low, double *high,
-                          struct err *e) {
+static int transfer_ratio(const struct catalog *c, bool from_memcpy, double *median, double *low,
+                          double *high, struct err *e) {
     double ratios[MAX_BOARDS];
     int n = 0;
     const char *last_family = "";
@@ -225,16 +231,18 @@ static int transfer_write(const struct catalog *c, const struct catalog_device *
             return n;
         const struct figure *f = from_memcpy ? &d->memcpy_mbps : &d->theoretical_gbps;
         if (n > 0) {
-            set_bandwidth(r, ratio * f->value * (from_memcpy ? 1e6 : 1e9), fmax(fmax(high / ratio, ratio / low), least));
-            r->write_basis =
-                arena_printf(a, "%s of %s %s times %.2f, the median of %d boards where both are known (%.2f to %.2f); %s",
-                             from_memcpy ? "memcpy" : "theoretical bandwidth", d->title, from_memcpy ? "(one thread)" : "",
-                             ratio, n, low, high, f->source);
+            set_bandwidth(r, ratio * f->value * (from_memcpy ? 1e6 : 1e9),
+                          fmax(fmax(high / ratio, ratio / low), least));
+            r->write_basis = arena_printf(
+                a, "%s of %s %s times %.2f, the median of %d boards where both are known (%.2f to %.2f); %s",
+                from_memcpy ? "memcpy" : "theoretical bandwidth", d->title, from_memcpy ? "(one thread)" : "",
+                ratio, n, low, high, f->source);
             return 0;
         }
     }
     set_bandwidth(r, 5e9, SPREAD_UNKNOWN);
-    r->write_basis = "no figure of this board's memory is known: 5 GB/s, between a Raspberry Pi 4 and 5, with wide bounds";
+    r->write_basis =
+        "no figure of this board's memory is known: 5 GB/s, between a Raspberry Pi 4 and 5, with wide bounds";
     return 0;
 }
 
@@ -301,16 +309,18 @@ int rates_for_device(const struct catalog *c, const struct catalog_device *d, st
         memcpy(r.s_per_byte, fit.s_per_byte, sizeof r.s_per_byte);
         r.write_spread = fmax(fit.write_error, NOISE);
         r.in_order = false; /* the fit holds both */
-        r.write_basis = arena_printf(a, "fitted to %lld rows of throughput.csv for %s (19 of 20 within %.2f times)",
-                                     (long long)fit.n_write, d->measured_as, fit.write_error);
+        r.write_basis =
+            arena_printf(a, "fitted to %lld rows of throughput.csv for %s (19 of 20 within %.2f times)",
+                         (long long)fit.n_write, d->measured_as, fit.write_error);
     } else if ((code = transfer_write(c, d, a, &r, e)) < 0) {
         return code;
     }
     if (fit.n_read >= MIN_ROWS) {
         memcpy(r.s_per_mac, fit.s_per_mac, sizeof r.s_per_mac);
         r.read_spread = fmax(fit.read_error, NOISE);
-        r.read_basis = arena_printf(a, "fitted to %lld rows of throughput.csv for %s (19 of 20 within %.2f times)",
-                                    (long long)fit.n_read, d->measured_as, fit.read_error);
+        r.read_basis =
+            arena_printf(a, "fitted to %lld rows of throughput.csv for %s (19 of 20 within %.2f times)",
+                         (long long)fit.n_read, d->measured_as, fit.read_error);
     } else if ((code = transfer_read(c, d, a, &r, e)) < 0) {
         return code;
     }

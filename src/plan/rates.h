@@ -15,9 +15,10 @@
 struct device_rates {
     double s_per_byte[N_TENSOR_TYPES]; /* writing: weights read */
     double s_per_mac[N_TENSOR_TYPES];  /* reading a prompt, all cores */
-    double write_spread, read_spread;  /* truth is expected within value / spread and value * spread, 19 times of 20 */
-    double overhead_s;                 /* of one pass through the graph, whatever the size */
-    bool in_order;                     /* memory and arithmetic do not overlap: their times add */
+    double write_spread,
+        read_spread;   /* truth is expected within value / spread and value * spread, 19 times of 20 */
+    double overhead_s; /* of one pass through the graph, whatever the size */
+    bool in_order;     /* memory and arithmetic do not overlap: their times add */
     int threads;
     const char *write_basis, *read_basis;
 };

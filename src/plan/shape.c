@@ -39,8 +39,9 @@ bool shape_tensor(const struct shape *s, int64_t i, struct shape_tensor *out) {
         return true;
     }
     const struct shape_tensor block[PER_LAYER] = {
-        {SHAPE_ATTN_Q, 0, q, d},   {SHAPE_ATTN_K, 0, kv, d},  {SHAPE_ATTN_V, 0, kv, d},
-        {SHAPE_ATTN_OUT, 0, d, q}, {SHAPE_FFN_GATE, 0, f, d}, {SHAPE_FFN_UP, 0, f, d},
+        {SHAPE_ATTN_Q, 0, q, d},   {SHAPE_ATTN_K, 0, kv, d},
+        {SHAPE_ATTN_V, 0, kv, d},  {SHAPE_ATTN_OUT, 0, d, q},
+        {SHAPE_FFN_GATE, 0, f, d}, {SHAPE_FFN_UP, 0, f, d},
         {SHAPE_FFN_DOWN, 0, d, f}, {SHAPE_VECTOR, 0, 1, layer_vector_values(s)},
     };
     *out = block[(i - 1) % PER_LAYER];
@@ -75,7 +76,8 @@ void shape_from_catalog(struct shape *s, const struct catalog_model *m) {
 /* ---- from a file ---- */
 
 /* Metadata "<arch>.<key>" as an integer; absent leaves *out as it is unless required. */
-static int read_int(const struct lm *m, const char *arch, const char *key, bool required, int *out, struct err *e) {
+static int read_int(const struct lm *m, const char *arch, const char *key, bool required, int *out,
+                    struct err *e) {
     char name[128];
     snprintf(name, sizeof name, "%s.%s", arch, key);
     struct str text = {0};

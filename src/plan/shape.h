@@ -21,7 +21,7 @@ struct shape {
 };
 
 /* What a tensor is, as far as choosing its type and counting its use goes. */
-#define SHAPE_KINDS(X)                                                                                                 \
+#define SHAPE_KINDS(X)                                                                                       \
     X(EMBED) X(HEAD) X(ATTN_Q) X(ATTN_K) X(ATTN_V) X(ATTN_OUT) X(FFN_GATE) X(FFN_UP) X(FFN_DOWN) X(VECTOR)
 enum shape_kind {
 #define X(name) SHAPE_##name,

@@ -68,12 +68,12 @@ struct published {
 
 /* Qwen2.5-0.5B Q4_K_M is left out (0): the published file has the bytes of Q4_K_S. */
 static const struct published table[] = {
-    {"Q3_K_S", {6.868, 5.19, 4.087, 5.459, 4.103}},  {"Q3_K_M", {7.024, 5.41, 4.343, 5.728, 4.422}},
-    {"Q3_K_L", {7.156, 5.586, 4.57, 5.961, 4.691}},  {"Q4_0", {7.009, 5.367, 4.93, 5.712, 4.94}},
-    {"Q4_1", {7.197, 5.759, 5.326, 6.061, 5.333}},   {"Q4_K_S", {7.262, 6.006, 4.947, 6.197, 4.97}},
-    {"Q4_K_M", {7.359, 0, 5.09, 6.397, 5.178}},      {"Q5_0", {7.384, 6.151, 5.722, 6.41, 5.727}},
-    {"Q5_K_S", {7.503, 6.46, 5.722, 6.64, 5.727}},   {"Q5_K_M", {7.566, 6.553, 5.806, 6.759, 5.85}},
-    {"Q6_K", {8.248, 8.181, 6.565, 8.042, 6.564}},   {"Q8_0", {8.504, 8.502, 8.502, 8.503, 8.501}},
+    {"Q3_K_S", {6.868, 5.19, 4.087, 5.459, 4.103}},    {"Q3_K_M", {7.024, 5.41, 4.343, 5.728, 4.422}},
+    {"Q3_K_L", {7.156, 5.586, 4.57, 5.961, 4.691}},    {"Q4_0", {7.009, 5.367, 4.93, 5.712, 4.94}},
+    {"Q4_1", {7.197, 5.759, 5.326, 6.061, 5.333}},     {"Q4_K_S", {7.262, 6.006, 4.947, 6.197, 4.97}},
+    {"Q4_K_M", {7.359, 0, 5.09, 6.397, 5.178}},        {"Q5_0", {7.384, 6.151, 5.722, 6.41, 5.727}},
+    {"Q5_K_S", {7.503, 6.46, 5.722, 6.64, 5.727}},     {"Q5_K_M", {7.566, 6.553, 5.806, 6.759, 5.85}},
+    {"Q6_K", {8.248, 8.181, 6.565, 8.042, 6.564}},     {"Q8_0", {8.504, 8.502, 8.502, 8.503, 8.501}},
     {"F16", {16.004, 16.002, 16.002, 16.002, 16.001}}, {"IQ4_NL", {7.034, 5.394, 4.942, 5.747, 4.98}},
 };
 static const struct shape *const shapes[] = {&gemma_270m, &qwen25_05b, &qwen3_06b, &gemma_1b, &llama_1b};
@@ -93,7 +93,8 @@ static void test_bits_as_published(void **state) {
             double off = fabs(bits / table[r].bits[c] - 1);
             worst = off > worst ? off : worst;
             if (off > 0.001)
-                print_message("%s column %zu: %.3f, published %.3f\n", table[r].mix, c, bits, table[r].bits[c]);
+                print_message("%s column %zu: %.3f, published %.3f\n", table[r].mix, c, bits,
+                              table[r].bits[c]);
         }
     print_message("largest difference: %.2f%%\n", worst * 100);
     /* Measured: 0.02 %, which is the rounding of the published figures. */
@@ -102,8 +103,8 @@ static void test_bits_as_published(void **state) {
 
 static void test_parameters(void **state) {
     (void)state;
-    assert_int_equal(shape_params(&llama_1b), 1235814400);  /* llama-bench's n_params */
-    assert_int_equal(shape_params(&qwen3_06b), 751632384);  /* with a head of its own */
+    assert_int_equal(shape_params(&llama_1b), 1235814400); /* llama-bench's n_params */
+    assert_int_equal(shape_params(&qwen3_06b), 751632384); /* with a head of its own */
     assert_int_equal(shape_params(&qwen25_05b), 630167424);
     assert_int_equal(shape_params(&gemma_270m), 268098176);
     assert_int_equal(shape_params(&gemma_1b), 999885952);

@@ -1,0 +1,191 @@
+/* The shipped catalogue keeps its rules; a user's own entries join and replace; bad files are refused with the place. */
+#include "base/file.h"
+#include "base/str.h"
+#include "catalog/catalog.h"
+#include "catalog/data.h"
+#include "support/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct catalog shipped;
+
+static int load_shipped(void **state) {
+    (void)state;
+    struct err e = {0};
+    scratch_enter();
+    unsetenv("XDG_CONFIG_HOME");
+    setenv("HOME", "/nonexistent", 1);
+    if (catalog_load(&shipped, NULL, &e) < 0) {
+        print_error("%s: %s (%s)\n", e.origin, e.message, e.hint);
+        return -1;
+    }
+    return 0;
+}
+
+static int release_shipped(void **state) {
+    (void)state;
+    catalog_release(&shipped);
+    return 0;
+}
+
+static void test_enough_of_both(void **state) {
+    (void)state;
+    assert_true(shipped.n_devices >= 25);
+    assert_true(shipped.n_models >= 25);
+    assert_true(shipped.n_measurements >= 250);
+}
+
+static void check_figure(const char *entry, const char *name, const struct figure *f) {
+    if (!f->known)
+        return;
+    if (f->source == NULL || f->source[0] == '\0' || !(f->low > 0) || f->low > f->value || f->value > f->high)
+        fail_msg("%s: %s has no source or no sense", entry, name);
+}
+
+static void test_every_figure_has_a_source(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < shipped.n_devices; i++) {
+        const struct catalog_device *d = &shipped.devices[i];
+#define X(key, text) check_figure(d->name, #key, &d->key);
+        DEVICE_FIGURES(X)
+#undef X
+        assert_non_null(catalog_core_find(&shipped, d->core));
+    }
+    for (int64_t i = 0; i < shipped.n_models; i++) {
+        const struct catalog_model *m = &shipped.models[i];
+#define X(key) check_figure(m->name, #key, &m->key);
+        MODEL_SCORES(X)
+#undef X
+        if (m->shape_known) {
+            assert_true(m->n_head % m->n_head_kv == 0);
+            assert_non_null(m->source);
+        } else {
+            assert_non_null(m->unsupported);
+        }
+    }
+    for (int64_t i = 0; i < shipped.n_measurements; i++)
+        assert_true(shipped.measurements[i].source[0] != '\0');
+}
+
+static void test_measured_boards_exist(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < shipped.n_devices; i++) {
+        const char *board = shipped.devices[i].measured_as;
+        bool found = board == NULL;
+        for (int64_t j = 0; !found && j < shipped.n_measurements; j++)
+            found = str_equal(shipped.measurements[j].device, board);
+        if (!found)
+            fail_msg("%s: no row of throughput.csv is of '%s'", shipped.devices[i].name, board);
+    }
+}
+
+static void test_the_papers_row_never_calibrates(void **state) {
+    (void)state;
+    int found = 0;
+    for (int64_t i = 0; i < shipped.n_measurements; i++)
+        if (str_starts(shipped.measurements[i].device, "STM32")) {
+            assert_int_equal(shipped.measurements[i].tier, 'X');
+            found++;
+        }
+    assert_int_equal(found, 1);
+}
+
+static void test_finding(void **state) {
+    (void)state;
+    const struct catalog_device *d = NULL;
+    const struct catalog_model *m = NULL;
+    struct err e = {0};
+    assert_int_equal(catalog_device_find(&shipped, "RPi5-8GB", &d, &e), 0);
+    assert_string_equal(d->title, "Raspberry Pi 5, 8 GB");
+    assert_true(d->memory_mb.value == 8192);
+    assert_int_equal(catalog_device_find(&shipped, "rpi5", &d, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.hint, "rpi5-2gb"));
+    err_clear(&e);
+    assert_int_equal(catalog_device_find(&shipped, "rpi5-8bg", &d, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.hint, "rpi5-8gb"));
+    err_clear(&e);
+    assert_int_equal(catalog_model_find(&shipped, "qwen3-0.6b", &m, &e), 0);
+    assert_int_equal(m->n_layer, 28);
+    assert_int_equal(catalog_model_find(&shipped, "tinylama", &m, &e), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.hint, "models"));
+}
+
+/* ---- a user's own entries ---- */
+
+static const char own_devices[] = "format: edgestill.devices/1\n"
+                                  "sources: {bench: my own board}\n"
+                                  "families:\n"
+                                  "  - family: mine\n"
+                                  "    title: My board\n"
+                                  "    arch: aarch64\n"
+                                  "    core: cortex-a53\n"
+                                  "    cores: [2, bench]\n"
+                                  "    clock_mhz: [1000-1200, bench]\n"
+                                  "    theoretical_gbps: unknown\n"
+                                  "    read_peak_gbps: unknown\n"
+                                  "    memcpy_mbps: %s\n"
+                                  "    memset_mbps: unknown\n"
+                                  "    decode_gbps: unknown\n"
+                                  "    os_reserved_mb: unknown\n"
+                                  "    devices:\n"
+                                  "      - {name: %s, memory_mb: [1024, bench]}\n";
+
+static int load_own(const char *memcpy_figure, const char *name, struct catalog *c, struct err *e) {
+    struct str text = {0};
+    assert_int_equal(file_make_folders("project/catalog", e), 0);
+    str_addf(&text, own_devices, memcpy_figure, name);
+    assert_int_equal(file_write("project/catalog/devices.yaml", text.data, text.len, e), 0);
+    int code = catalog_load(c, "project", e);
+    str_release(&text);
+    return code;
+}
+
+static void test_own_entries(void **state) {
+    (void)state;
+    struct catalog c;
+    struct err e = {0};
+    const struct catalog_device *d = NULL;
+    assert_int_equal(load_own("[1500, bench]", "my-board", &c, &e), 0);
+    assert_int_equal(c.n_devices, shipped.n_devices + 1);
+    assert_int_equal(catalog_device_find(&c, "my-board", &d, &e), 0);
+    assert_true(d->memcpy_mbps.known && d->memcpy_mbps.value == 1500);
+    assert_string_equal(d->memcpy_mbps.source, "my own board");
+    assert_true(d->clock_mhz.low == 1000 && d->clock_mhz.high == 1200 && d->clock_mhz.value == 1100);
+    catalog_release(&c);
+    assert_int_equal(load_own("unknown", "rpi5-8gb", &c, &e), 0); /* the later entry wins */
+    assert_int_equal(c.n_devices, shipped.n_devices);
+    assert_int_equal(catalog_device_find(&c, "rpi5-8gb", &d, &e), 0);
+    assert_string_equal(d->core, "cortex-a53");
+    catalog_release(&c);
+}
+
+static void test_bad_figures_are_refused(void **state) {
+    (void)state;
+    const char *const bad[] = {"1500", "[1500]", "[fast, bench]", "[1500, nobody]", "[9-3, bench]", "[]"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct catalog c;
+        struct err e = {0};
+        assert_int_equal(load_own(bad[i], "my-board", &c, &e), ERR_INPUT);
+        if (strstr(e.message, "devices.yaml:12:") == NULL || strstr(e.message, "memcpy_mbps") == NULL)
+            fail_msg("'%s': %s", bad[i], e.message);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_enough_of_both),
+        cmocka_unit_test(test_every_figure_has_a_source),
+        cmocka_unit_test(test_measured_boards_exist),
+        cmocka_unit_test(test_the_papers_row_never_calibrates),
+        cmocka_unit_test(test_finding),
+        cmocka_unit_test(test_own_entries),
+        cmocka_unit_test(test_bad_figures_are_refused),
+    };
+    return cmocka_run_group_tests(tests, load_shipped, release_shipped);
+}
