@@ -41,11 +41,13 @@ struct lm_options {
     int n_threads; /* 0: one a core */
     int n_seq_max; /* sequences that share one KV cache; 0: 1 */
     int n_outputs; /* most rows of logits one decode call may give (memory: n_outputs x n_vocab x 4); 0: 64 */
-    bool vocab_only;       /* tokenizer and metadata alone */
-    bool logits_all_rows;  /* n_outputs = n_batch */
-    bool lock_memory;      /* keep the weights from being swapped out */
-    bool no_repack;        /* keep weights as they are in the file: less memory, slower */
-    const char *kv_type;   /* "f16" (NULL), "q8_0", "f32" */
+    bool vocab_only;      /* tokenizer and metadata alone */
+    bool logits_all_rows; /* n_outputs = n_batch */
+    bool lock_memory;     /* keep the weights from being swapped out */
+    bool no_repack;       /* keep weights as they are in the file: less memory, slower */
+    const char *kv_type;  /* "f16" (NULL), "q8_0" (with flash attention), "f32" */
+    bool
+        flash_attention; /* less memory for long contexts; rounds to 16 bits: logits vary by 2e-3 with the batch */
     const char *lora;      /* adapter GGUF to apply, NULL: none */
     float lora_scale;      /* 0: 1 */
     lm_observe_fn observe; /* NULL: none */

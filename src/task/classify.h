@@ -1,0 +1,53 @@
+/* Deciding: a record in, the labels' probabilities out. The one piece of code that evaluation, compression and the device
+ * share, so that what is scored is what ships.
+ *
+ *     struct classifier *c;
+ *     classifier_new(&c, lm, task, prompt, &e);        // reads the prefix once
+ *     double p[2]; classifier_score(c, &record, p, &e); // then the record's tokens alone, all labels in the same pass
+ *     classifier_free(c);
+ *
+ * A label's probability is that of its tokens and the end of turn after the prompt, normalised over the labels. The
+ * classifier uses the model's sequence 0 and borrows model, task and prompt: all outlive it, and nobody else decodes with
+ * that model in between (if somebody does, the prefix is read again). One thread at a time. */
+#ifndef TASK_CLASSIFY_H
+#define TASK_CLASSIFY_H
+
+#include "llama/lm.h"
+#include "task/prompt.h"
+
+struct classifier;
+
+int classifier_new(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
+                   struct err *e);
+void classifier_free(struct classifier *c); /* NULL is fine */
+
+/* probabilities [n_labels of the task] sum to 1. ERR_INPUT when the record does not fit the context. */
+int classifier_score(struct classifier *c, const struct record *r, double *probabilities, struct err *e);
+
+/* What the last score cost and said besides. */
+struct classifier_last {
+    int best;               /* the most probable label */
+    double mass;            /* probability that the answer is a label at all; log_prob are its parts */
+    const double *log_prob; /* n_labels; borrowed until the next call */
+    int64_t n_tokens;       /* read for this record: its own, the tail's and the labels' */
+    int64_t n_prefix_read;  /* prefix tokens that had to be computed (0 when they were there) */
+};
+struct classifier_last classifier_last(const struct classifier *c);
+
+/* What the model answers to the record when left to itself (greedy, at most n_max tokens), appended to text. For the share
+ * of answers that are no label. */
+int classifier_answer(struct classifier *c, const struct record *r, int64_t n_max, struct str *text,
+                      struct err *e);
+
+/* The prefix's state on disk. The tag binds it: the caller's text (the model's hash) and the prompt's hash go into it.
+ * Loading a state that does not fit is ERR_MISMATCH and leaves the prefix as computed. Made with classifier_new_from,
+ * nothing is computed when the file fits; *loaded tells. */
+int classifier_save_prefix(struct classifier *c, const char *path, const char *model_hash, struct err *e);
+int classifier_new_from(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
+                        const char *path, const char *model_hash, bool *loaded, struct err *e);
+
+int64_t classifier_prefix_tokens(const struct classifier *c);
+/* lm_options.n_outputs that lets all labels be scored in one pass. */
+int classifier_n_outputs(const struct classifier *c);
+
+#endif
