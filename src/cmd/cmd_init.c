@@ -219,7 +219,7 @@ static void add_teacher(const struct init *in, struct str *out) {
                  "with edgestill.\n"
                  "# openai: any server that speaks that protocol (url, model, key_env; the key stays in the "
                  "environment).\n"
-                 "# none: only your own rows. Nothing is sent anywhere before you have accepted the plan.\n"
+                 "# none: only your own rows. Nothing is sent anywhere before you have said yes to it.\n"
                  "teacher:\n");
     add_key(out, "  kind", url ? "openai" : who);
     if (!url)
