@@ -95,7 +95,7 @@ static void records_come_back_in_order(void **state) {
     store_close(s);
 }
 
-static int stop(void *context, const struct store_record *r, struct err *e) {
+static int stop_there(void *context, const struct store_record *r, struct err *e) {
     (void)r;
     ++*(int *)context;
     return err_set(e, ERR_INTERRUPTED, "test", "enough");
@@ -108,7 +108,7 @@ static void a_callback_can_stop(void **state) {
     add(s, "{2}", "x", STORE_ACCEPTED, STORE_TRAIN);
     int n = 0;
     struct err e = {0};
-    assert_int_equal(store_records_each(s, STORE_TRAIN, stop, &n, &e), ERR_INTERRUPTED);
+    assert_int_equal(store_records_each(s, STORE_TRAIN, stop_there, &n, &e), ERR_INTERRUPTED);
     assert_int_equal(n, 1);
     store_close(s);
 }
