@@ -1,0 +1,248 @@
+/* Starting llama-server, waiting for it, ending it. */
+#include "teacher/embedded.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/thread.h"
+#include "config.h"
+#include "net/net.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ORIGIN "embedded_start"
+
+enum { ARGS_MAX = 48 };
+
+struct embedded {
+    pid_t pid; /* 0: none, or ended */
+    int port;
+    int output; /* what it prints, a file without a name */
+    char url[64];
+};
+
+/* ---- the process ---- */
+
+/* A port that is free now. Another program may take it before the server does; then starting is tried again. */
+static int free_port(int *port, struct err *e) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 &&
+              getsockname(fd, (struct sockaddr *)&a, &n) == 0;
+    int rc = ok ? 0 : err_set_errno(e, ERR_NET, ORIGIN, "no free port on 127.0.0.1");
+    if (fd >= 0)
+        close(fd);
+    *port = ntohs(a.sin_port);
+    return rc;
+}
+
+static int open_output(struct err *e) {
+    const char *folder = getenv("TMPDIR");
+    char *path = file_join(folder && *folder ? folder : "/tmp", "edgestill-server-XXXXXX");
+    int fd = path ? mkostemp(path, O_CLOEXEC) : -1;
+    if (fd < 0)
+        err_set_errno(e, ERR_IO, ORIGIN, "cannot make a temporary file");
+    else
+        unlink(path);
+    free(path);
+    return fd;
+}
+
+/* Between fork and exec only calls that are safe in a copy of a program with threads. */
+static void become_server(const char *const argv[], int output, pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(127);
+    setpgid(0, 0);
+    int nothing = open("/dev/null", O_RDONLY);
+    if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)
+        _exit(127);
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    static const char text[] = "cannot be executed\n";
+    if (write(2, text, sizeof text - 1) < 0)
+        _exit(126);
+    _exit(127);
+}
+
+static int launch(struct embedded *s, const struct embedded_options *o, struct err *e) {
+    static const char *const built_in[] = {EDGESTILL_LLAMA_SERVER};
+    const char *argv[ARGS_MAX], *program = o->program ? o->program : getenv("EDGESTILL_LLAMA_SERVER");
+    char port[16], slots[16], context[16], threads[16];
+    int n = 0, n_slots = o->slots > 0 ? o->slots : 4;
+    snprintf(port, sizeof port, "%d", s->port);
+    snprintf(slots, sizeof slots, "%d", n_slots);
+    snprintf(context, sizeof context, "%d", n_slots * (o->slot_tokens > 0 ? o->slot_tokens : 2048));
+    snprintf(threads, sizeof threads, "%d", o->n_threads > 0 ? o->n_threads : thread_core_count());
+    if (program && *program)
+        argv[n++] = program;
+    else
+        for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
+            argv[n++] = built_in[i];
+    /* Plain sampling: a record's diversity comes from it. The cache in RAM would only hold prompts that never return. */
+    const char *const rest[] = {"-m",
+                                o->gguf,
+                                "--host",
+                                "127.0.0.1",
+                                "--port",
+                                port,
+                                "-np",
+                                slots,
+                                "-c",
+                                context,
+                                "-t",
+                                threads,
+                                "-tb",
+                                threads,
+                                "--no-webui",
+                                "--no-slots",
+                                "--cache-ram",
+                                "0",
+                                "--log-verbosity",
+                                "2",
+                                "--top-k",
+                                "0",
+                                "--top-p",
+                                "1",
+                                "--min-p",
+                                "0",
+                                "--offline"};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        argv[n++] = rest[i];
+    argv[n] = NULL;
+    pid_t parent = getpid();
+    s->pid = fork();
+    if (s->pid == 0)
+        become_server(argv, s->output, parent);
+    if (s->pid < 0) {
+        s->pid = 0;
+        return err_set_errno(e, ERR_FAILED, ORIGIN, "cannot start llama-server");
+    }
+    return 0;
+}
+
+/* The last lines that the process printed. */
+static void last_words(const struct embedded *s, char *out, size_t n) {
+    off_t size = lseek(s->output, 0, SEEK_END);
+    off_t from = size > (off_t)n - 1 ? size - (off_t)(n - 1) : 0;
+    ssize_t got = pread(s->output, out, n - 1, from);
+    out[got > 0 ? got : 0] = 0;
+    char *end = out + strlen(out);
+    while (end > out && (end[-1] == '\n' || end[-1] == ' '))
+        *--end = 0;
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20)
+            *c = ' ';
+}
+
+int embedded_check(struct embedded *s, struct err *e) {
+    int status = 0;
+    if (s->pid && waitpid(s->pid, &status, WNOHANG) != s->pid)
+        return 0;
+    s->pid = 0;
+    char said[200];
+    last_words(s, said, sizeof said);
+    if (WIFSIGNALED(status))
+        err_set(e, ERR_TEACHER, "embedded", "llama-server was ended by signal %d", WTERMSIG(status));
+    else
+        err_set(e, ERR_TEACHER, "embedded", "llama-server ended with status %d: %s", WEXITSTATUS(status),
+                said);
+    return err_hint(e, "edgestill doctor checks llama.cpp; run the same command again to go on");
+}
+
+/* ---- until it answers ---- */
+
+static void take_health(void *context, const struct net_answer *a) {
+    *(bool *)context = a->code == 0;
+}
+
+static int wait_ready(struct embedded *s, int64_t start_ms, struct err *e) {
+    struct net *n = NULL;
+    char health[64];
+    snprintf(health, sizeof health, "http://127.0.0.1:%d/health", s->port);
+    int rc = net_open(
+        &n, &(struct net_options){.parallel = 1, .max_attempts = 1, .answer_ms = 2000, .direct = true}, e);
+    double end_s = clock_seconds() + (double)start_ms / 1000;
+    bool ready = false;
+    while (rc == 0 && !ready) {
+        rc = net_submit(n, &(struct net_request){.url = health, .context = &ready, .done = take_health}, e);
+        while (rc == 0 && net_pending(n) > 0)
+            rc = net_step(n, 100, e);
+        if (rc == 0)
+            rc = embedded_check(s, e);
+        if (rc == 0)
+            rc = interrupt_check(e);
+        if (rc == 0 && !ready && clock_seconds() > end_s) {
+            err_set(e, ERR_TEACHER, ORIGIN, "llama-server did not become ready in %lld s",
+                    (long long)start_ms / 1000);
+            rc = err_hint(e, "is the machine overloaded? run the same command again");
+        }
+        if (rc == 0 && !ready)
+            clock_sleep_ms(50);
+    }
+    net_close(n);
+    return rc;
+}
+
+int embedded_start(struct embedded **out, const struct embedded_options *o, struct err *e) {
+    enum { TRIES = 3 };
+    if (!file_exists(o->gguf)) {
+        err_set(e, ERR_NOT_FOUND, ORIGIN, "there is no teacher model %s", o->gguf);
+        return err_hint(e, "seed/README.md says how it is made; or choose another teacher in edgestill.yaml");
+    }
+    struct embedded *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    int rc = 0;
+    for (int i = 0; i < TRIES; i++) {
+        err_clear(e);
+        s->output = open_output(e);
+        rc = s->output < 0 ? ERR_IO : free_port(&s->port, e);
+        if (rc == 0)
+            rc = launch(s, o, e);
+        if (rc == 0)
+            rc = wait_ready(s, o->start_ms > 0 ? o->start_ms : 60 * 1000, e);
+        if (rc == 0 || s->pid || rc != ERR_TEACHER) /* ended by itself: perhaps the port was taken */
+            break;
+        close(s->output);
+        s->output = -1;
+    }
+    if (rc < 0) {
+        embedded_stop(s);
+        return rc;
+    }
+    snprintf(s->url, sizeof s->url, "http://127.0.0.1:%d/v1", s->port);
+    *out = s;
+    return 0;
+}
+
+const char *embedded_url(const struct embedded *s) {
+    return s->url;
+}
+
+int64_t embedded_pid(const struct embedded *s) {
+    return s->pid;
+}
+
+void embedded_stop(struct embedded *s) {
+    if (!s)
+        return;
+    if (s->pid) {
+        kill(s->pid, SIGTERM);
+        for (int i = 0; i < 60 && waitpid(s->pid, NULL, WNOHANG) == 0; i++) {
+            if (i == 40)
+                kill(s->pid, SIGKILL);
+            clock_sleep_ms(50);
+        }
+    }
+    if (s->output >= 0)
+        close(s->output);
+    free(s);
+}

@@ -1,0 +1,73 @@
+/* Inside src/teacher/ only: what teacher.c opens and run.c drives. */
+#ifndef TEACHER_INTERNAL_H
+#define TEACHER_INTERNAL_H
+
+#include "base/hash.h"
+#include "teacher/chat.h"
+#include "teacher/embedded.h"
+#include "teacher/teacher.h"
+
+enum { TEACHER_KEY_MAX = 512, TEACHER_PARALLEL_MAX = 256 };
+
+/* Another question with the key of one that is under way: takes the same answer. */
+struct follower {
+    int64_t tag;
+    struct follower *next;
+};
+
+/* One question under way. free -> ready -> begun (journalled, not sent) -> sent -> done -> free, or ready again */
+enum slot_state { SLOT_FREE, SLOT_READY, SLOT_BEGUN, SLOT_SENT, SLOT_DONE };
+struct slot {
+    struct teacher *teacher;
+    enum slot_state state;
+    struct arena arena; /* purpose, cell, followers */
+    const char *purpose, *cell;
+    struct protocol_request request; /* a copy: a refused capability means asking anew */
+    double temperature;
+    uint64_t seed;
+    int64_t tag;
+    char key[SHA256_HEX];
+    struct follower *followers;
+    struct str body;             /* as sent */
+    int64_t call;                /* journal row of the attempt at hand */
+    struct store_usage reserved; /* by that row */
+    int bad_answers;             /* answers that were no chat completion */
+    int caps_version;            /* of the teacher when the body was made */
+    struct net_answer outcome;   /* once done; its body is `answer`, its problem `problem` */
+    struct str answer;
+    char problem[400];
+};
+
+struct teacher {
+    struct teacher_config config; /* texts live in the arena */
+    struct arena arena;
+    struct store *store;
+    char *name;
+    char *key; /* the credential; NULL: none */
+    enum protocol_style style;
+    struct teacher_price price;
+    struct chat_caps caps;
+    int caps_version;
+    struct embedded *server;
+    struct net *net;
+    char *chat_url;
+    double spent;    /* answered, billed failures, doubts: US dollars */
+    double reserved; /* by what is under way */
+    int parallel;
+    struct slot *slots;
+    struct err stop; /* why the run at hand is to end; code 0: it goes on */
+};
+
+/* Starts what is needed to ask: the embedded server, the network. Safe to repeat. */
+int teacher_connect(struct teacher *t, struct err *e);
+
+/* Remembers in the store what the endpoint supports. */
+int teacher_keep_caps(struct teacher *t, struct err *e);
+
+/* Removes the credential from a text, should a server have echoed it. */
+void teacher_redact(const struct teacher *t, struct str *text);
+
+double teacher_cost(const struct teacher *t, int64_t tokens_in, int64_t tokens_out);
+void teacher_say(const struct teacher *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
