@@ -91,11 +91,14 @@ static bool reply(struct http_script *s, int fd, const struct http_reply *r) {
              r->status ? r->status : 200, r->content_type ? r->content_type : "application/json", r->body.len,
              r->header ? r->header : "", r->header ? "\r\n" : "");
     str_add_bytes(&out, str_text(&r->body), r->how == HTTP_HALF ? r->body.len / 2 : r->body.len);
+    bool whole = r->how == HTTP_WHOLE;
+    if (whole)
+        s->served++; /* before the client can see the answer and ask how many there were */
     bool sent = send_all(fd, out.data, out.len);
     str_release(&out);
-    if (sent && r->how == HTTP_WHOLE)
-        s->served++;
-    return sent && r->how == HTTP_WHOLE;
+    if (whole && !sent)
+        s->served--;
+    return sent && whole;
 }
 
 static bool serve_one(struct http_script *s, int fd) {
