@@ -277,9 +277,9 @@ static void judge_http(struct transfer *t, int status, struct outcome *o) {
 static void judge_failure(struct net *n, struct transfer *t, CURLcode rc, struct outcome *o) {
     const char *text = t->curl_says[0] ? t->curl_says : curl_easy_strerror(rc);
     o->answer.code = ERR_NET;
-    curl_off_t connected = 0;
-    curl_easy_getinfo(t->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
-    o->answer.maybe_received = connected > 0;
+    long sent_bytes = 0; /* newer libcurls set the connect times of a refused connection too */
+    curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent_bytes);
+    o->answer.maybe_received = sent_bytes > 0;
     if (t->too_large) {
         snprintf(o->problem, sizeof o->problem, "the answer is larger than %lld bytes",
                  (long long)n->options.max_answer_bytes);
