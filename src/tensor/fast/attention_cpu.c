@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    TILE_Q = 128,
+    TILE_Q = 64,
     TILE_K = 512,
     TILE_PITCH = TILE_K + 16 /* rows apart; not a power of two, for the cache's sake */
 };
