@@ -114,7 +114,7 @@ static int load_folder(struct catalog_loader *l, const char *folder, bool requir
 }
 
 static int load_all(struct catalog_loader *l, const char *project_dir, struct err *e) {
-    struct str shipped = {0}, throughput = {0}, user = {0}, own = {0};
+    struct str shipped = {0}, throughput = {0}, user = {0};
     int code = data_path("catalog", &shipped, e);
     if (code == 0)
         code = load_folder(l, str_text(&shipped), true, e);
@@ -125,14 +125,11 @@ static int load_all(struct catalog_loader *l, const char *project_dir, struct er
     data_user_folder(&user);
     if (code == 0 && user.len > 0)
         code = load_folder(l, str_text(&user), false, e);
-    if (code == 0 && project_dir != NULL) {
-        str_addf(&own, "%s/catalog", project_dir);
-        code = load_folder(l, str_text(&own), false, e);
-    }
+    if (code == 0 && project_dir != NULL)
+        code = load_folder(l, project_dir, false, e);
     str_release(&shipped);
     str_release(&throughput);
     str_release(&user);
-    str_release(&own);
     return code;
 }
 

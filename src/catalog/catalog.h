@@ -8,7 +8,7 @@
  *
  * Files: catalog/devices.yaml, models.yaml and throughput.csv of the data folder (data.h). A user's own entries of the
  * same form, devices.yaml and models.yaml, are read from $XDG_CONFIG_HOME/edgestill (else ~/.config/edgestill) and from
- * <project>/catalog; a later entry of the same name replaces an earlier one.
+ * the project folder; a later entry of the same name replaces an earlier one.
  *
  * What nobody measured is `unknown` and stays so: figure.known is false and the planner widens its bounds. Everything lives
  * in the catalogue's arena and is immutable after catalog_load. */

@@ -138,9 +138,9 @@ static const char own_devices[] = "format: edgestill.devices/1\n"
 
 static int load_own(const char *memcpy_figure, const char *name, struct catalog *c, struct err *e) {
     struct str text = {0};
-    assert_int_equal(file_make_folders("project/catalog", e), 0);
+    assert_int_equal(file_make_folders("project", e), 0);
     str_addf(&text, own_devices, memcpy_figure, name);
-    assert_int_equal(file_write("project/catalog/devices.yaml", text.data, text.len, e), 0);
+    assert_int_equal(file_write("project/devices.yaml", text.data, text.len, e), 0);
     int code = catalog_load(c, "project", e);
     str_release(&text);
     return code;

@@ -1,0 +1,358 @@
+/* `edgestill plan`: what fits the device, ranked, with predictions and reasons; --accept N writes plan.yaml and plan.lock. */
+#include "base/file.h"
+#include "catalog/catalog.h"
+#include "cmd/cmd.h"
+#include "cmd/plan_text.h"
+#include "cmd/project.h"
+#include "format/yaml.h"
+#include "plan/host.h"
+#include "plan/recommend.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option_def options[] = {
+    {"base", OPTION_STRING, "NAME",
+     "plan for this base: embedded, a name from edgestill models, or a GGUF file", NULL},
+    {"accept", OPTION_INT, "N",
+     "accept option N of the list: writes plan.yaml and plan.lock (0: plan.yaml as it stands)", NULL},
+    {"quantisation", OPTION_STRING, "NAME",
+     "only this one: Q8_0, Q6_K, Q5_K_M, Q4_K_M, IQ4_NL, Q4_0, Q3_K_M, Q2_K", NULL},
+    {"rank", OPTION_INT, "N", "rank of the LoRA adapters", "16"},
+    {"max-latency", OPTION_STRING, "TIME", "longest time for a decision: 500ms, 2s", NULL},
+    {"max-memory", OPTION_STRING, "SIZE", "most memory the model may take on the device: 700MB", NULL},
+    {"max-size", OPTION_STRING, "SIZE", "largest file", NULL},
+    {"license", OPTION_STRING, "TEXT", "only bases whose licence begins so: apache, mit", NULL},
+    {"why", OPTION_FLAG, NULL, "show what every figure rests on", NULL},
+    {"all", OPTION_FLAG, NULL, "show every option and every dropped base", NULL},
+    {0},
+};
+
+enum { SHOWN = 8, SHOWN_DROPPED = 6, DEFAULT_EPOCHS = 3 };
+
+/* What one run of the verb holds. */
+struct planning {
+    struct project project;
+    struct task task;
+    struct catalog catalog;
+    const struct catalog_device *device;
+    struct predict_host host;
+    struct recommend_input input;
+    struct recommendation result;
+};
+
+static void planning_release(struct planning *p) {
+    recommend_release(&p->result);
+    catalog_release(&p->catalog);
+    task_release(&p->task);
+    project_release(&p->project);
+}
+
+/* ---- limits ---- */
+
+/* "700MB", "1.5 GB", "500ms", "2s": a number and one of the units. */
+static int parse_amount(struct cmd_ctx *c, const char *option, const char *const units[],
+                        const double factors[], double *out) {
+    const char *text = cmd_string(c, option);
+    if (text == NULL)
+        return 0;
+    char *copy = strdup(text), *end = copy != NULL ? copy + strspn(copy, "0123456789.") : NULL;
+    if (copy == NULL)
+        return err_set(&c->err, ERR_NO_MEMORY, "plan", "out of memory");
+    const char *unit = text + (end - copy) + strspn(text + (end - copy), " ");
+    *end = '\0';
+    int code = ERR_USAGE;
+    for (int i = 0; units[i] != NULL; i++)
+        if (strcasecmp(unit, units[i]) == 0 && str_to_double(copy, out) && *out > 0) {
+            *out *= factors[i];
+            code = 0;
+        }
+    if (code < 0) {
+        err_set(&c->err, ERR_USAGE, "plan", "--%s: '%s' is not an amount", option, text);
+        err_hint(&c->err, "for example %s", strcmp(units[0], "s") == 0 ? "500ms or 2s" : "700MB or 1.5GB");
+    }
+    free(copy);
+    return code;
+}
+
+static int read_limits(struct cmd_ctx *c, struct recommend_limits *l) {
+    static const char *const times[] = {"s", "", "ms", "min", NULL}, *const sizes[] = {"MB", "GB", "KB",
+                                                                                       "B",  "",   NULL};
+    static const double seconds[] = {1, 1, 1e-3, 60}, bytes[] = {1e6, 1e9, 1e3, 1, 1};
+    int code = parse_amount(c, "max-latency", times, seconds, &l->max_decision_s);
+    if (code == 0)
+        code = parse_amount(c, "max-memory", sizes, bytes, &l->max_memory_bytes);
+    if (code == 0)
+        code = parse_amount(c, "max-size", sizes, bytes, &l->max_file_bytes);
+    l->license = cmd_string(c, "license");
+    return code;
+}
+
+/* ---- showing ---- */
+
+static void show_option(struct cmd_ctx *c, int64_t number, const struct candidate *o) {
+    struct str size = {0}, memory = {0}, decision = {0};
+    const struct plan_prediction *p = &o->predicted;
+    plan_text_value(&size, p->file_bytes.value, "bytes");
+    plan_text_value(&memory, p->memory_bytes.value, "bytes");
+    plan_text_value(&decision, p->decision_s.value, "s");
+    str_add(&decision, " (");
+    plan_text_value(&decision, p->decision_s.low, "s");
+    str_add(&decision, " to ");
+    plan_text_value(&decision, p->decision_s.high, "s");
+    str_add(&decision, ")");
+    cmd_print(c, "%3lld  %-24s %-7s %9s %9s  %-28s %6.0f %6.0f  %s%s\n", (long long)number, o->base,
+              mix_name(o->mix), str_text(&size), str_text(&memory), str_text(&decision), p->prefill_tps.value,
+              p->decode_tps.value, o->path != NULL ? "ready" : "needs pull", o->tight ? ", tight" : "");
+    str_release(&size);
+    str_release(&memory);
+    str_release(&decision);
+}
+
+static void show_why(struct cmd_ctx *c, const struct candidate *o) {
+#define X(name, text, unit)                                                                                  \
+    if (o->predicted.name.value > 0) {                                                                       \
+        struct str line = {0};                                                                               \
+        plan_text_estimate(&line, &o->predicted.name, unit);                                                 \
+        cmd_print(c, "       %s: %s\n         %s\n", text, str_text(&line), o->predicted.name.basis);        \
+        str_release(&line);                                                                                  \
+    }
+    PLAN_PREDICTIONS(X)
+#undef X
+}
+
+static void show_head(struct cmd_ctx *c, const struct planning *p) {
+    char free_text[32], reserved[32];
+    const struct recommendation *r = &p->result;
+    if (r->free_bytes > 0)
+        cmd_print(c, "%s: %s free for the model (the system keeps about %s)\n", p->device->title,
+                  str_bytes(free_text, sizeof free_text, (int64_t)r->free_bytes),
+                  str_bytes(reserved, sizeof reserved, (int64_t)r->reserved.value));
+    else
+        cmd_print(c, "%s: how much memory it has is not known; state it in a catalogue entry of your own\n",
+                  p->device->title);
+    if (r->n_fit > 0) {
+        const struct predict_task *t = &r->list[0].tokens;
+        cmd_print(c, "One decision reads %lld tokens, %lld of them the same each time and kept.\n",
+                  (long long)(t->prefix_tokens + t->record_tokens), (long long)t->prefix_tokens);
+    }
+    if (p->host.macs_per_s > 0)
+        cmd_print(c, "This machine multiplies %.0f GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
+                  p->host.threads);
+}
+
+static void show(struct cmd_ctx *c, const struct planning *p) {
+    const struct recommendation *r = &p->result;
+    bool all = cmd_flag(c, "all"), why = cmd_flag(c, "why");
+    show_head(c, p);
+    if (r->n_fit > 0)
+        cmd_print(c, "\n%3s  %-24s %-7s %9s %9s  %-28s %6s %6s  state\n", "", "base", "mix", "file", "memory",
+                  "one decision", "reads", "writes");
+    for (int64_t i = 0; i < r->n_fit && (all || i < SHOWN); i++) {
+        show_option(c, i + 1, &r->list[i]);
+        if (why)
+            show_why(c, &r->list[i]);
+    }
+    if (r->n_fit > SHOWN && !all)
+        cmd_print(c, "     %lld more with --all\n", (long long)(r->n_fit - SHOWN));
+    if (r->n_fit > 0) {
+        cmd_print(c, "     method: LoRA of rank %lld on all linear layers; reads and writes in tokens/s\n",
+                  (long long)cmd_int(c, "rank", 16));
+        cmd_print(c, "\n1: %s\n", r->list[0].reason);
+    }
+    if (r->n > r->n_fit)
+        cmd_print(c, "\ndropped:\n");
+    for (int64_t i = r->n_fit; i < r->n && (all || i < r->n_fit + SHOWN_DROPPED); i++)
+        cmd_print(c, "     %-24s %-7s %s\n", r->list[i].base,
+                  r->list[i].mix < N_MIXES ? mix_name(r->list[i].mix) : "", r->list[i].dropped);
+    if (r->n - r->n_fit > SHOWN_DROPPED && !all)
+        cmd_print(c, "     %lld more with --all\n", (long long)(r->n - r->n_fit - SHOWN_DROPPED));
+}
+
+/* ---- the --json document ---- */
+
+static json_t *option_json(int64_t number, const struct candidate *o) {
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:b, s:b}", "base", o->base, "title", o->title, "license",
+                  o->license != NULL ? o->license : "unknown", "here", o->path != NULL, "tight", o->tight);
+    if (o->dropped != NULL) {
+        json_object_set_new(j, "dropped", json_string(o->dropped));
+        if (o->mix == N_MIXES)
+            return j;
+    } else {
+        json_object_set_new(j, "option", json_integer(number));
+        json_object_set_new(j, "reason", json_string(o->reason));
+    }
+    json_object_set_new(j, "quantisation", json_string(mix_name(o->mix)));
+    json_object_set_new(j, "context", json_integer(o->context));
+    json_object_set_new(j, "ubatch", json_integer(o->ubatch));
+    json_object_set_new(j, "threads", json_integer(o->threads));
+    json_object_set_new(j, "predicted", plan_json_prediction(&o->predicted));
+    return j;
+}
+
+static void fill_result(struct cmd_ctx *c, const struct planning *p) {
+    const struct recommendation *r = &p->result;
+    json_t *list = json_array(), *dropped = json_array();
+    for (int64_t i = 0; i < r->n; i++)
+        json_array_append_new(i < r->n_fit ? list : dropped, option_json(i + 1, &r->list[i]));
+    json_object_set_new(c->result, "device", json_string(p->device->name));
+    json_object_set_new(c->result, "free_bytes", r->free_bytes > 0 ? json_real(r->free_bytes) : json_null());
+    json_object_set_new(c->result, "host_macs_per_s", json_real(p->host.macs_per_s));
+    json_object_set_new(c->result, "options", list);
+    json_object_set_new(c->result, "dropped", dropped);
+    json_object_set_new(c->result, "accepted", json_null());
+}
+
+/* ---- accepting ---- */
+
+static const char *const bound_to[] = {"task.yaml", "edgestill.yaml#device", NULL};
+
+/* Is plan.yaml, accepted and not void, the same choice? Then it stays: measuring this machine anew is no new plan. */
+static bool accepted_already(struct planning *p, const struct plan *wanted) {
+    struct plan now;
+    struct err e = {0};
+    if (project_plan(&p->project, &now, &e) < 0)
+        return false;
+    bool same = str_equal(now.device, wanted->device) && str_equal(now.base, wanted->base) &&
+                str_equal(now.base_path, wanted->base_path) &&
+                str_equal(now.quantisation, wanted->quantisation) && now.method == wanted->method &&
+                now.rank == wanted->rank && now.alpha == wanted->alpha && now.context == wanted->context &&
+                now.ubatch == wanted->ubatch && now.threads == wanted->threads &&
+                now.kv_type == wanted->kv_type && now.label_scoring == wanted->label_scoring &&
+                now.prefix_state == wanted->prefix_state;
+    plan_release(&now);
+    return same;
+}
+
+static int write_plan(struct planning *p, const struct plan *plan, struct err *e) {
+    struct str text = {0};
+    int code = plan_to_yaml(plan, &text, e);
+    if (code == 0)
+        code = file_write(project_path(&p->project, "plan.yaml"), text.data, text.len, e);
+    if (code == 0)
+        code = project_lock_write(&p->project, "plan.yaml", bound_to, e);
+    str_release(&text);
+    return code;
+}
+
+static int accept_option(struct cmd_ctx *c, struct planning *p, int64_t number) {
+    const struct recommendation *r = &p->result;
+    if (number < 1 || number > r->n_fit) {
+        err_set(&c->err, ERR_USAGE, "plan", "--accept %lld: there are options 1 to %lld", (long long)number,
+                (long long)r->n_fit);
+        return err_hint(&c->err, "%s shows them", project_command(&p->project, "plan"));
+    }
+    struct plan plan;
+    int code = recommend_plan(&p->input, &r->list[number - 1], &plan, &c->err);
+    if (code < 0)
+        return code;
+    bool same = accepted_already(p, &plan);
+    if (!same)
+        code = write_plan(p, &plan, &c->err);
+    if (code == 0) {
+        cmd_print(c, "\n%s as %s %s.\n", plan.base, plan.quantisation,
+                  same ? "was accepted before" : "is accepted: plan.yaml");
+        json_object_set_new(c->result, "accepted", json_integer(number));
+        json_object_set_new(c->result, "changed", json_boolean(!same));
+    }
+    plan_release(&plan);
+    return code;
+}
+
+/* --accept 0: the user edited plan.yaml; check it and take it as it stands. */
+static int accept_file(struct cmd_ctx *c, struct planning *p) {
+    const char *path = project_path(&p->project, "plan.yaml");
+    struct node *root = NULL;
+    struct plan plan;
+    enum mix mix = MIX_F16;
+    struct str base = {0};
+    int code = yaml_node_read(&p->project.arena, path, &root, &c->err);
+    if (code == 0)
+        code = plan_from_node(&plan, root, &c->err);
+    if (code < 0)
+        return code;
+    if (!str_equal(plan.device, p->device->name)) {
+        code = err_set(&c->err, ERR_INPUT, "plan", "%s is for %s, the project is for %s", path, plan.device,
+                       p->device->name);
+        err_hint(&c->err, "choose again: %s", project_command(&p->project, "plan"));
+    } else if (!mix_from_name(plan.quantisation, &mix)) {
+        code =
+            err_set(&c->err, ERR_INPUT, "plan", "%s: there is no quantisation '%s'", path, plan.quantisation);
+    } else {
+        code = plan_base_file(&plan, &base, &c->err);
+    }
+    if (code == 0)
+        code = project_lock_write(&p->project, "plan.yaml", bound_to, &c->err);
+    if (code == 0)
+        cmd_print(c, "%s is accepted as it stands.\n", path);
+    str_release(&base);
+    plan_release(&plan);
+    return code;
+}
+
+/* ---- the verb ---- */
+
+/* A base named on the command line is relative to where the user stands, not to the project. */
+static const char *wished_base(struct cmd_ctx *c, const struct planning *p) {
+    const char *base = cmd_string(c, "base");
+    return base != NULL ? base : p->project.base;
+}
+
+static int prepare(struct cmd_ctx *c, struct planning *p) {
+    int code = read_limits(c, &p->input.limits);
+    if (code == 0 && (cmd_int(c, "rank", 16) < 1 || cmd_int(c, "rank", 16) > 256))
+        code = err_set(&c->err, ERR_USAGE, "plan", "--rank must be 1 to 256");
+    if (code == 0)
+        code = project_open(&p->project, c->project_dir, &c->err);
+    if (code == 0)
+        code = project_task(&p->project, true, &p->task, &c->err);
+    if (code == 0)
+        code = catalog_load(&p->catalog, p->project.dir, &c->err);
+    if (code == 0)
+        code = catalog_device_find(&p->catalog, p->project.device, &p->device, &c->err);
+    return code;
+}
+
+static int plan_with(struct cmd_ctx *c, struct planning *p) {
+    int64_t accept = cmd_int(c, "accept", -1);
+    int code = prepare(c, p);
+    if (code == 0 && accept >= 0)
+        code = project_hold(&p->project, &c->err);
+    if (code < 0 || accept == 0)
+        return code < 0 ? code : accept_file(c, p);
+    if ((code = host_measure(&p->host, &c->err)) < 0)
+        return code;
+    p->input.catalog = &p->catalog;
+    p->input.device = p->device;
+    p->input.task = &p->task;
+    p->input.host = &p->host;
+    p->input.base = wished_base(c, p);
+    p->input.mix = cmd_string(c, "quantisation");
+    p->input.rank = (int)cmd_int(c, "rank", 16);
+    p->input.n_records = p->project.n_records;
+    p->input.epochs = DEFAULT_EPOCHS;
+    if ((code = recommend(&p->input, &p->result, &c->err)) < 0)
+        return code;
+    fill_result(c, p);
+    show(c, p);
+    if (p->result.n_fit == 0) {
+        err_set(&c->err, ERR_UNSUPPORTED, "plan", "nothing fits %s within these limits", p->device->title);
+        return err_hint(&c->err, "the list of what was dropped says by how much; --all shows all of it");
+    }
+    if (accept > 0)
+        return accept_option(c, p, accept);
+    cmd_print(c, "\nAccept one: %s\n", project_command(&p->project, "plan --accept N"));
+    return 0;
+}
+
+static int run_plan(struct cmd_ctx *c) {
+    struct planning p = {0};
+    int code = plan_with(c, &p);
+    planning_release(&p);
+    return code;
+}
+
+const struct verb verb_plan = {"plan",
+                               "recommend base, method, quantisation and settings for the device; accept one",
+                               "[options]", options, run_plan};
