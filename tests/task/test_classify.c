@@ -32,7 +32,7 @@ static int setup(void **state) {
     rng_seed(&t.rng, 1);
     int rc = tiny_gguf_write("m.gguf", &model, &e);
     if (rc == 0)
-        rc = lm_open(&t.lm, "m.gguf", &(struct lm_options){.n_ctx = 512}, &e);
+        rc = lm_open(&t.lm, "m.gguf", &(struct lm_options){.n_ctx = 512, .n_threads = 1}, &e);
     if (rc == 0)
         rc = tiny_task(&t.task, &e);
     if (rc == 0)
