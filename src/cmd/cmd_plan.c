@@ -28,7 +28,7 @@ static const struct option_def options[] = {
     {0},
 };
 
-enum { SHOWN = 8, SHOWN_DROPPED = 6, DEFAULT_EPOCHS = 3 };
+enum { SHOWN = 6, SHOWN_WISHED = 4, SHOWN_DROPPED = 6, DEFAULT_EPOCHS = 3 };
 
 /* What one run of the verb holds. */
 struct planning {
@@ -148,13 +148,20 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
     if (r->n_fit > 0)
         cmd_print(c, "\n%3s  %-24s %-7s %9s %9s  %-28s %6s %6s  state\n", "", "base", "mix", "file", "memory",
                   "one decision", "reads", "writes");
-    for (int64_t i = 0; i < r->n_fit && (all || i < SHOWN); i++) {
+    int64_t hidden = 0, shown_wished = 0, shown_others = 0;
+    for (int64_t i = 0; i < r->n_fit; i++) {
+        int64_t *shown = r->list[i].wished ? &shown_wished : &shown_others;
+        if (!all && *shown >= (r->list[i].wished ? SHOWN_WISHED : SHOWN)) {
+            hidden++;
+            continue;
+        }
+        ++*shown;
         show_option(c, i + 1, &r->list[i]);
         if (why)
             show_why(c, &r->list[i]);
     }
-    if (r->n_fit > SHOWN && !all)
-        cmd_print(c, "     %lld more with --all\n", (long long)(r->n_fit - SHOWN));
+    if (hidden > 0)
+        cmd_print(c, "     %lld more with --all\n", (long long)hidden);
     if (r->n_fit > 0) {
         cmd_print(c, "     method: LoRA of rank %lld on all linear layers; reads and writes in tokens/s\n",
                   (long long)cmd_int(c, "rank", 16));

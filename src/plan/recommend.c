@@ -350,8 +350,12 @@ static int gather(struct recommendation *r, struct list *l, struct err *e) {
         qsort(l->fit, (size_t)l->n_fit, sizeof *l->fit, compare_candidates);
         memcpy(r->list, l->fit, (size_t)l->n_fit * sizeof *l->fit);
     }
-    if (l->n_dropped > 0)
-        memcpy(r->list + l->n_fit, l->dropped, (size_t)l->n_dropped * sizeof *l->dropped);
+    int64_t at =
+        l->n_fit; /* dropped by a limit before not supported at all: the former may tell what to change */
+    for (int limit = 1; limit >= 0; limit--)
+        for (int64_t i = 0; i < l->n_dropped; i++)
+            if ((l->dropped[i].mix != N_MIXES) == limit)
+                r->list[at++] = l->dropped[i];
     return 0;
 }
 
