@@ -1,0 +1,141 @@
+/* Figure 1.2: the whole chain on the three examples, several seeds each, from the sentence to the quantised student, scored on
+ * rows of the example's own world.
+ *
+ *     make bench-demo                              five seeds, 5,000 rows each
+ *     DEMO_SEEDS=1 DEMO_ROWS=1000 make bench-demo  a quick look
+ *
+ * A seed changes everything random: the teacher's records, the training, the held-out rows. Work is kept under
+ * build/bench/demo, so a measurement that was stopped goes on where it was. For each example: accuracies as mean over seeds
+ * (min and max: over seeds), and paired differences (same rows, same seed) as mean with its 95% interval by Student's t
+ * over the seeds, which are the independent repetitions. */
+#include "base/file.h"
+#include "chain.h"
+#include "figures.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEEDS_MAX = 20 };
+static const char *const examples[] = {"healthcare-claims", "cold-chain", "line-maintenance"};
+static const char *const whos[] = {"base", "teacher", "student_f16", "student_quant"};
+enum { N_EXAMPLES = 3, N_WHOS = 4 };
+
+struct runs {
+    int n;
+    double accuracy[N_WHOS][SEEDS_MAX];
+    double to_teacher[SEEDS_MAX], to_base[SEEDS_MAX], to_f16[SEEDS_MAX]; /* student_quant minus them */
+    double invalid[SEEDS_MAX], minutes[SEEDS_MAX];
+};
+
+static void write_rows(const struct chain *c, const char *example, int seed, int64_t n, char *path,
+                       size_t size) {
+    char rule[256], count[32], rows_seed[32];
+    snprintf(rule, sizeof rule, "examples/%s/rule.yaml", example);
+    snprintf(count, sizeof count, "%lld", (long long)n);
+    snprintf(rows_seed, sizeof rows_seed, "%d", 1000 + seed);
+    snprintf(path, size, "%s.rows.csv", c->dir);
+    if (!file_exists(path))
+        chain_run(c, (const char *const[]){chain_program("edgestill-simulate"), rule, "--rows", count,
+                                           "--balanced", "--seed", rows_seed, "--out", path, NULL});
+}
+
+/* From the sentence to eval/summary.json; stages that are done are skipped by the verbs themselves. */
+static json_t *run_chain(const struct chain *c, const char *example, int seed, int64_t n_rows,
+                         double *minutes) {
+    char sentence[256], rows[600], seed_text[32], project_file[600];
+    snprintf(sentence, sizeof sentence, "examples/%s/task.txt", example);
+    snprintf(seed_text, sizeof seed_text, "%d", seed);
+    snprintf(project_file, sizeof project_file, "%s/edgestill.yaml", c->dir);
+    char program[1024];
+    snprintf(program, sizeof program, "%s", chain_program("edgestill"));
+    write_rows(c, example, seed, n_rows, rows, sizeof rows);
+    double seconds = 0;
+    if (!file_exists(project_file)) {
+        char *task = chain_text(sentence);
+        seconds +=
+            chain_run(c, (const char *const[]){program, "init", c->dir, "--task", task, "--device",
+                                               "rpi5-8gb", "--base", "embedded", "--seed", seed_text, NULL});
+        free(task);
+    }
+    seconds += chain_run(
+        c, (const char *const[]){program, "run", "-C", c->dir, "--yes", "--until", "compress", NULL});
+    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, NULL});
+    *minutes = seconds / 60;
+    return chain_json(c->dir, "eval/summary.json");
+}
+
+static void take_summary(struct runs *r, const json_t *summary, double minutes) {
+    int i = r->n++;
+    for (int w = 0; w < N_WHOS; w++)
+        r->accuracy[w][i] = 100 * chain_number(summary, whos[w], "accuracy", NULL);
+    r->to_base[i] = r->accuracy[3][i] - r->accuracy[0][i];
+    r->to_teacher[i] = r->accuracy[3][i] - r->accuracy[1][i];
+    r->to_f16[i] = r->accuracy[3][i] - r->accuracy[2][i];
+    r->invalid[i] = 100 * chain_number(summary, "student_quant", "invalid_rate", NULL);
+    r->minutes[i] = minutes;
+}
+
+static void add_spread(struct figures *f, const char *example, const char *what, const char *unit,
+                       const double *values, int n, const char *note) {
+    char name[128];
+    double mean, half, low = INFINITY, high = -INFINITY;
+    snprintf(name, sizeof name, "%s: %s", example, what);
+    chain_mean(values, n, &mean, &half);
+    for (int i = 0; i < n; i++) {
+        low = fmin(low, values[i]);
+        high = fmax(high, values[i]);
+    }
+    figures_add(f, &(struct figure){"1.2", name, unit, mean, n, low, high, note});
+}
+
+static void add_difference(struct figures *f, const char *example, const char *what, const double *values,
+                           int n) {
+    char name[128];
+    double mean, half;
+    snprintf(name, sizeof name, "%s: quantised student minus %s", example, what);
+    chain_mean(values, n, &mean, &half);
+    figures_add(f, &(struct figure){"1.2", name, "points", mean, n, mean - half, mean + half,
+                                    "min, max: 95% interval of the mean over seeds"});
+}
+
+static void add_figures(struct figures *f, const char *example, const struct runs *r) {
+    static const char *const names[] = {"base", "teacher", "student 16-bit", "student quantised"};
+    for (int w = 0; w < N_WHOS; w++)
+        add_spread(f, example, names[w], "% right", r->accuracy[w], r->n,
+                   w == 0 ? "n: seeds; min, max: over seeds" : NULL);
+    add_difference(f, example, "teacher", r->to_teacher, r->n);
+    add_difference(f, example, "base", r->to_base, r->n);
+    add_difference(f, example, "16-bit", r->to_f16, r->n);
+    add_spread(f, example, "answers that are no label", "%", r->invalid, r->n, NULL);
+    add_spread(f, example, "sentence to quantised student and its scores", "min", r->minutes, r->n,
+               "0 where the work was kept from an earlier call");
+}
+
+int main(void) {
+    int64_t n_seeds = chain_setting("DEMO_SEEDS", 5), n_rows = chain_setting("DEMO_ROWS", 5000);
+    const char *folder = "build/bench/demo";
+    if (n_seeds > SEEDS_MAX || file_make_folders(folder, NULL) < 0) {
+        fprintf(stderr, "bench: at most %d seeds, and %s must be writable\n", (int)SEEDS_MAX, folder);
+        return 2;
+    }
+    struct figures *f = figures_new("demo");
+    char text[64];
+    snprintf(text, sizeof text, "%lld balanced rows a seed, 1%% of labels turned round", (long long)n_rows);
+    figures_context(f, "rows", text);
+    for (int x = 0; x < N_EXAMPLES; x++) {
+        struct runs r = {0};
+        for (int seed = 1; seed <= n_seeds; seed++) {
+            char dir[256], log[300];
+            double minutes = 0;
+            snprintf(dir, sizeof dir, "%s/%s-%d", folder, examples[x], seed);
+            snprintf(log, sizeof log, "%s.log", dir);
+            printf("%s, seed %d of %d (log: %s)\n", examples[x], seed, (int)n_seeds, log);
+            json_t *summary = run_chain(&(struct chain){dir, log}, examples[x], seed, n_rows, &minutes);
+            take_summary(&r, summary, minutes);
+            json_decref(summary);
+        }
+        add_figures(f, examples[x], &r);
+    }
+    return figures_finish(f);
+}
