@@ -96,7 +96,7 @@ static int syntax_error(struct csv_reader *r, const char *piece, size_t done, st
     int problem = csv_error(&r->parser);
     if (problem == CSV_ENOMEM)
         return no_memory(r, e);
-    count_place(r, piece, done > 0 ? done - 1 : 0); /* the last byte taken is the one that is wrong */
+    count_place(r, piece, done); /* libcsv stops before the byte that is wrong */
     int code = err_set(e, ERR_FORMAT, "csv_reader", "%s:%lld:%lld: a quote in the wrong place", r->name,
                        (long long)r->line, (long long)r->column);
     err_hint(e, "a field with quotes or delimiters in it is written in quotes, each inner quote doubled: "

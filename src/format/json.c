@@ -153,10 +153,22 @@ static int walk_value(struct walk *w, const json_t *value, int depth, struct nod
 /* jansson's complaint with our place in front: it counts lines from 1 and columns up to the last character
  * read. */
 static int parse_error(const char *name, int first_line, const json_error_t *je, struct err *e) {
-    int code = json_error_code(je) == json_error_out_of_memory ? ERR_NO_MEMORY : ERR_FORMAT;
+    if (json_error_code(je) == json_error_out_of_memory || je->text[0] == '\0')
+        return err_set(e, ERR_NO_MEMORY, "json_node_parse", "%s: out of memory", name);
     int line = (je->line > 0 ? je->line : 1) + first_line - 1;
-    return err_set(e, code, "json_node_parse", "%s:%d:%d: not valid JSON: %s", name, line,
+    return err_set(e, ERR_FORMAT, "json_node_parse", "%s:%d:%d: not valid JSON: %s", name, line,
                    je->column > 0 ? je->column : 1, je->text);
+}
+
+/* jansson skips NUL bytes between tokens; they are an error here, at the line where they stand. */
+static int check_nul(const char *name, int first_line, const char *text, size_t n, struct err *e) {
+    const char *nul = n > 0 ? memchr(text, '\0', n) : NULL;
+    if (!nul)
+        return 0;
+    int line = first_line;
+    for (const char *p = text; p < nul; p++)
+        line += *p == '\n';
+    return err_set(e, ERR_FORMAT, "json_node_parse", "%s:%d: not valid JSON: a NUL byte", name, line);
 }
 
 static json_t *load(const char *text, size_t n, json_error_t *je) {
@@ -171,14 +183,17 @@ int json_node_parse(struct arena *a, const char *name, int first_line, const cha
         text += 3; /* a byte order mark */
         n -= 3;
     }
+    int code = check_nul(name, first_line, text, n, e);
+    if (code < 0)
+        return code;
     json_error_t je;
     json_t *value = load(text, n, &je);
     if (!value)
         return parse_error(name, first_line, &je, e);
     struct walk w = {a, arena_strdup(a, name), text, text + n, first_line, 1, e};
     struct node *root = NULL;
-    int code = w.file ? walk_value(&w, value, 0, &root)
-                      : err_set(e, ERR_NO_MEMORY, "json_node_parse", "%s: out of memory", name);
+    code = w.file ? walk_value(&w, value, 0, &root)
+                  : err_set(e, ERR_NO_MEMORY, "json_node_parse", "%s: out of memory", name);
     json_decref(value);
     if (code == 0)
         *out = root;
@@ -294,6 +309,8 @@ void json_text_node(struct str *out, const struct node *n) {
 int json_file_read(const char *path, json_t **out, struct err *e) {
     struct str text = {0};
     int code = file_read(path, LARGEST_FILE, &text, e);
+    if (code == 0)
+        code = check_nul(path, 1, text.data, text.len, e);
     if (code == 0) {
         json_error_t je;
         json_t *value = load(text.data, text.len, &je);

@@ -255,9 +255,32 @@ static bool is_plain(const char *text) {
     return probe.type == NODE_STRING;
 }
 
+/* Code points that JSON takes as they are but YAML refuses or reads as line ends. */
+static bool needs_escape(unsigned c) {
+    return (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff || c == 0xfffe || c == 0xffff;
+}
+
 void yaml_text_string(struct str *out, const char *text) {
-    if (is_plain(text))
+    if (is_plain(text)) {
         str_add(out, text);
-    else
-        json_text_string(out, text); /* a JSON string is a YAML double-quoted scalar */
+        return;
+    }
+    struct str quoted = {0}; /* a JSON string is a YAML double-quoted scalar, but for a few code points */
+    json_text_string(&quoted, text);
+    out->failed = out->failed || quoted.failed;
+    const unsigned char *s = (const unsigned char *)str_text(&quoted);
+    while (*s) {
+        size_t n = *s < 0x80 ? 1 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : 4;
+        unsigned c = *s;
+        if (n == 2)
+            c = (c & 0x1fu) << 6 | (s[1] & 0x3fu);
+        else if (n == 3)
+            c = (c & 0x0fu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+        if (n < 4 && needs_escape(c))
+            str_addf(out, "\\u%04x", c);
+        else
+            str_add_bytes(out, s, n);
+        s += n;
+    }
+    str_release(&quoted);
 }
