@@ -16,8 +16,9 @@ struct entry {
 
 struct imatrix { /* entries are kept sorted by name: a few hundred at most */
     struct entry *entries;
-    int64_t n, capacity;
+    int64_t n, capacity, n_rows;
     double weight;
+    char *dataset;
 };
 
 int imatrix_new(struct imatrix **out, struct err *e) {
@@ -37,6 +38,7 @@ void imatrix_free(struct imatrix *im) {
         free(im->entries[i].sum2);
     }
     free(im->entries);
+    free(im->dataset);
     free(im);
 }
 
@@ -103,6 +105,14 @@ struct imatrix_entry imatrix_at(const struct imatrix *im, int index) {
     return (struct imatrix_entry){.weight = x->weight, .sum2 = x->sum2, .width = x->width, .count = x->count};
 }
 
+const char *imatrix_dataset(const struct imatrix *im) {
+    return im->dataset ? im->dataset : "";
+}
+
+int64_t imatrix_rows(const struct imatrix *im) {
+    return im->n_rows;
+}
+
 /* ---- file ---- */
 
 static void put_tensor(struct gguf_context *g, struct ggml_context *c, const char *weight, const char *suffix,
@@ -157,6 +167,15 @@ static bool is_imatrix(const struct gguf_context *g) {
            str_equal(gguf_get_val_str(g, key), "imatrix");
 }
 
+static void take_origin(struct imatrix *im, const struct gguf_context *g) {
+    int64_t names = gguf_find_key(g, "imatrix.datasets"), rows = gguf_find_key(g, "imatrix.chunk_count");
+    if (names >= 0 && gguf_get_kv_type(g, names) == GGUF_TYPE_ARRAY &&
+        gguf_get_arr_type(g, names) == GGUF_TYPE_STRING && gguf_get_arr_n(g, names) > 0)
+        im->dataset = strdup(gguf_get_arr_str(g, names, 0));
+    if (rows >= 0 && gguf_get_kv_type(g, rows) == GGUF_TYPE_UINT32)
+        im->n_rows = gguf_get_val_u32(g, rows);
+}
+
 /* One weight from its two tensors; t is "<weight>.in_sum2". */
 static int take_entry(struct imatrix *im, struct ggml_context *c, const struct ggml_tensor *t,
                       struct err *e) {
@@ -200,6 +219,8 @@ int imatrix_load(struct imatrix **out, const char *path, struct err *e) {
         if (str_ends(t->name, ".in_sum2"))
             rc = take_entry(im, c, t, e);
     }
+    if (rc == 0)
+        take_origin(im, g);
     if (rc == 0 && im->n == 0)
         rc = err_set(e, ERR_FORMAT, "imatrix_load", "%s has no entries", path);
     if (c)

@@ -37,10 +37,14 @@ int imatrix_count(const struct imatrix *im);
 /* Entries in alphabetical order. */
 struct imatrix_entry imatrix_at(const struct imatrix *im, int index);
 
-/* `dataset` says what the rows were; n_rows how many. Atomic. */
+/* `dataset` says what the rows were (a name, or a key to recognise them by); n_rows how many. Atomic. */
 int imatrix_save(const struct imatrix *im, const char *path, const char *dataset, int64_t n_rows,
                  struct err *e);
 /* ERR_FORMAT when the file is no importance matrix or holds values that cannot be sums of squares. */
 int imatrix_load(struct imatrix **out, const char *path, struct err *e);
+
+/* What a loaded matrix was saved with: "" and 0 for one that was not. */
+const char *imatrix_dataset(const struct imatrix *im);
+int64_t imatrix_rows(const struct imatrix *im);
 
 #endif

@@ -1,0 +1,226 @@
+/* Calibration and the choice of a candidate, on a random model: what goes into the matrix, what is measured, what is kept. */
+#include "../support/scratch.h"
+#include "../support/tiny_gguf.h"
+#include "../support/tiny_task.h"
+#include "base/file.h"
+#include "compress/compress.h"
+#include "llama/lm.h"
+#include "task/encode.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct {
+    struct task task;
+    struct rows training, validation;
+} t;
+
+static void must(int rc, const struct err *e) {
+    if (rc < 0)
+        fail_msg("%s", e->message);
+}
+
+static void make_rows(struct rows *rows, int64_t n, uint64_t seed) {
+    struct rng r;
+    rng_seed(&r, seed);
+    arena_init(&rows->arena);
+    rows->records = calloc((size_t)n, sizeof *rows->records);
+    rows->n = n;
+    snprintf(rows->sha256, sizeof rows->sha256, "%064llu", (unsigned long long)seed);
+    for (int64_t i = 0; i < n; i++)
+        rows->records[i] = tiny_record(&t.task, &rows->arena, &r);
+}
+
+static int setup(void **state) {
+    (void)state;
+    struct err e = {0};
+    must(tiny_task(&t.task, &e), &e);
+    must(tiny_gguf_write(
+             "f16.gguf",
+             &(struct tiny_gguf){.n_vocab = 300, .n_ff = 256, .tied = true, .seed = 4, .type = GGML_TYPE_F16},
+             &e),
+         &e);
+    make_rows(&t.training, 12, 1);
+    make_rows(&t.validation, 10, 2);
+    return 0;
+}
+
+static void release_rows(struct rows *rows) {
+    arena_release(&rows->arena);
+    free(rows->records);
+}
+
+static int teardown(void **state) {
+    (void)state;
+    release_rows(&t.training);
+    release_rows(&t.validation);
+    task_release(&t.task);
+    return 0;
+}
+
+static struct imatrix_entry entry(const struct imatrix *im, const char *weight) {
+    for (int i = 0; i < imatrix_count(im); i++) {
+        if (strcmp(imatrix_at(im, i).weight, weight) == 0)
+            return imatrix_at(im, i);
+    }
+    fail_msg("no entry for %s", weight);
+    return (struct imatrix_entry){0};
+}
+
+/* The prefix decoded once and weighted gives the sums of whole prompts decoded one after another. */
+static void test_calibration_equals_whole_prompts(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct imatrix *fast = NULL, *slow = NULL;
+    struct lm *m = NULL;
+    struct prompt p;
+    int64_t n_used = 0;
+    struct calibrate_options o = {.n_rows = 3, .n_threads = 1};
+    must(calibrate(&fast, "f16.gguf", &t.task, &t.training, &o, NULL, &n_used, &e), &e);
+    assert_int_equal(n_used, 3);
+    must(imatrix_new(&slow, &e), &e);
+    struct lm_options lo = {.n_threads = 1, .observe = imatrix_observe, .observe_context = slow};
+    must(lm_open(&m, "f16.gguf", &lo, &e), &e);
+    must(prompt_from_model(&p, &t.task, m, &e), &e);
+    for (int i = 0; i < 3; i++) {
+        struct tokens ids = {0};
+        const float *logits;
+        const struct record *r = &t.training.records[i * t.training.n / 3];
+        must(encode_head(&ids, m, &p, &e), &e);
+        must(encode_record(&ids, m, &t.task, &p, r, &e), &e);
+        int64_t n_prompt = ids.n;
+        must(encode_answer(&ids, m, &t.task, r->label, &e), &e);
+        lm_clear(m, -1);
+        must(lm_decode(m, 0, ids.ids, n_prompt, &logits, &e), &e);
+        for (int64_t k = n_prompt; k < ids.n - 1; k++)
+            must(lm_decode(m, 0, &ids.ids[k], 1, &logits, &e), &e);
+        tokens_release(&ids);
+    }
+    assert_int_equal(imatrix_count(fast), imatrix_count(slow));
+    for (int i = 0; i < imatrix_count(fast); i++) {
+        struct imatrix_entry a = imatrix_at(fast, i), b = imatrix_at(slow, i);
+        assert_string_equal(a.weight, b.weight);
+        assert_true(a.count == b.count);
+        for (int64_t k = 0; k < a.width; k++) /* rounding of 16-bit activations in batches of other sizes */
+            assert_true(fabs(a.sum2[k] - b.sum2[k]) <= 1e-3 * b.sum2[k] + 1e-6);
+    }
+    struct imatrix_entry head = entry(fast, "token_embd.weight");
+    assert_true(head.count < entry(fast, "blk.0.attn_q.weight").count / 4); /* answer positions alone */
+    lm_free(m);
+    prompt_release(&p);
+    imatrix_free(fast);
+    imatrix_free(slow);
+}
+
+static struct compress_request request(const char *const *types, int n_types) {
+    return (struct compress_request){.source = "f16.gguf",
+                                     .folder = "model",
+                                     .task = &t.task,
+                                     .training = &t.training,
+                                     .validation = &t.validation,
+                                     .types = types,
+                                     .n_types = n_types,
+                                     .calibration = {.n_rows = 4},
+                                     .n_threads = 1};
+}
+
+static void test_one_type_is_taken_and_measured(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct compress_result r;
+    const char *type = "Q8_0";
+    struct compress_request q = request(&type, 1);
+    must(compress_run(&r, &q, &e), &e);
+    assert_true(file_exists("model/student.gguf"));
+    assert_true(file_exists("model/imatrix.gguf"));
+    assert_false(file_exists("model/candidate-Q8_0.gguf"));
+    assert_int_equal(r.candidates[0].file_bytes, file_size("model/student.gguf"));
+    assert_true(r.candidates[0].file_bytes < r.source_bytes);
+    assert_true(fabs(r.candidates[0].bits_per_weight - 8.5) < 0.2);
+    assert_true(r.candidates[0].agreement >= 0.9); /* 8 bits hardly change an answer */
+    assert_true(r.candidates[0].divergence < 1e-2);
+    assert_int_equal(r.calibration_rows, 4);
+    assert_false(r.imatrix_reused);
+    compress_release(&r);
+
+    must(compress_run(&r, &q, &e), &e); /* the matrix is kept */
+    assert_true(r.imatrix_reused);
+    assert_int_equal(r.calibration_rows, 4);
+    compress_release(&r);
+    q.calibration.n_rows = 5;
+    must(compress_run(&r, &q, &e), &e);
+    assert_false(r.imatrix_reused);
+    compress_release(&r);
+}
+
+static void test_the_smallest_good_one_is_chosen(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct compress_result r;
+    const char *types[] = {"Q8_0", "Q6_K"};
+    struct compress_request q = request(types, 2);
+    q.tolerance = 1; /* any accuracy will do */
+    must(compress_run(&r, &q, &e), &e);
+    assert_string_equal(r.candidates[r.chosen].type, "Q6_K");
+    assert_int_equal(file_size("model/student.gguf"), r.candidates[1].file_bytes);
+    assert_false(file_exists("model/candidate-Q8_0.gguf"));
+    compress_release(&r);
+    q.validation = NULL;
+    q.no_imatrix = true;
+    must(compress_run(&r, &q, &e), &e);
+    assert_true(isnan(r.candidates[0].accuracy));
+    assert_int_equal(r.calibration_rows, 0);
+    compress_release(&r);
+}
+
+static void expect_refused(const struct compress_request *q, int code, const char *words) {
+    struct err e = {0};
+    struct compress_result r;
+    assert_int_equal(compress_run(&r, q, &e), code);
+    if (!strstr(e.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", e.message, words);
+}
+
+static void test_wrong_requests_are_refused(void **state) {
+    (void)state;
+    const char *unknown = "Q4", *small = "IQ2_XS", *good = "Q4_K_M";
+    struct compress_request q = request(&unknown, 1);
+    expect_refused(&q, ERR_USAGE, "\"Q4\"");
+    q = request(&small, 1);
+    q.no_imatrix = true;
+    expect_refused(&q, ERR_USAGE, "needs an importance matrix");
+    q = request(&good, 1);
+    q.source = "absent.gguf";
+    expect_refused(&q, ERR_NOT_FOUND, "absent.gguf");
+    struct rows none = {0};
+    q = request(&good, 1);
+    q.folder = "other";
+    q.training = &none;
+    expect_refused(&q, ERR_INPUT, "no training rows");
+    q = request(&good, 0);
+    expect_refused(&q, ERR_USAGE, "no quantisation");
+}
+
+static void test_divergence(void **state) {
+    (void)state;
+    const double p[] = {0.5, 0.5, 1, 0}, q[] = {0.25, 0.75, 1, 0};
+    assert_true(fabs(compress_divergence(p, q, 2, 2) - 0.5 * (0.5 * log(2) + 0.5 * log(2.0 / 3))) < 1e-12);
+    assert_true(compress_divergence(p, p, 2, 2) < 1e-15);
+    assert_true(isnan(compress_divergence(p, q, 0, 2)));
+}
+
+int main(void) {
+    scratch_enter();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_calibration_equals_whole_prompts),
+        cmocka_unit_test(test_one_type_is_taken_and_measured),
+        cmocka_unit_test(test_the_smallest_good_one_is_chosen),
+        cmocka_unit_test(test_wrong_requests_are_refused),
+        cmocka_unit_test(test_divergence),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
