@@ -1,0 +1,191 @@
+/* Cells, quotas, and what to ask for next. */
+#include "synth/grid.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+    VALUES_MAX = 8, /* of a category that get a cell of their own */
+    DRY_NEVER = 12, /* records in vain before a cell that never gave any is closed */
+    DRY_SINCE = 40, /* the same for one that did */
+    DRY_OPEN = 160, /* the same for the cell without a hint, the last resort of its label */
+};
+
+/* ---- cells ---- */
+
+static double on_grid(const struct task_field *f, double x) {
+    double unit = pow(10, f->decimals);
+    return round(x * unit) / unit;
+}
+
+static int hints_of(const struct task_field *f) {
+    if (f->type == FIELD_CATEGORY)
+        return f->n_values <= VALUES_MAX ? f->n_values : 0;
+    bool number = f->type == FIELD_INTEGER || f->type == FIELD_NUMBER;
+    return number && f->has_range && f->max - f->min >= 3 * pow(10, -f->decimals) ? 3 : 0;
+}
+
+static struct protocol_hint hint_at(const struct task *t, int field, int index) {
+    const struct task_field *f = &t->fields[field];
+    struct protocol_hint h = {.field = field, .value = index};
+    if (f->type != FIELD_CATEGORY) {
+        h.value = 0;
+        h.low = on_grid(f, f->min + (f->max - f->min) * index / 3);
+        h.high = on_grid(f, f->min + (f->max - f->min) * (index + 1) / 3);
+    }
+    return h;
+}
+
+static const char *cell_name(struct grid *g, const struct task *t, int label, const struct protocol_hint *h) {
+    struct str s = {0};
+    str_add(&s, t->labels[label].name);
+    protocol_hint_text(t, h, &s);
+    const char *name = s.failed ? NULL : arena_strdup(&g->arena, s.data);
+    str_release(&s);
+    return name;
+}
+
+static bool add_cell(struct grid *g, const struct task *t, int label, struct protocol_hint h) {
+    struct grid_cell *c = &g->cells[g->n_cells];
+    *c = (struct grid_cell){.label = label, .hint = h, .name = cell_name(g, t, label, &h)};
+    g->n_cells += c->name != NULL;
+    return c->name != NULL;
+}
+
+static bool add_cells(struct grid *g, const struct task *t, int label) {
+    bool ok = add_cell(g, t, label, (struct protocol_hint){.field = -1});
+    for (int i = 0; i < t->n_declared; i++)
+        for (int k = 0; k < hints_of(&t->fields[i]); k++)
+            ok = ok && add_cell(g, t, label, hint_at(t, i, k));
+    return ok;
+}
+
+int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct err *e) {
+    *g = (struct grid){.n_labels = t->n_labels};
+    arena_init(&g->arena);
+    int per_label = 1;
+    for (int i = 0; i < t->n_declared; i++)
+        per_label += hints_of(&t->fields[i]);
+    g->cells = arena_calloc(&g->arena, (size_t)per_label * (size_t)t->n_labels, sizeof *g->cells);
+    g->labels = arena_calloc(&g->arena, (size_t)t->n_labels, sizeof *g->labels);
+    bool ok = g->cells && g->labels;
+    int64_t quota = (n_records + t->n_labels - 1) / t->n_labels;
+    for (int label = 0; ok && label < t->n_labels; label++) {
+        g->labels[label].quota = quota;
+        ok = add_cells(g, t, label);
+        for (int i = 0; ok && i < per_label; i++)
+            g->cells[label * per_label + i].share = quota / per_label + (i < quota % per_label);
+    }
+    if (ok)
+        return 0;
+    grid_release(g);
+    return err_set(e, ERR_NO_MEMORY, "grid_init", "out of memory");
+}
+
+void grid_release(struct grid *g) {
+    arena_release(&g->arena);
+    *g = (struct grid){0};
+}
+
+int grid_cell_find(const struct grid *g, const char *name) {
+    for (int i = 0; name && i < g->n_cells; i++)
+        if (strcmp(g->cells[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int64_t grid_missing(const struct grid *g, int label) {
+    const struct grid_label *l = &g->labels[label];
+    return l->quota > l->accepted ? l->quota - l->accepted : 0;
+}
+
+int64_t grid_missing_all(const struct grid *g) {
+    int64_t n = 0;
+    for (int i = 0; i < g->n_labels; i++)
+        n += grid_missing(g, i);
+    return n;
+}
+
+/* ---- dry cells ---- */
+
+void grid_close_dry(struct grid *g) {
+    for (int i = 0; i < g->n_cells; i++) {
+        struct grid_cell *c = &g->cells[i];
+        int64_t most = c->hint.field < 0 ? DRY_OPEN : c->accepted == 0 ? DRY_NEVER : DRY_SINCE;
+        c->closed = c->closed || c->dry >= most;
+    }
+}
+
+static bool has_open_cell(const struct grid *g, int label) {
+    for (int i = 0; i < g->n_cells; i++)
+        if (g->cells[i].label == label && !g->cells[i].closed)
+            return true;
+    return false;
+}
+
+int grid_stuck_label(const struct grid *g) {
+    for (int label = 0; label < g->n_labels; label++)
+        if (grid_missing(g, label) > 0 && !has_open_cell(g, label))
+            return label;
+    return -1;
+}
+
+/* ---- planning ---- */
+
+static double smooth_yield(int64_t accepted, int64_t written) {
+    double y = ((double)accepted + 6.4) / ((double)written + 8); /* begins at 0.8, as if 8 had been written */
+    return y < 0.1 ? 0.1 : y;
+}
+
+double grid_yield(const struct grid *g, int label) {
+    int64_t accepted = 0, written = 0;
+    for (int i = 0; i < g->n_cells; i++)
+        if (g->cells[i].label == label) {
+            accepted += g->cells[i].accepted;
+            written += g->cells[i].written;
+        }
+    return smooth_yield(accepted, written);
+}
+
+/* The open cell of a label that is furthest below its share, counting what is planned for it already. */
+static struct grid_cell *neediest(struct grid *g, int label) {
+    struct grid_cell *best = NULL;
+    double least = 0;
+    for (int i = 0; i < g->n_cells; i++) {
+        struct grid_cell *c = &g->cells[i];
+        if (c->label != label || c->closed)
+            continue;
+        double full = ((double)c->accepted + c->planned) / (double)(c->share > 0 ? c->share : 1);
+        if (!best || full < least) {
+            best = c;
+            least = full;
+        }
+    }
+    return best;
+}
+
+/* The label that is furthest below its quota, counting what is planned; -1: none that has an open cell. */
+static int neediest_label(const struct grid *g) {
+    int best = -1;
+    for (int i = 0; i < g->n_labels; i++)
+        if (g->labels[i].unplanned > 0 && has_open_cell(g, i) &&
+            (best < 0 || g->labels[i].unplanned > g->labels[best].unplanned))
+            best = i;
+    return best;
+}
+
+int64_t grid_plan(struct grid *g, int per_call, int64_t limit, int64_t *calls) {
+    int64_t sum = 0;
+    memset(calls, 0, (size_t)g->n_cells * sizeof *calls);
+    for (int i = 0; i < g->n_cells; i++)
+        g->cells[i].planned = 0;
+    for (int i = 0; i < g->n_labels; i++)
+        g->labels[i].unplanned = (double)grid_missing(g, i);
+    for (int label; sum < limit && (label = neediest_label(g)) >= 0; sum++) {
+        struct grid_cell *c = neediest(g, label);
+        double expected = per_call * smooth_yield(c->accepted, c->written);
+        calls[c - g->cells]++;
+        c->planned += expected;
+        g->labels[label].unplanned -= expected;
+    }
+    return sum;
+}
