@@ -1,0 +1,203 @@
+/* `edgestill report`: a page from a bare project, from a full one, and a refusal where a part cannot be read. */
+#include "base/file.h"
+#include "base/str.h"
+#include "cmd/cmd.h"
+#include "cmd/report.h"
+#include "format/json.h"
+#include "store/store.h"
+#include "support/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void write_text(const char *path, const char *text) {
+    struct err e = {0};
+    assert_int_equal(file_write(path, text, strlen(text), &e), 0);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    struct err e = {0};
+    scratch_enter();
+    if (file_make_folders("p/eval", &e) < 0 || file_make_folders("p/train", &e) < 0 ||
+        file_make_folders("p/receipts", &e) < 0 || file_make_folders("p/model", &e) < 0)
+        return -1;
+    write_text("p/edgestill.yaml",
+               "format: edgestill.project/1\ntask: \"flag <quick> & cheap claims\"\ndevice: rpi5-8gb\n");
+    return 0;
+}
+
+static int report(json_t **result, struct err *e, const char *option, const char *value) {
+    const char *argv[] = {"report", "--project", "p", "--quiet", option, value};
+    json_t *document = NULL;
+    *e = (struct err){0};
+    int code = cmd_run_verb(option != NULL ? 6 : 4, argv, &document, e);
+    if (result != NULL)
+        *result = document;
+    else
+        json_decref(document);
+    return code;
+}
+
+static int64_t count(const char *text, const char *part) {
+    int64_t n = 0;
+    for (const char *p = text; (p = strstr(p, part)) != NULL; p += strlen(part))
+        n++;
+    return n;
+}
+
+/* Nothing from elsewhere, tags in pairs. */
+static void check_page(const char *page) {
+    static const char *const tags[] = {"table", "tr", "td", "th", "p", "h2", "svg", "span", "blockquote"};
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "http://"));
+    assert_null(strstr(page, "https://"));
+    for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
+        char open[16], open_more[16], close[16];
+        snprintf(open, sizeof open, "<%s>", tags[i]);
+        snprintf(open_more, sizeof open_more, "<%s ", tags[i]);
+        snprintf(close, sizeof close, "</%s>", tags[i]);
+        assert_int_equal(count(page, open) + count(page, open_more), count(page, close));
+    }
+}
+
+static char *read_page(void) {
+    struct str page = {0};
+    struct err e = {0};
+    assert_int_equal(file_read("p/report.html", 0, &page, &e), 0);
+    return str_take(&page);
+}
+
+static void test_a_bare_project(void **state) {
+    (void)state;
+    struct err e;
+    json_t *result = NULL;
+    assert_int_equal(report(&result, &e, NULL, NULL), 0);
+    assert_true(json_is_null(json_object_get(result, "records")));
+    assert_true(json_is_null(json_object_get(result, "plan")));
+    assert_int_equal(json_array_size(json_object_get(result, "comparison")), 0);
+    json_decref(result);
+    char *page = read_page();
+    check_page(page);
+    assert_non_null(strstr(page, "flag &lt;quick&gt; &amp; cheap claims"));
+    assert_non_null(strstr(page, "generate: not run"));
+    free(page);
+}
+
+static void add_records(void) {
+    struct store *s = NULL;
+    struct err e = {0};
+    assert_int_equal(store_open(&s, "p/records.sqlite", STORE_WRITE, &e), 0);
+    for (int i = 0; i < 10; i++) {
+        const struct store_record r = {.source = "teacher",
+                                       .data = "{}",
+                                       .label = i % 2 == 0 ? "suspicious" : "normal",
+                                       .weight = 1,
+                                       .status = i < 8 ? STORE_ACCEPTED : STORE_REJECTED,
+                                       .split = i < 6   ? STORE_TRAIN
+                                                : i < 8 ? STORE_VALIDATION
+                                                        : STORE_NO_SPLIT,
+                                       .reason = i < 8 ? NULL : "duplicate"};
+        int64_t id = 0;
+        assert_int_equal(store_record_add(s, &r, &id, &e), 0);
+    }
+    store_close(s);
+}
+
+static const char eval_summary[] =
+    "{\"format\":\"edgestill.eval-summary/1\",\"rows\":{\"source\":\"held-out.csv\",\"n\":1000},"
+    "\"base\":{\"accuracy\":0.52,\"balanced_accuracy\":0.52,\"macro_f1\":0.4,\"invalid_rate\":0.1,\"n\":1000,"
+    "\"low\":0.49,\"high\":0.55},"
+    "\"student_quant\":{\"accuracy\":0.96,\"balanced_accuracy\":0.96,\"macro_f1\":0.95,\"invalid_rate\":0,"
+    "\"n\":1000,\"low\":0.94,"
+    "\"high\":0.97},\"comparisons\":[],\"skipped\":[{\"who\":\"teacher\",\"reason\":\"<asleep>\"}]}";
+
+static void write_stages(void) {
+    add_records();
+    write_text("p/eval/summary.json", eval_summary);
+    write_text("p/eval/student-quant.json",
+               "{\"confusion\":{\"labels\":[\"suspicious\",\"normal\"],\"matrix\":[[481,19,0],[21,478,1]]}}");
+    write_text(
+        "p/train/log.jsonl",
+        "{\"step\":1,\"loss\":0.9}\n{\"note\":\"no step\"}\n{\"step\":2,\"loss\":0.5,\"validation_loss\":0.6,"
+        "\"validation_accuracy\":0.8}\n{\"step\":3,\"lo");
+    write_text("p/model/student.gguf", "twelve bytes");
+    write_text("p/receipts/a.json",
+               "{\"emulated\":true,\"rows\":20,\"agreeing_rows\":19,\"measured\":{\"decision_s\":0.5}}");
+    write_text("p/seconds", "task 1.5\nself-test 12.25\nbroken\n");
+}
+
+static void test_a_full_project(void **state) {
+    (void)state;
+    struct err e;
+    json_t *result = NULL, *records = NULL;
+    write_stages();
+    assert_int_equal(report(&result, &e, NULL, NULL), 0);
+    records = json_object_get(result, "records");
+    const json_t *suspicious = json_object_get(json_object_get(records, "labels"), "suspicious");
+    assert_int_equal(json_integer_value(json_object_get(suspicious, "accepted")), 4);
+    assert_int_equal(json_integer_value(json_object_get(suspicious, "train")), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(records, "rejected"), "duplicate")),
+                     2);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(result, "training"), "curve")), 2);
+    json_decref(result);
+    char *page = read_page();
+    check_page(page);
+    assert_int_equal(count(page, "<svg"), 2);
+    assert_non_null(strstr(page, ">481<"));
+    assert_non_null(strstr(page, "&lt;asleep&gt;"));
+    assert_non_null(strstr(page, "Emulated."));
+    free(page);
+}
+
+static void test_summary(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct project p;
+    json_t *document = NULL, *summary = NULL;
+    assert_int_equal(project_open(&p, "p", &e), 0);
+    assert_int_equal(report_gather(&p, &document, &e), 0);
+    assert_int_equal(report_summary(document, "p/seconds", &summary, &e), 0);
+    assert_int_equal(json_integer_value(json_object_get(summary, "model_bytes")), 12);
+    assert_true(json_is_null(json_object_get(summary, "teacher")));
+    assert_true(json_number_value(json_object_get(json_object_get(summary, "student_quant"), "low")) == 0.94);
+    assert_true(json_number_value(json_object_get(json_object_get(summary, "seconds"), "self-test")) ==
+                12.25);
+    const json_t *test = json_object_get(summary, "device_selftest");
+    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), 19);
+    assert_true(json_is_true(json_object_get(test, "emulated")));
+    const json_t *accepted = json_object_get(json_object_get(summary, "records"), "accepted");
+    assert_int_equal(json_integer_value(json_object_get(accepted, "normal")), 4);
+    json_decref(summary);
+    json_decref(document);
+    project_release(&p);
+    assert_int_equal(report(NULL, &e, "--summary", "p/summary.json"), 0);
+    assert_true(file_exists("p/summary.json"));
+}
+
+static void test_what_cannot_be_read(void **state) {
+    (void)state;
+    struct err e;
+    assert_int_equal(report(NULL, &e, "--out", "no/such/folder/page.html"), ERR_IO);
+    write_text("p/eval/summary.json", "{\"base\":");
+    assert_int_equal(report(NULL, &e, NULL, NULL), ERR_FORMAT);
+    assert_non_null(strstr(e.message, "summary.json"));
+    write_text("p/eval/summary.json", eval_summary);
+    write_text("p/records.sqlite", "this is no database, this is no database, this is no database");
+    assert_true(report(NULL, &e, NULL, NULL) < 0);
+    assert_non_null(strstr(e.message, "records.sqlite"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_bare_project),
+        cmocka_unit_test(test_a_full_project),
+        cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_what_cannot_be_read),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
