@@ -36,6 +36,7 @@ struct cuda_state {
     double *sum_host; // pinned, where sum_squares arrives
     struct cuda_packing packing;
     struct err error; // the first that happened; code 0 while all is well
+    bool error_told;  // reserve has handed it out
 };
 
 static inline struct cuda_state *cuda_state_of(const struct ops *o) {

@@ -85,6 +85,7 @@ int cuda_reserve(const struct ops *o, size_t scratch_bytes, struct err *e) {
     struct cuda_state *s = cuda_state_of(o);
     if (cuda_scratch(s, scratch_bytes) || !s->error.code)
         return 0;
+    s->error_told = true;
     err_set(e, s->error.code, "cuda_reserve", "%s", s->error.message);
     err_hint(e, "%s", s->error.hint);
     return s->error.code;

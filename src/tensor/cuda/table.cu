@@ -38,7 +38,7 @@ static void cuda_close(struct ops *o) {
         return;
     if (s->stream)
         CUDA_CHECK(s, cudaStreamSynchronize(s->stream));
-    if (s->error.code) // nobody may have asked, and after this nobody can
+    if (s->error.code && !s->error_told) // after this nobody can ask
         fprintf(stderr, "edgestill: cuda: %s\n", s->error.message);
     if (s->blas)
         (void)cublasDestroy(s->blas);
@@ -149,7 +149,7 @@ EXPORT int edgestill_cuda_open(struct ops *o, struct err *e) {
     state_open(s);
     if (s->error.code) {
         code = err_set(e, s->error.code, "cuda_open", "%s", s->error.message);
-        s->error.code = 0; // it has been told; close need not print it
+        s->error_told = true;
         cuda_close(&made);
         return code;
     }
