@@ -136,18 +136,6 @@ int store_call_get(struct store *s, int64_t id, struct arena *a, struct store_ca
     return rc < 0 ? rc : 0;
 }
 
-int store_cell_calls(struct store *s, const char *cell, int64_t *n, struct err *e) {
-    sqlite3_stmt *q = sql_get(s, "SELECT count(DISTINCT write_call) FROM record WHERE cell = ?1", e);
-    if (!q)
-        return ERR_IO;
-    sql_text(q, 1, cell);
-    int rc = sql_row(s, q, e);
-    if (rc == 1)
-        *n = sqlite3_column_int64(q, 0);
-    sql_done(q);
-    return rc < 0 ? rc : 0;
-}
-
 static void add_group(struct store_ledger *l, sqlite3_stmt *q) {
     int64_t n = sqlite3_column_int64(q, 1);
     struct store_usage used = {sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3),

@@ -87,10 +87,11 @@ int store_records_each(struct store *s, enum store_split split,
 int store_status_each(struct store *s, enum store_status status,
                       int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                       struct err *e) {
-    sqlite3_stmt *q = sql_get(s, "SELECT " COLUMNS " FROM record WHERE status = ?1 ORDER BY id", e);
+    sqlite3_stmt *q =
+        sql_get(s, "SELECT " COLUMNS " FROM record WHERE ?1 IS NULL OR status = ?1 ORDER BY id", e);
     if (!q)
         return ERR_IO;
-    sql_text(q, 1, status_names[status]);
+    sql_text(q, 1, status == STORE_ALL_STATUSES ? NULL : status_names[status]);
     return each(s, q, row, context, e);
 }
 

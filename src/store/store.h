@@ -56,6 +56,7 @@ enum store_status {
 #define X(name, text) STORE_##name,
     STORE_STATUSES(X)
 #undef X
+        STORE_ALL_STATUSES = -1
 };
 
 #define STORE_SPLITS(X) X(NO_SPLIT, "none") X(TRAIN, "train") X(VALIDATION, "validation") X(TEST, "test")
@@ -91,7 +92,7 @@ int store_records_each(struct store *s, enum store_split split,
                        int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                        struct err *e);
 
-/* The same for the records of one status, whatever their split. */
+/* The same for the records of one status (STORE_ALL_STATUSES: every record), whatever their split. */
 int store_status_each(struct store *s, enum store_status status,
                       int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                       struct err *e);
@@ -156,8 +157,6 @@ int store_call_end(struct store *s, const struct store_call *c, struct err *e);
 int store_call_find(struct store *s, const char *key, struct arena *a, struct store_call *out, bool *found,
                     struct err *e);
 int store_call_get(struct store *s, int64_t id, struct arena *a, struct store_call *out, struct err *e);
-/* How many write answers of a cell have been turned into records. */
-int store_cell_calls(struct store *s, const char *cell, int64_t *n, struct err *e);
 
 /* ---- ledger ---- */
 struct store_ledger {

@@ -1,0 +1,194 @@
+/* Drafting. A small teacher copies words from the sentence and may slip; so in the plain style every name, value and condition of
+ * the draft must stand in the sentence. A large one may put things in its own words; there the schema is the check. */
+#include "synth/draft.h"
+#include "format/json.h"
+#include <stdio.h>
+#include <string.h>
+
+#define ORIGIN "draft_task"
+
+enum { ATTEMPTS = 4 };
+
+struct drafting {
+    struct teacher *teacher;
+    const char *name, *sentence;
+    uint64_t seed;
+    int attempt;
+    bool asked;
+    struct protocol_request request;
+    struct str answer;    /* the latest */
+    struct str complaint; /* about it */
+    struct task task;     /* once right */
+    bool right;
+    struct str refusal;
+};
+
+/* ---- checks ---- */
+
+static void complain(struct drafting *d, const char *what, const char *text) {
+    if (!d->complaint.len)
+        str_addf(&d->complaint, "%s '%s' does not stand in the sentence", what, text);
+}
+
+static void must_stand(struct drafting *d, const char *what, const char *text) {
+    if (!strcasestr(d->sentence, text))
+        complain(d, what, text);
+}
+
+static void check_copied(struct drafting *d, const struct task *t) {
+    for (int i = 0; i < t->n_declared; i++) {
+        const struct task_field *f = &t->fields[i];
+        must_stand(d, "the field", f->name);
+        for (int k = 0; k < f->n_values; k++)
+            must_stand(d, "the value", f->values[k]);
+        if (f->unit)
+            must_stand(d, "the unit", f->unit);
+    }
+    for (int i = 0; i < t->n_labels; i++) {
+        must_stand(d, "the label", t->labels[i].name);
+        if (strcmp(t->labels[i].definition, "otherwise") != 0)
+            must_stand(d, "the condition", t->labels[i].definition);
+    }
+}
+
+static int check_draft(struct drafting *d, const struct node *root, struct err *e) {
+    const struct node *refusal = node_get(root, "refusal"), *fields = node_get(root, "fields");
+    if (refusal && refusal->type == NODE_STRING && refusal->text_len > 0 &&
+        (!fields || fields->n_children == 0)) {
+        str_add(&d->refusal, refusal->text);
+        return 0;
+    }
+    struct node specification = *root; /* without the refusal, which the task does not know */
+    struct node pair[2];
+    int n = 0;
+    for (const struct node *c = root->first; c; c = c->next)
+        if (n < 2 && (strcmp(c->key, "fields") == 0 || strcmp(c->key, "labels") == 0))
+            pair[n++] = *c;
+    for (int i = 0; i < n; i++)
+        pair[i].next = i + 1 < n ? &pair[i + 1] : NULL;
+    specification.first = n ? &pair[0] : NULL;
+    specification.last = n ? &pair[n - 1] : NULL;
+    specification.n_children = n;
+    struct err fault = {0};
+    struct task t;
+    int rc = task_from_draft(&t, d->name, d->sentence, &specification, &fault);
+    if (rc == ERR_NO_MEMORY)
+        return err_set(e, rc, ORIGIN, "%s", fault.message);
+    if (rc < 0) {
+        str_add(&d->complaint, fault.message);
+        return 0;
+    }
+    if (teacher_style(d->teacher) == PROTOCOL_PLAIN)
+        check_copied(d, &t);
+    if (d->complaint.len) {
+        task_release(&t);
+        return 0;
+    }
+    d->task = t;
+    d->right = true;
+    return 0;
+}
+
+/* ---- asking ---- */
+
+static int next_question(void *context, struct teacher_question *q, struct err *e) {
+    struct drafting *d = context;
+    if (d->asked)
+        return 0;
+    enum protocol_style style = teacher_style(d->teacher);
+    int rc = d->attempt == 0 ? protocol_draft(&d->request, style, d->sentence, e)
+                             : protocol_draft_repair(&d->request, style, d->sentence, str_text(&d->answer),
+                                                     str_text(&d->complaint), e);
+    if (rc < 0)
+        return rc;
+    *q = (struct teacher_question){.purpose = "draft",
+                                   .repeat = d->attempt,
+                                   .request = &d->request,
+                                   .temperature = d->attempt == 0 ? 0 : 0.5,
+                                   .seed = d->seed + (uint64_t)d->attempt};
+    d->asked = true;
+    return 1;
+}
+
+static int take_answer(void *context, int64_t tag, const struct teacher_answer *a, struct err *e) {
+    (void)tag;
+    struct drafting *d = context;
+    str_clear(&d->answer);
+    str_clear(&d->complaint);
+    str_add(&d->answer, a->content);
+    if (a->truncated) {
+        str_add(&d->complaint, "the answer was cut off");
+        return 0;
+    }
+    struct arena arena;
+    struct node *root = NULL;
+    struct err fault = {0};
+    arena_init(&arena);
+    int rc = protocol_json_read(&arena, "draft", a->content, &root, &fault);
+    if (rc == ERR_TEACHER) {
+        str_add(&d->complaint, fault.message);
+        rc = 0;
+    } else {
+        rc = rc == 0 ? check_draft(d, root, e) : err_set(e, rc, ORIGIN, "%s", fault.message);
+    }
+    arena_release(&arena);
+    return rc;
+}
+
+static int refused(const struct drafting *d, struct err *e) {
+    err_set(e, ERR_UNSUPPORTED, ORIGIN, "the teacher declines to draft a task from this sentence: %s",
+            str_text(&d->refusal));
+    if (teacher_is_embedded(d->teacher))
+        return err_hint(
+            e, "the embedded teacher knows sentences such as \"Check parcels. Each parcel has a weight from "
+               "0 to 50 kg"
+               " and a kind (letter or box). Flag it as heavy when the weight is over 20; otherwise it is "
+               "light.\""
+               " For others use a larger teacher (edgestill init --teacher URL) or write task.yaml yourself");
+    return err_hint(
+        e,
+        "say in the sentence what a record holds and when it gets which label, or write task.yaml yourself");
+}
+
+int draft_task(struct teacher *t, const char *name, const char *sentence, uint64_t seed, struct task *out,
+               struct draft_result *result, struct err *e) {
+    struct drafting d = {.teacher = t, .name = name, .sentence = sentence, .seed = seed};
+    int rc = 0;
+    *result = (struct draft_result){0};
+    while (rc == 0 && !d.right && !d.refusal.len && d.attempt < ATTEMPTS) {
+        if (d.complaint.len)
+            snprintf(result->complaint, sizeof result->complaint, "%s", d.complaint.data);
+        d.asked = false;
+        rc = teacher_run(t, &(struct teacher_job){next_question, take_answer, &d}, e);
+        d.attempt++;
+    }
+    result->attempts = d.attempt;
+    if (rc == 0 && d.refusal.len) {
+        rc = refused(&d, e);
+    } else if (rc == 0 && !d.right) {
+        rc = err_set(e, ERR_TEACHER, ORIGIN, "%d drafts of %s could not be used; the last one: %s", d.attempt,
+                     teacher_name(t), str_text(&d.complaint));
+        err_hint(e,
+                 "say it more plainly, use another teacher, or write task.yaml yourself (docs/formats.md)");
+    }
+    if (rc == 0)
+        *out = d.task;
+    protocol_release(&d.request);
+    str_release(&d.answer);
+    str_release(&d.complaint);
+    str_release(&d.refusal);
+    return rc;
+}
+
+double draft_quote(const struct teacher *t, const char *sentence, int *calls) {
+    struct protocol_request r = {0};
+    struct teacher_price price = teacher_price(t);
+    double money = 0;
+    *calls = ATTEMPTS;
+    if (protocol_draft(&r, teacher_style(t), sentence, NULL) == 0)
+        money = ((double)(r.system.len + r.user.len + r.schema.len) * price.in +
+                 (double)r.max_tokens * price.out) /
+                1e6;
+    protocol_release(&r);
+    return money * ATTEMPTS;
+}

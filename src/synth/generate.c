@@ -1,0 +1,403 @@
+/* Waves of writing, checking and labelling.
+ *
+ *   load ──▶ restore spares ──▶ plan ──▶ WRITE ──▶ ingest ──▶ LABEL ──▶ judge ──▶ load …
+ *                                 │ nothing missing
+ *                                 ▼
+ *                               splits
+ * load reads the grid's state from the store. Each arrow ends in a commit; a run that begins with pending records (an earlier
+ * one ended between ingest and judge) labels those first. */
+#include "synth/generate.h"
+#include "base/hash.h"
+#include "format/json.h"
+#include "synth/check.h"
+#include "synth/similar.h"
+#include "synth/state.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define ORIGIN "generate_run"
+
+enum { PER_CALL = 4, WAVE_CALLS = 64, COMMIT_CALLS = 64 };
+
+void generate_report_release(struct generate_report *r) {
+    grid_release(&r->grid);
+}
+
+struct ask {
+    int cell;
+    int64_t ordinal; /* of the cell's calls */
+    int64_t call;    /* journal row of the answer; 0: not yet */
+};
+
+struct pending {
+    int64_t id;
+    const char *data, *wanted; /* in the arena */
+    int label;                 /* what LABEL said; -1: nothing usable */
+    int64_t call;
+};
+
+struct generation {
+    struct teacher *teacher;
+    struct store *store;
+    const struct task *task;
+    struct generate_options o;
+    struct grid *grid;
+    struct similar *similar;
+    struct progress *progress;
+    struct protocol_request request;
+    struct arena arena; /* one wave */
+    struct ask *asks;
+    int64_t n_asks, next, done;
+    struct pending *pending;
+    int64_t n_pending, pending_capacity;
+    int ingested; /* cell of the answer that is being ingested */
+    int64_t ingested_call;
+};
+
+/* ---- similar: everything that is kept ---- */
+
+static int remember(void *context, const struct store_record *r, struct err *e) {
+    struct generation *g = context;
+    if (r->status == STORE_REJECTED)
+        return 0;
+    struct arena a;
+    struct record record;
+    arena_init(&a);
+    int rc = state_record(g->task, &a, r->data, &record, e);
+    if (rc == 0)
+        rc = similar_add(g->similar, &record, false, e);
+    arena_release(&a);
+    return rc;
+}
+
+static int build_similar(struct generation *g, struct err *e) {
+    int rc = similar_new(&g->similar, g->task, e);
+    for (int64_t i = 0; g->o.held_out && i < g->o.held_out->n && rc == 0; i++)
+        rc = similar_add(g->similar, &g->o.held_out->records[i], true, e);
+    return rc == 0 ? store_status_each(g->store, STORE_ALL_STATUSES, remember, g, e) : rc;
+}
+
+/* ---- WRITE ---- */
+
+static int plan_wave(struct generation *g, struct err *e) {
+    int64_t *calls = arena_calloc(&g->arena, (size_t)g->grid->n_cells, sizeof *calls);
+    if (!calls)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    int64_t total = grid_plan(g->grid, g->o.per_call, INT64_MAX, calls), limit = g->o.wave_calls;
+    if (limit <= 0)
+        limit = total / 3 > WAVE_CALLS ? total / 3 : WAVE_CALLS;
+    if (total > limit)
+        total = grid_plan(g->grid, g->o.per_call, limit, calls);
+    g->asks = arena_calloc(&g->arena, (size_t)total, sizeof *g->asks);
+    if (!g->asks)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    g->n_asks = g->next = 0;
+    for (int cell = 0; cell < g->grid->n_cells; cell++)
+        for (int64_t i = 0; i < calls[cell]; i++)
+            g->asks[g->n_asks++] = (struct ask){.cell = cell, .ordinal = g->grid->cells[cell].calls + i};
+    return 0;
+}
+
+static int next_write(void *context, struct teacher_question *q, struct err *e) {
+    struct generation *g = context;
+    if (g->next == g->n_asks)
+        return 0;
+    const struct ask *a = &g->asks[g->next];
+    const struct grid_cell *c = &g->grid->cells[a->cell];
+    int rc =
+        protocol_write(&g->request, teacher_style(g->teacher), g->task, c->label, g->o.per_call, &c->hint, e);
+    if (rc < 0)
+        return rc;
+    uint64_t name = hash64(c->name, strlen(c->name), g->o.seed);
+    *q = (struct teacher_question){.purpose = "write",
+                                   .cell = c->name,
+                                   .tag = g->next++,
+                                   .repeat = a->ordinal,
+                                   .request = &g->request,
+                                   .temperature = 1.0,
+                                   .seed = hash64(&a->ordinal, sizeof a->ordinal, name)};
+    return 1;
+}
+
+static void show(struct generation *g) {
+    if (g->progress)
+        progress_update(g->progress, ++g->done);
+}
+
+static int take_write(void *context, int64_t tag, const struct teacher_answer *a, struct err *e) {
+    (void)e;
+    struct generation *g = context;
+    g->asks[tag].call = a->call;
+    show(g);
+    return 0;
+}
+
+/* ---- ingest ---- */
+
+static int add_record(struct generation *g, int index, const char *data, const char *reason, struct err *e) {
+    const struct grid_cell *c = &g->grid->cells[g->ingested];
+    struct store_record r = {.source = "teacher",
+                             .data = data,
+                             .wanted = g->task->labels[c->label].name,
+                             .cell = c->name,
+                             .weight = 1,
+                             .status = reason ? STORE_REJECTED : STORE_PENDING,
+                             .reason = reason,
+                             .write_call = g->ingested_call,
+                             .write_index = index};
+    return store_record_add(g->store, &r, NULL, e);
+}
+
+static int ingest_good(void *context, int index, const struct record *r, struct err *e) {
+    static const enum reject verdicts[] = {[SIMILAR_EXACT] = REJECT_DUPLICATE,
+                                           [SIMILAR_NEAR] = REJECT_NEAR_DUPLICATE,
+                                           [SIMILAR_HELD_OUT] = REJECT_HELD_OUT};
+    struct generation *g = context;
+    struct str data = {0};
+    int rc = record_to_json(g->task, r, &data);
+    enum similar_verdict verdict = similar_find(g->similar, r);
+    if (rc == 0)
+        rc = add_record(g, index, data.data, verdict == SIMILAR_NEW ? NULL : reject_text(verdicts[verdict]),
+                        e);
+    if (rc == 0 && verdict == SIMILAR_NEW)
+        rc = similar_add(g->similar, r, false, e);
+    str_release(&data);
+    return rc;
+}
+
+static int ingest_bad(void *context, int index, enum reject why, const char *text, struct err *e) {
+    return add_record(context, index, text, reject_text(why), e);
+}
+
+static int ingest_one(struct generation *g, const struct ask *a, struct err *e) {
+    struct arena arena;
+    struct teacher_answer answer;
+    arena_init(&arena);
+    g->ingested = a->cell;
+    g->ingested_call = a->call;
+    int rc = teacher_recall(g->store, a->call, &arena, &answer, e);
+    if (rc == 0)
+        rc = check_written(g->task, &answer, &(struct check_sink){ingest_good, ingest_bad, g}, e);
+    arena_release(&arena);
+    return rc;
+}
+
+static int ingest(struct generation *g, struct err *e) {
+    int rc = 0;
+    for (int64_t begin = 0; begin < g->n_asks && rc == 0; begin += COMMIT_CALLS) {
+        rc = store_begin(g->store, e);
+        for (int64_t i = begin; i < g->n_asks && i < begin + COMMIT_CALLS && rc == 0; i++)
+            rc = ingest_one(g, &g->asks[i], e);
+        if (rc == 0)
+            rc = store_commit(g->store, e);
+        if (rc < 0)
+            store_rollback(g->store);
+    }
+    return rc;
+}
+
+/* ---- LABEL ---- */
+
+static int add_pending(void *context, const struct store_record *r, struct err *e) {
+    struct generation *g = context;
+    struct pending p = {.id = r->id,
+                        .data = arena_strdup(&g->arena, r->data),
+                        .wanted = arena_strdup(&g->arena, r->wanted ? r->wanted : ""),
+                        .label = -1};
+    if (!p.data || !p.wanted ||
+        mem_grow((void **)&g->pending, &g->pending_capacity, g->n_pending + 1, sizeof *g->pending) < 0)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    g->pending[g->n_pending++] = p;
+    return 0;
+}
+
+static int next_label(void *context, struct teacher_question *q, struct err *e) {
+    struct generation *g = context;
+    if (g->next == g->n_pending)
+        return 0;
+    struct arena a;
+    struct record r;
+    arena_init(&a);
+    int rc = state_record(g->task, &a, g->pending[g->next].data, &r, e);
+    if (rc == 0)
+        rc = protocol_label(&g->request, teacher_style(g->teacher), g->task, &r, e);
+    arena_release(&a);
+    *q = (struct teacher_question){.purpose = "label", .tag = g->next++, .request = &g->request};
+    return rc < 0 ? rc : 1;
+}
+
+static int take_label(void *context, int64_t tag, const struct teacher_answer *a, struct err *e) {
+    (void)e;
+    struct generation *g = context;
+    g->pending[tag].call = a->call;
+    g->pending[tag].label = a->truncated || a->refused ? -1 : protocol_label_read(g->task, a->content);
+    show(g);
+    return 0;
+}
+
+/* ---- judge ---- */
+
+static int settle_record(struct generation *g, const struct pending *p, enum store_status status,
+                         const char *reason, struct err *e) {
+    struct store_record r = {.id = p->id,
+                             .label = p->label >= 0 ? g->task->labels[p->label].name : NULL,
+                             .weight = 1,
+                             .status = status,
+                             .reason = reason,
+                             .label_call = p->call};
+    if (status == STORE_ACCEPTED)
+        g->grid->labels[p->label].accepted++;
+    return store_record_update(g->store, &r, e);
+}
+
+/* Those that are what they were written for come first; then the others fill what gaps are left. */
+static int judge(struct generation *g, struct err *e) {
+    int rc = store_begin(g->store, e);
+    for (int64_t i = 0; i < g->n_pending && rc == 0; i++) {
+        const struct pending *p = &g->pending[i];
+        if (p->label < 0)
+            rc = settle_record(g, p, STORE_REJECTED, reject_text(REJECT_NO_LABEL), e);
+        else if (strcmp(g->task->labels[p->label].name, p->wanted) == 0)
+            rc = settle_record(g, p, grid_missing(g->grid, p->label) > 0 ? STORE_ACCEPTED : STORE_SPARE, NULL,
+                               e);
+    }
+    for (int64_t i = 0; i < g->n_pending && rc == 0; i++) {
+        const struct pending *p = &g->pending[i];
+        if (p->label < 0 || strcmp(g->task->labels[p->label].name, p->wanted) == 0)
+            continue;
+        bool room = grid_missing(g->grid, p->label) > 0;
+        rc = settle_record(g, p, room ? STORE_ACCEPTED : STORE_REJECTED,
+                           room ? NULL : reject_text(REJECT_DISAGREEMENT), e);
+    }
+    if (rc == 0)
+        rc = store_commit(g->store, e);
+    if (rc < 0)
+        store_rollback(g->store);
+    return rc;
+}
+
+/* ---- waves ---- */
+
+/* Answers to expect from here on, for the time left. */
+static void foresee(struct generation *g) {
+    if (!g->progress)
+        return;
+    double calls = 0;
+    int64_t missing = 0, wanted = 0;
+    for (int i = 0; i < g->grid->n_labels; i++) {
+        double written = (double)grid_missing(g->grid, i) / grid_yield(g->grid, i);
+        calls += written / g->o.per_call + written;
+        missing += grid_missing(g->grid, i);
+        wanted += g->grid->labels[i].quota;
+    }
+    g->progress->total = g->done + g->n_pending + (int64_t)(calls + 0.5);
+    progress_note(g->progress, "%lld of %lld records", (long long)(wanted - missing), (long long)wanted);
+}
+
+static int label_pending(struct generation *g, struct err *e) {
+    g->n_pending = g->next = 0;
+    int rc = store_status_each(g->store, STORE_PENDING, add_pending, g, e);
+    if (rc < 0 || g->n_pending == 0)
+        return rc;
+    rc = teacher_run(g->teacher, &(struct teacher_job){next_label, take_label, g}, e);
+    if (rc == 0)
+        rc = judge(g, e);
+    g->n_pending = 0;
+    return rc;
+}
+
+/* The first answers show whether the teacher can do it at all: better to stop there than to pay for a thousand of them. */
+static int check_first(struct generation *g, struct err *e) {
+    int64_t accepted = 0, written = 0;
+    for (int i = 0; i < g->grid->n_labels; i++)
+        accepted += g->grid->labels[i].accepted;
+    for (int i = 0; i < g->grid->n_cells; i++)
+        written += g->grid->cells[i].written;
+    if (accepted > 0 || written < 16)
+        return 0;
+    err_set(e, ERR_TEACHER, ORIGIN, "none of the first %lld records that %s wrote can be used",
+            (long long)written, teacher_name(g->teacher));
+    return err_hint(e, "is the task what was meant (task.yaml)? perhaps another teacher knows it better");
+}
+
+static int stuck(struct generation *g, int label, struct err *e) {
+    const struct grid *grid = g->grid;
+    int64_t least = grid->labels[0].accepted, written = 0, dry = 0;
+    for (int i = 0; i < grid->n_labels; i++)
+        least = grid->labels[i].accepted < least ? grid->labels[i].accepted : least;
+    for (int i = 0; i < grid->n_cells; i++)
+        if (grid->cells[i].label == label) {
+            written += grid->cells[i].written;
+            dry += grid->cells[i].dry;
+        }
+    err_set(e, ERR_TEACHER, ORIGIN,
+            "label '%s' has %lld of %lld records and gets no more: of the %lld that %s wrote for it, the "
+            "latest %lld were"
+            " all copies, against the schema, or of another label",
+            g->task->labels[label].name, (long long)grid->labels[label].accepted,
+            (long long)grid->labels[label].quota, (long long)written, teacher_name(g->teacher),
+            (long long)dry);
+    if (least > 0)
+        return err_hint(e, "be content with --records %lld, or make the task's fields wider",
+                        (long long)least * grid->n_labels);
+    return err_hint(e, "does the task leave room for this label (task.yaml)?");
+}
+
+static int wave(struct generation *g, struct err *e) {
+    int rc = plan_wave(g, e);
+    foresee(g);
+    if (rc == 0)
+        rc = teacher_run(g->teacher, &(struct teacher_job){next_write, take_write, g}, e);
+    return rc == 0 ? ingest(g, e) : rc;
+}
+
+static int waves(struct generation *g, struct generate_report *out, struct err *e) {
+    for (;; out->n_waves++) {
+        arena_reset(&g->arena);
+        int rc =
+            state_load(g->grid, g->task, g->store, e); /* quotas as they stand, pending ones not judged */
+        foresee(g);
+        if (rc == 0)
+            rc = label_pending(g, e);
+        if (rc == 0)
+            rc = state_restore_spares(g->grid, g->task, g->store, e);
+        if (rc == 0)
+            rc = state_load(g->grid, g->task, g->store, e);
+        if (rc < 0 || grid_missing_all(g->grid) == 0)
+            return rc;
+        grid_close_dry(g->grid);
+        int label = grid_stuck_label(g->grid);
+        rc = label >= 0 ? stuck(g, label, e) : check_first(g, e);
+        if (rc == 0)
+            rc = wave(g, e);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int generate_run(struct teacher *t, struct store *s, const struct task *task,
+                 const struct generate_options *o, struct progress *progress, struct generate_report *out,
+                 struct err *e) {
+    struct generation g = {
+        .teacher = t, .store = s, .task = task, .o = *o, .grid = &out->grid, .progress = progress};
+    if (g.o.per_call <= 0)
+        g.o.per_call = PER_CALL;
+    if (!g.o.has_shares)
+        g.o.shares = (struct split_shares){0.1, 0.1};
+    arena_init(&g.arena);
+    *out = (struct generate_report){0};
+    int rc = generate_check_task(s, task, e);
+    if (rc == 0)
+        rc = grid_init(&out->grid, task, o->n_records, e);
+    if (rc == 0)
+        rc = build_similar(&g, e);
+    if (rc == 0)
+        rc = waves(&g, out, e);
+    if (rc == 0)
+        rc = split_assign(s, g.o.shares, o->seed, e);
+    similar_free(g.similar);
+    free(g.pending);
+    arena_release(&g.arena);
+    protocol_release(&g.request);
+    return rc;
+}

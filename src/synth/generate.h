@@ -1,0 +1,63 @@
+/* Filling the quota grid from a teacher, until every label has exactly its number of accepted records.
+ *
+ *     struct generate_report r = {0};
+ *     generate_run(teacher, store, task, &(struct generate_options){.n_records = 1000, .seed = 1}, &progress, &r, &e);
+ *     ... r.grid ...
+ *     generate_report_release(&r);
+ *
+ * One wave: ask for records where the grid is short (WRITE, many at once); check them; let each be labelled by a question of
+ * its own (LABEL); accept, keep as spare, or reject. The next wave asks for what is still missing. The state of a wave is a
+ * function of what is committed, so a run that was killed goes on with the same questions, and those that were answered are
+ * not asked again; and given the same answers, the same records come out, however long each took.
+ *
+ * The label that counts is the LABEL answer. A record whose label is not the one it was written for fills a gap of its own label,
+ * or is rejected as `label disagreement`. */
+#ifndef SYNTH_GENERATE_H
+#define SYNTH_GENERATE_H
+
+#include "base/progress.h"
+#include "eval/rows.h"
+#include "store/store.h"
+#include "synth/grid.h"
+#include "synth/split.h"
+#include "teacher/teacher.h"
+
+struct generate_options {
+    int64_t n_records; /* accepted ones wanted; rounded up to a multiple of the number of labels */
+    uint64_t seed;
+    int per_call;                /* records in one answer [4] */
+    int64_t wave_calls;          /* most WRITE questions in one wave [64, or a third of what is missing] */
+    const struct rows *held_out; /* rows that must not be repeated; NULL: none */
+    struct split_shares shares;
+    bool has_shares; /* otherwise 80/10/10 */
+};
+
+struct generate_report {
+    struct grid grid; /* cells and labels as they ended */
+    int n_waves;
+};
+void generate_report_release(struct generate_report *r);
+
+/* 0 when all quotas are met and all splits assigned. ERR_TEACHER with the reason when a label cannot be filled; ERR_BUDGET,
+ * ERR_NET, ERR_INTERRUPTED as teacher_run: run again to go on. *out is filled in every case (release it). */
+int generate_run(struct teacher *t, struct store *s, const struct task *task,
+                 const struct generate_options *o, struct progress *progress, struct generate_report *out,
+                 struct err *e);
+
+/* What is still to be asked, before anything is. */
+struct generate_quote {
+    int64_t missing;           /* records */
+    int64_t calls, calls_high; /* expected, and if much is rejected */
+    int64_t tokens_in, tokens_out;
+    double money, money_high; /* US dollars */
+    double seconds;
+    const char *basis; /* of the time: "measured on 120 answers", "assumed" */
+};
+int generate_quote(struct teacher *t, struct store *s, const struct task *task,
+                   const struct generate_options *o, struct generate_quote *out, struct err *e);
+
+/* Refuses to mix records of two tasks in one file: notes the task's fields and labels at the first call, compares later.
+ * ERR_MISMATCH. */
+int generate_check_task(struct store *s, const struct task *task, struct err *e);
+
+#endif

@@ -1,0 +1,99 @@
+/* What generation will cost, before it costs anything. */
+#include "synth/generate.h"
+#include "synth/state.h"
+#include <string.h>
+
+enum { PER_CALL = 4 };
+#define CHARACTERS_A_TOKEN 4.0 /* English and JSON; small vocabularies need more, and cost nothing */
+
+int generate_check_task(struct store *s, const struct task *task, struct err *e) {
+    struct protocol_request r = {0};
+    struct arena a;
+    char hex[SHA256_HEX];
+    const char *known = NULL;
+    arena_init(&a);
+    int rc = protocol_write(&r, PROTOCOL_PLAIN, task, 0, 1, NULL,
+                            e); /* its system text holds all fields and labels */
+    if (rc == 0) {
+        sha256_bytes(r.system.data, r.system.len, hex);
+        rc = store_note_get(s, "task", &a, &known, e);
+    }
+    if (rc == 0 && !known)
+        rc = store_note_set(s, "task", hex, e);
+    else if (rc == 0 && strcmp(known, hex) != 0) {
+        rc = err_set(e, ERR_MISMATCH, "generate",
+                     "the records were made for other fields or labels than task.yaml now has");
+        err_hint(e, "move records.sqlite away to begin anew, or restore the task");
+    }
+    arena_release(&a);
+    protocol_release(&r);
+    return rc;
+}
+
+/* Bytes that one question of each kind sends. */
+static int question_bytes(const struct teacher *t, const struct task *task, int per_call, double *write,
+                          double *label, struct err *e) {
+    struct protocol_request r = {0};
+    int rc = protocol_write(&r, teacher_style(t), task, 0, per_call, NULL, e);
+    *write = (double)(r.system.len + r.user.len + r.schema.len);
+    size_t fields = 0;
+    for (int i = 0; i < task->n_fields; i++)
+        fields += strlen(task->fields[i].name) + 8;
+    *label = (double)(r.system.len + fields);
+    protocol_release(&r);
+    return rc;
+}
+
+/* Seconds that one answer took, from the journal; 0 where there is none. */
+static int measured_seconds(struct store *s, double *seconds, int64_t *n, struct err *e) {
+    struct store_ledger write, label;
+    int rc = store_ledger(s, "write", &write, e);
+    if (rc == 0)
+        rc = store_ledger(s, "label", &label, e);
+    if (rc == 0) {
+        *n = write.n_answered + label.n_answered;
+        *seconds = *n ? (write.seconds + label.seconds) / (double)*n : 0;
+    }
+    return rc;
+}
+
+int generate_quote(struct teacher *t, struct store *s, const struct task *task,
+                   const struct generate_options *o, struct generate_quote *out, struct err *e) {
+    struct grid g;
+    int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
+    double write_bytes = 0, label_bytes = 0, written = 0, each_s = 0;
+    int64_t n_measured = 0;
+    int rc = grid_init(&g, task, o->n_records, e);
+    if (rc < 0)
+        return rc;
+    struct generate_quote q = {0};
+    rc = state_load(&g, task, s, e);
+    if (rc == 0)
+        rc = question_bytes(t, task, per_call, &write_bytes, &label_bytes, e);
+    if (rc == 0)
+        rc = measured_seconds(s, &each_s, &n_measured, e);
+    for (int i = 0; i < g.n_labels; i++) {
+        q.missing += grid_missing(&g, i);
+        written += (double)grid_missing(&g, i) / grid_yield(&g, i);
+    }
+    grid_release(&g);
+    if (rc < 0)
+        return rc;
+    bool full = teacher_style(t) == PROTOCOL_FULL; /* such a teacher thinks before it answers */
+    double calls = written / per_call, thoughts = full ? 400 : 0;
+    double record_tokens = (double)task->n_declared * 8, label_tokens = 16.0 * task->n_labels + 24;
+    q.calls = (int64_t)(calls + written + 0.999);
+    q.calls_high = 2 * q.calls;
+    q.tokens_in = (int64_t)((calls * write_bytes + written * label_bytes) / CHARACTERS_A_TOKEN);
+    q.tokens_out =
+        (int64_t)(calls * (per_call * record_tokens + thoughts) + written * (label_tokens + thoughts));
+    struct teacher_price price = teacher_price(t);
+    q.money = ((double)q.tokens_in * price.in + (double)q.tokens_out * price.out) / 1e6;
+    q.money_high = 2 * q.money;
+    q.basis = n_measured >= 8 ? "measured on earlier answers" : "assumed";
+    if (n_measured < 8)
+        each_s = teacher_is_embedded(t) ? 0.8 : full ? 15 : 3;
+    q.seconds = (double)q.calls * each_s / teacher_parallel(t);
+    *out = q;
+    return 0;
+}
