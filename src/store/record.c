@@ -203,11 +203,11 @@ static int hash_row(void *context, const struct store_record *r, struct err *e) 
     return 0;
 }
 
-int store_records_hash(struct store *s, char hex[SHA256_HEX], struct err *e) {
+int store_records_hash(struct store *s, enum store_split split, char hex[SHA256_HEX], struct err *e) {
     struct sha256 *h = sha256_new();
     if (!h)
         return err_set(e, ERR_NO_MEMORY, "store_records_hash", "out of memory");
-    int rc = store_records_each(s, STORE_ALL_SPLITS, hash_row, h, e);
+    int rc = store_records_each(s, split, hash_row, h, e);
     char digest[SHA256_HEX];
     sha256_finish(h, digest);
     if (rc == 0)

@@ -138,14 +138,14 @@ static void the_hash_follows_accepted_records_only(void **state) {
     (void)state;
     struct store *s = open_store(STORE_WRITE);
     char empty[SHA256_HEX], one[SHA256_HEX], same[SHA256_HEX], two[SHA256_HEX];
-    assert_int_equal(store_records_hash(s, empty, NULL), 0);
+    assert_int_equal(store_records_hash(s, STORE_ALL_SPLITS, empty, NULL), 0);
     add(s, "{1}", "x", STORE_ACCEPTED, STORE_TRAIN);
-    assert_int_equal(store_records_hash(s, one, NULL), 0);
+    assert_int_equal(store_records_hash(s, STORE_ALL_SPLITS, one, NULL), 0);
     add(s, "{2}", "x", STORE_REJECTED, STORE_NO_SPLIT);
     assert_int_equal(store_note_set(s, "k", "v", NULL), 0);
-    assert_int_equal(store_records_hash(s, same, NULL), 0);
+    assert_int_equal(store_records_hash(s, STORE_ALL_SPLITS, same, NULL), 0);
     add(s, "{3}", "x", STORE_ACCEPTED, STORE_TEST);
-    assert_int_equal(store_records_hash(s, two, NULL), 0);
+    assert_int_equal(store_records_hash(s, STORE_ALL_SPLITS, two, NULL), 0);
     assert_string_not_equal(empty, one);
     assert_string_equal(one, same);
     assert_string_not_equal(one, two);
