@@ -1,6 +1,10 @@
 /* Quantisation mixes against what public llama-bench runs report: bits per weight = model_size / n_params of five
  * models under eleven mixes (shared with catalog/throughput.csv: sensura-san/llm-bench, llama.cpp b7095). */
+#include "llama/lm.h"
+#include "llama/quantize.h"
 #include "plan/mix.h"
+#include "support/scratch.h"
+#include "support/tiny_gguf.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -142,12 +146,48 @@ static void test_work_adds_up(void **state) {
     assert_true(fabs(work.file_bytes - read - 151936.0 * 1024 * 144 / 256) < 1);
 }
 
+/* The quantiser's own dry run over random-weight files: the sum of tensor bytes must be the same to the byte. */
+static void compare_with_dry_run(const struct tiny_gguf *model) {
+    struct err e = {0};
+    struct shape s;
+    assert_int_equal(tiny_gguf_write("m.gguf", model, &e), 0);
+    assert_int_equal(shape_from_file(&s, "m.gguf", &e), 0);
+    assert_int_equal(s.tied, model->tied);
+    for (int m = 0; m < N_MIXES; m++) {
+        struct quantize_preview p;
+        struct mix_work work;
+        const char *name = mix_name((enum mix)m);
+        mix_count((enum mix)m, &s, &work);
+        assert_int_equal(quantize_preview(&p, "m.gguf", &(struct quantize_options){.type = name}, &e), 0);
+        int64_t tensors = 0;
+        for (int i = 0; i < p.n_tensors; i++)
+            tensors += p.tensors[i].size_bytes;
+        if ((int64_t)work.file_bytes != tensors)
+            fail_msg("%s: counted %.0f bytes, the quantiser %lld", name, work.file_bytes, (long long)tensors);
+        quantize_preview_release(&p);
+    }
+}
+
+static void test_against_the_quantiser(void **state) {
+    (void)state;
+    struct err e = {0};
+    scratch_enter();
+    assert_int_equal(lm_backend_init(NULL, &e), 0);
+    compare_with_dry_run(&(struct tiny_gguf){.n_layer = 9, .tied = true});
+    compare_with_dry_run(&(struct tiny_gguf){.n_layer = 4, .n_head = 8, .n_kv = 2});
+    compare_with_dry_run(&(struct tiny_gguf){
+        .arch = "qwen3", .n_layer = 17, .n_embd = 320, .n_head = 5, .n_kv = 1, .n_ff = 608});
+    compare_with_dry_run(
+        &(struct tiny_gguf){.arch = "qwen2", .n_layer = 2, .n_embd = 256, .n_ff = 768, .tied = true});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits_as_published),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_work_adds_up),
+        cmocka_unit_test(test_against_the_quantiser),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
