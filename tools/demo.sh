@@ -1,0 +1,123 @@
+#!/bin/bash
+# The newcomer's demonstration (make demo): one sentence and a device's name become a small model in a bundle for that device,
+# with the verbs that a user would type, each shown and timed as it runs. Nothing here is special to the demonstration but
+# the held-out rows, which a simulator of the sentence's world makes; what the student learns comes from the teacher alone.
+#
+#   tools/demo.sh                    the healthcare claims of examples/
+#   DEMO=cold-chain tools/demo.sh    another folder of examples/
+#   DEMO_ROWS, DEMO_RECORDS, DEMO_SEED   held-out rows (1000), training records (1000), seed (1)
+#
+# Everything goes to build/demo/NAME and can be typed again: what is done is skipped, an interrupted step goes on. A changed
+# sentence, device, number or seed starts anew. Figures: build/demo/summary.json.
+set -euo pipefail
+export LC_ALL=C
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+name=${DEMO:-healthcare-claims}
+rows=${DEMO_ROWS:-1000}
+records=${DEMO_RECORDS:-1000}
+seed=${DEMO_SEED:-1}
+device=rpi5-8gb
+build=$root/build
+demo=$build/demo
+project=$demo/$name
+example=$root/examples/$name
+times=$demo/$name.seconds
+PATH=$build:$PATH
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim='' plain=''; fi
+
+fail() {
+    printf 'demo: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# A command as the user would type it: quoted where the shell needs it.
+typed() {
+    local word text=''
+    for word in "$@"; do
+        case $word in
+        '' | *[!A-Za-z0-9_./:=,+@%-]*) text+=" '${word//\'/\'\\\'\'}'" ;;
+        *) text+=" $word" ;;
+        esac
+    done
+    printf '%s$%s%s\n' "$bold" "$text" "$plain"
+}
+
+heading() { printf '\n%s== %s ==%s\n' "$bold" "$1" "$plain"; }
+
+# run STEP COMMAND…: shown, run, timed. The time of a step's first full run is kept: repeating it only finds it done.
+run() {
+    local step=$1 start took rc=0
+    shift
+    typed "$@"
+    start=$(now_ms)
+    "$@" || rc=$?
+    took=$(($(now_ms) - start))
+    printf '%s(%d.%01d s)%s\n' "$dim" $((took / 1000)) $((took % 1000 / 100)) "$plain"
+    [ "$rc" = 0 ] || fail "'$1 ${2:-}' ended with exit status $rc" "what is done stays done: make demo goes on from here"
+    grep -q "^$step " "$times" 2>/dev/null || printf '%s %d.%03d\n' "$step" $((took / 1000)) $((took % 1000)) >>"$times"
+}
+
+# What the demonstration depends on; when it changes, the project of the earlier run is set aside.
+inputs() {
+    cat "$example/task.txt"
+    printf '%s %s %s\n' "$device" "$records" "$seed"
+    cksum <"$root/seed/base.gguf"
+    cksum <"$root/seed/teacher.gguf"
+}
+
+[ -f "$example/task.txt" ] || fail "there is no example '$name'" "examples/ has: $(cd "$root/examples" && echo */ | tr -d /)"
+for model in base teacher; do
+    [ -f "$root/seed/$model.gguf" ] || fail "the embedded model seed/$model.gguf is not there" \
+        "it belongs to the repository; make seed-models trains it anew (hours)"
+done
+command -v edgestill >/dev/null || fail "build/edgestill is not there" "type: make"
+
+mkdir -p "$demo"
+if [ -d "$project" ] && ! cmp -s <(inputs) "$demo/$name.inputs"; then
+    rm -rf "$project" "$times" "$demo/$name.inputs" "$demo/$name.csv"
+fi
+cd "$demo"
+begin=$(now_ms)
+
+heading "1 of 9: a sentence and a device"
+if [ -f "$project/edgestill.yaml" ]; then
+    typed edgestill init "$name" --task "$(cat "$example/task.txt")" --device "$device"
+    echo "The project is there: $project"
+else
+    rm -rf "$project" "$times"
+    run init edgestill init "$name" --task "$(cat "$example/task.txt")" --device "$device" --records "$records" --seed "$seed"
+    inputs >"$demo/$name.inputs"
+fi
+typed cd "$name"
+cd "$name"
+
+heading "2 of 9: the task, drafted by the embedded teacher"
+run task edgestill task
+run task-accept edgestill task --accept
+
+heading "3 of 9: what fits the device"
+run plan edgestill plan --base embedded --accept 1
+
+heading "4 of 9: training data from the teacher"
+run generate edgestill generate
+
+heading "5 of 9: fine-tuning"
+run train edgestill train
+
+heading "6 of 9: compressing"
+run compress edgestill compress
+
+heading "7 of 9: how good is it?"
+if [ ! -f "../$name.csv" ] || [ "$(($(wc -l <"../$name.csv") - 1))" -lt "$rows" ]; then
+    run simulate edgestill-simulate "$example/rule.yaml" --rows "$rows" --balanced --out "../$name.csv"
+fi
+run eval edgestill eval --rows "../$name.csv"
+
+heading "8 of 9: the bundle for the device, tested under emulation"
+run bundle edgestill bundle
