@@ -1,0 +1,23 @@
+/* The table of architectures. */
+#include "model/arch.h"
+#include <stddef.h>
+#include <string.h>
+
+static const struct model_arch archs[] = {
+#define X(name, rope_halves, qk_norm) {name, rope_halves, qk_norm},
+    MODEL_ARCHS(X)
+#undef X
+};
+
+const struct model_arch *model_arch_find(const char *name) {
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        if (strcmp(archs[i].name, name) == 0)
+            return &archs[i];
+    return NULL;
+}
+
+const char *model_arch_names(void) {
+#define X(name, rope_halves, qk_norm) ", " name
+    return &(MODEL_ARCHS(X))[2];
+#undef X
+}

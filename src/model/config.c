@@ -1,0 +1,226 @@
+/* From metadata to a shape that the layers understand, refusing what they would get wrong. */
+#include "model/arch.h"
+#include "model/file.h"
+#include <gguf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Keys of one file, read one after the other: the first error stays. */
+struct keys {
+    struct model_file *f;
+    const struct gguf_context *gguf;
+    const char *arch;
+    struct err *e;
+    int rc;
+};
+
+static int64_t find(const struct keys *k, const char *name, char full[160]) {
+    snprintf(full, 160, "%s.%s", k->arch, name);
+    return gguf_find_key(k->gguf, full);
+}
+
+static void unsupported(struct keys *k, const char *what, const char *name) {
+    if (k->rc < 0)
+        return;
+    k->rc = err_set(k->e, ERR_UNSUPPORTED, "model_file_config", "%s: %s %s cannot be trained",
+                    model_file_path(k->f), what, name);
+    err_hint(k->e, "choose another base: edgestill models lists those that work (architectures: %s)",
+             model_arch_names());
+}
+
+static bool number_at(const struct gguf_context *g, int64_t at, double *out) {
+    switch (gguf_get_kv_type(g, at)) {
+    case GGUF_TYPE_UINT32:
+        *out = gguf_get_val_u32(g, at);
+        return true;
+    case GGUF_TYPE_INT32:
+        *out = gguf_get_val_i32(g, at);
+        return true;
+    case GGUF_TYPE_UINT64:
+        *out = (double)gguf_get_val_u64(g, at);
+        return true;
+    case GGUF_TYPE_UINT16:
+        *out = gguf_get_val_u16(g, at);
+        return true;
+    case GGUF_TYPE_FLOAT32:
+        *out = (double)gguf_get_val_f32(g, at);
+        return true;
+    case GGUF_TYPE_FLOAT64:
+        *out = gguf_get_val_f64(g, at);
+        return true;
+    default:
+        return false; /* one value a layer, say: not an architecture of ours */
+    }
+}
+
+/* `absent` < 0: the key must be there. */
+static double number(struct keys *k, const char *name, double absent) {
+    char full[160];
+    double value = absent;
+    int64_t at = find(k, name, full);
+    if (at < 0 && absent < 0 && k->rc == 0)
+        k->rc = err_set(k->e, ERR_FORMAT, "model_file_config", "%s has no %s", model_file_path(k->f), full);
+    else if (at >= 0 && !number_at(k->gguf, at, &value))
+        unsupported(k, "a list in", full);
+    return value;
+}
+
+static int count(struct keys *k, const char *name, double absent) {
+    double value = number(k, name, absent);
+    if (k->rc == 0 && !(value >= 1 && value <= (1 << 24) && value == (double)(int)value))
+        k->rc = err_set(k->e, ERR_FORMAT, "model_file_config", "%s: %s.%s is %g", model_file_path(k->f),
+                        k->arch, name, value);
+    return k->rc == 0 ? (int)value : 1;
+}
+
+static void refuse_variants(struct keys *k, const struct model_config *c) {
+    char full[160];
+    if (number(k, "expert_count", 0) > 0)
+        unsupported(k, "a mixture of experts,", "expert_count > 0,");
+    if (number(k, "rope.dimension_count", c->head_dim) != c->head_dim)
+        unsupported(k, "a rotation of part of each head,", "rope.dimension_count,");
+    if (number(k, "attention.value_length", c->head_dim) != c->head_dim)
+        unsupported(k, "a value width of its own,", "attention.value_length,");
+    int64_t at = find(k, "rope.scaling.type", full);
+    if (at >= 0 && gguf_get_kv_type(k->gguf, at) == GGUF_TYPE_STRING &&
+        strcmp(gguf_get_val_str(k->gguf, at), "none") != 0)
+        unsupported(k, "a scaled rotation,", "rope.scaling.type,");
+}
+
+static void read_shape(struct keys *k, const struct model_arch *arch, struct model_config *c) {
+    c->n_layer = count(k, "block_count", -1);
+    c->d_model = count(k, "embedding_length", -1);
+    c->n_heads = count(k, "attention.head_count", -1);
+    c->n_kv_heads = count(k, "attention.head_count_kv", c->n_heads);
+    c->head_dim = count(k, "attention.key_length", (double)(c->d_model / c->n_heads));
+    c->d_ff = count(k, "feed_forward_length", -1);
+    c->n_ctx = count(k, "context_length", -1);
+    c->rope_theta = (float)number(k, "rope.freq_base", 10000);
+    c->norm_eps = (float)number(k, "attention.layer_norm_rms_epsilon", -1);
+    c->rope_halves = arch->rope_halves;
+    c->qk_norm = arch->qk_norm;
+    refuse_variants(k, c);
+}
+
+/* ---- tensors ---- */
+
+/* A known tensor's shape: name within a block or of the file, rows, cols, whether it stands in each block. */
+struct expected {
+    const char *name;
+    int64_t rows, cols;
+    bool per_block, present;
+};
+
+enum { N_EXPECTED = 14 };
+
+static void expect(const struct model_config *c, struct expected x[N_EXPECTED]) {
+    int64_t d = c->d_model, q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
+    const struct expected all[N_EXPECTED] = {{"token_embd", c->n_vocab, d, false, true},
+                                             {"output", c->n_vocab, d, false, !c->tied_head},
+                                             {"output_norm", 1, d, false, true},
+                                             {"attn_norm", 1, d, true, true},
+                                             {"attn_q", q, d, true, true},
+                                             {"attn_k", kv, d, true, true},
+                                             {"attn_v", kv, d, true, true},
+                                             {"attn_output", d, q, true, true},
+                                             {"ffn_norm", 1, d, true, true},
+                                             {"ffn_gate", c->d_ff, d, true, true},
+                                             {"ffn_up", c->d_ff, d, true, true},
+                                             {"ffn_down", d, c->d_ff, true, true},
+                                             {"attn_q_norm", 1, c->head_dim, true, c->qk_norm},
+                                             {"attn_k_norm", 1, c->head_dim, true, c->qk_norm}};
+    memcpy(x, all, sizeof all);
+}
+
+static void check_tensor(struct keys *k, const char *name, int64_t rows, int64_t cols) {
+    int64_t at = model_file_find(k->f, name);
+    if (k->rc < 0)
+        return;
+    if (at < 0) {
+        k->rc = err_set(k->e, ERR_FORMAT, "model_file_config", "%s has no tensor %s", model_file_path(k->f),
+                        name);
+        return;
+    }
+    struct model_tensor t = model_file_tensor(k->f, at);
+    if (t.rows != rows || t.cols != cols)
+        k->rc = err_set(k->e, ERR_FORMAT, "model_file_config",
+                        "%s: %s is %lld x %lld where its metadata say %lld x %lld", model_file_path(k->f),
+                        name, (long long)t.rows, (long long)t.cols, (long long)rows, (long long)cols);
+}
+
+/* All that is needed is there; all that is there is needed: a bias that nobody adds would ruin the model silently. */
+static void check_tensors(struct keys *k, const struct model_config *c) {
+    struct expected x[N_EXPECTED];
+    int64_t n_known = model_file_find(k->f, "rope_freqs.weight") >= 0;
+    expect(c, x);
+    for (int i = 0; i < N_EXPECTED; i++)
+        for (int layer = 0; x[i].present && layer < (x[i].per_block ? c->n_layer : 1); layer++, n_known++) {
+            char name[96];
+            if (x[i].per_block)
+                snprintf(name, sizeof name, "blk.%d.%s.weight", layer, x[i].name);
+            else
+                snprintf(name, sizeof name, "%s.weight", x[i].name);
+            check_tensor(k, name, x[i].rows, x[i].cols);
+        }
+    if (k->rc < 0 || n_known == model_file_n_tensors(k->f))
+        return;
+    for (int64_t i = 0; i < model_file_n_tensors(k->f); i++) {
+        const char *name = model_file_tensor(k->f, i).name, *last = strrchr(name, '.');
+        bool known = strcmp(name, "rope_freqs.weight") == 0;
+        for (int j = 0; j < N_EXPECTED && !known; j++) {
+            size_t n = strlen(x[j].name);
+            const char *core = x[j].per_block && strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
+            core = core ? core + 1 : name;
+            known = x[j].present && strncmp(core, x[j].name, n) == 0 && core + n == last &&
+                    strcmp(last, ".weight") == 0;
+        }
+        if (!known) {
+            unsupported(k, "a model with the tensor", name);
+            return;
+        }
+    }
+    unsupported(k, "a model with tensors outside its", "block_count");
+}
+
+static void read_factors(struct keys *k, struct model_config *c) {
+    int64_t at = model_file_find(k->f, "rope_freqs.weight");
+    if (at < 0 || k->rc < 0)
+        return;
+    int64_t half = c->head_dim / 2;
+    if (half > MODEL_MAX_HALF_HEAD) {
+        unsupported(k, "a model with heads as wide as those of", model_file_path(k->f));
+        return;
+    }
+    k->rc = model_file_read(k->f, "rope_freqs.weight", c->rope_factors, half, k->e);
+    c->has_rope_factors = true;
+    for (int64_t i = 0; i < half && k->rc == 0; i++)
+        if (!(c->rope_factors[i] > 0))
+            k->rc = err_set(k->e, ERR_FORMAT, "model_file_config", "%s: rope_freqs.weight holds %g",
+                            model_file_path(k->f), (double)c->rope_factors[i]);
+}
+
+int model_file_config(struct model_file *f, struct model_config *out, struct err *e) {
+    struct keys k = {.f = f, .gguf = model_file_gguf(f), .arch = model_file_arch(f), .e = e};
+    const struct model_arch *arch = model_arch_find(k.arch);
+    struct model_config c = {0};
+    if (!arch) {
+        unsupported(&k, "the architecture", *k.arch ? k.arch : "(none given)");
+        return k.rc;
+    }
+    read_shape(&k, arch, &c);
+    int64_t embed = model_file_find(f, "token_embd.weight");
+    if (embed < 0 && k.rc == 0)
+        k.rc = err_set(e, ERR_FORMAT, "model_file_config", "%s has no tensor token_embd.weight",
+                       model_file_path(f));
+    if (k.rc < 0)
+        return k.rc;
+    int64_t n_vocab = model_file_tensor(f, embed).rows;
+    c.n_vocab = n_vocab > 0 && n_vocab <= (1 << 24) ? (int)n_vocab : 0;
+    c.tied_head = model_file_find(f, "output.weight") < 0;
+    check_tensors(&k, &c);
+    read_factors(&k, &c);
+    if (k.rc == 0)
+        *out = c;
+    return k.rc;
+}
