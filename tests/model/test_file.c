@@ -82,14 +82,16 @@ static void test_what_cannot_be_trained_is_named(void **state) {
 static int config_after(void (*change)(struct gguf_context *g), struct err *e) {
     struct ggml_context *data = NULL;
     struct model_config c;
-    struct gguf_context *g =
+    struct gguf_context *from =
         gguf_init_from_file("a.gguf", (struct gguf_init_params){.no_alloc = false, .ctx = &data});
-    for (int64_t i = 0; i < gguf_get_n_tensors(g); i++)
-        gguf_set_tensor_data(g, gguf_get_tensor_name(g, i),
-                             ggml_get_tensor(data, gguf_get_tensor_name(g, i))->data);
+    struct gguf_context *g = gguf_init_empty();
+    gguf_set_kv(g, from);
+    for (int64_t i = 0; i < gguf_get_n_tensors(from); i++)
+        gguf_add_tensor(g, ggml_get_tensor(data, gguf_get_tensor_name(from, i)));
     change(g);
     assert_true(gguf_write_to_file(g, "changed.gguf", false));
     gguf_free(g);
+    gguf_free(from);
     ggml_free(data);
     struct model_file *f = open_file("changed.gguf");
     int rc = model_file_config(f, &c, e);
