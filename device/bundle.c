@@ -1,0 +1,108 @@
+/* Reading a bundle. */
+#include "bundle.h"
+#include "base/file.h"
+#include "format/json.h"
+#include <string.h>
+
+const char *bundle_path(struct bundle *b, const char *name) {
+    return arena_printf(&b->arena, "%s/%s", b->dir, name);
+}
+
+static int read_part(struct bundle *b, const char *name, struct node **out, struct err *e) {
+    const char *path = bundle_path(b, name);
+    if (!path)
+        return err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the bundle");
+    return json_node_read(&b->arena, path, out, e);
+}
+
+static int read_runtime(struct bundle *b, struct err *e) {
+    struct node *runtime = NULL;
+    int rc = node_map(b->manifest, "runtime", true, &runtime, e);
+    b->kv_type = "f16";
+    b->n_outputs = 64;
+    b->tolerance = 0.05;
+    if (rc < 0 || (rc = node_i64(runtime, "context", true, &b->n_ctx, e)) < 0 ||
+        (rc = node_i64(runtime, "batch", true, &b->n_batch, e)) < 0 ||
+        (rc = node_i64(runtime, "threads", true, &b->n_threads, e)) < 0 ||
+        (rc = node_i64(runtime, "outputs", false, &b->n_outputs, e)) < 0 ||
+        (rc = node_string(runtime, "kv_type", false, &b->kv_type, e)) < 0 ||
+        (rc = node_bool(runtime, "prefix_state", false, &b->prefix_state, e)) < 0)
+        return rc;
+    if (b->n_ctx < 1 || b->n_ctx > 1 << 20 || b->n_batch < 1 || b->n_batch > b->n_ctx || b->n_threads < 0 ||
+        b->n_threads > 1024 || b->n_outputs < 1 || b->n_outputs > 4096)
+        return node_error(runtime, e, "bundle_open", "settings of the runtime are out of range");
+    return node_number(b->manifest, "tolerance", false, &b->tolerance, e);
+}
+
+static int read_manifest(struct bundle *b, struct err *e) {
+    const char *format = NULL;
+    struct node *files = NULL;
+    int rc = read_part(b, "bundle.json", &b->manifest, e);
+    if (rc == ERR_NOT_FOUND)
+        err_hint(
+            e, "start the program through the bundle's own `run`, or name the bundle's folder with --bundle");
+    if (rc < 0 || (rc = node_string(b->manifest, "format", true, &format, e)) < 0)
+        return rc;
+    if (!str_equal(format, BUNDLE_FORMAT))
+        return node_error(b->manifest, e, "bundle_open",
+                          "the bundle's format is \"%s\", this program reads \"%s\"", format, BUNDLE_FORMAT);
+    if ((rc = node_string(b->manifest, "name", true, &b->name, e)) < 0 ||
+        (rc = node_string(b->manifest, "arch", true, &b->arch, e)) < 0 ||
+        (rc = node_map(b->manifest, "files", true, &files, e)) < 0 ||
+        (rc = node_string(files, BUNDLE_MODEL, true, &b->model_sha256, e)) < 0)
+        return rc;
+    return read_runtime(b, e);
+}
+
+static int read_task(struct bundle *b, struct err *e) {
+    struct node *task = NULL, *prompt = NULL;
+    int rc = read_part(b, "task.json", &task, e);
+    if (rc == 0)
+        rc = task_from_node(&b->task, task, e);
+    if (rc < 0)
+        return rc;
+    rc = read_part(b, "prompt.json", &prompt, e);
+    return rc < 0 ? rc : prompt_from_node(&b->prompt, prompt, &b->task, e);
+}
+
+int bundle_open(struct bundle *b, const char *dir, struct err *e) {
+    *b = (struct bundle){0};
+    arena_init(&b->arena);
+    b->dir = arena_strdup(&b->arena, dir);
+    b->model_path = b->dir ? bundle_path(b, BUNDLE_MODEL) : NULL;
+    int rc = b->model_path ? read_manifest(b, e)
+                           : err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the bundle");
+    if (rc == 0)
+        rc = read_task(b, e);
+    if (rc < 0)
+        bundle_close(b);
+    return rc;
+}
+
+void bundle_close(struct bundle *b) {
+    prompt_release(&b->prompt);
+    task_release(&b->task);
+    arena_release(&b->arena);
+    *b = (struct bundle){0};
+}
+
+int bundle_verify(struct bundle *b, struct err *e) {
+    for (const struct node *f = node_get(b->manifest, "files")->first; f; f = f->next) {
+        char hex[SHA256_HEX];
+        const char *path = bundle_path(b, f->key);
+        int rc = path ? sha256_file(path, hex, e) : err_set(e, ERR_NO_MEMORY, "bundle_verify", "no memory");
+        if (rc < 0)
+            return rc;
+        if (f->type != NODE_STRING || strcmp(hex, f->text) != 0) {
+            err_set(e, ERR_MISMATCH, "bundle_verify", "%s is not the file that was bundled", f->key);
+            err_hint(e, "copy the bundle again; a damaged card or an interrupted copy are the usual reasons");
+            return ERR_MISMATCH;
+        }
+    }
+    return 0;
+}
+
+int bundle_hash(struct bundle *b, char hex[SHA256_HEX], struct err *e) {
+    const char *path = bundle_path(b, "bundle.json");
+    return path ? sha256_file(path, hex, e) : err_set(e, ERR_NO_MEMORY, "bundle_hash", "no memory");
+}

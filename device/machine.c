@@ -1,0 +1,112 @@
+/* Facts from /proc and /sys.
+ *
+ * Emulation: a user-mode emulator (qemu-aarch64) runs this program's foreign instructions on the host's kernel. The kernel's
+ * files then still speak of the host: its processor has an x86 "vendor_id", or its shell is a program of another machine.
+ * Where an emulator hides both, --emulated says so. */
+#include "machine.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include <elf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+/* ---- emulation ---- */
+
+bool machine_cpuinfo_is_foreign(const char *cpuinfo, const char *arch) {
+    bool x86 = strstr(cpuinfo, "vendor_id") && strstr(cpuinfo, "model name");
+    bool arm = strstr(cpuinfo, "CPU implementer") != NULL;
+    if (strcmp(arch, "aarch64") == 0)
+        return x86 && !arm;
+    return strcmp(arch, "x86_64") == 0 && arm && !x86;
+}
+
+/* The ELF machine of a file, or 0. */
+static int elf_machine(const char *path) {
+    unsigned char head[20];
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f)
+        fclose(f);
+    if (n < sizeof head || memcmp(head, ELFMAG, SELFMAG) != 0)
+        return 0;
+    return head[18] | head[19] << 8;
+}
+
+static bool shell_is_foreign(const char *arch) {
+    int machine = elf_machine("/bin/sh");
+    int own = strcmp(arch, "aarch64") == 0 ? EM_AARCH64 : strcmp(arch, "x86_64") == 0 ? EM_X86_64 : 0;
+    return machine != 0 && own != 0 && machine != own;
+}
+
+/* ---- description ---- */
+
+static void first_line(const char *text, char *out, size_t n) {
+    snprintf(out, n, "%.*s", (int)strcspn(text, "\n"), text);
+}
+
+static void cpu_name(const char *cpuinfo, char *out, size_t n) {
+    const char *key = strstr(cpuinfo, "model name");
+    const char *value = key ? strchr(key, ':') : NULL;
+    if (value)
+        first_line(value + 1 + (value[1] == ' '), out, n);
+}
+
+static void read_text(const char *path, struct str *out) {
+    str_clear(out);
+    if (file_read(path, 1 << 20, out, NULL) < 0)
+        str_clear(out);
+}
+
+void machine_describe(struct machine *m) {
+    struct utsname u = {0};
+    struct str text = {0};
+    *m = (struct machine){.n_cores = thread_core_count(), .memory_bytes = mem_total_bytes()};
+    uname(&u);
+    snprintf(m->arch, sizeof m->arch, "%.31s", u.machine);
+    snprintf(m->kernel, sizeof m->kernel, "%.30s %.60s", u.sysname, u.release);
+    read_text("/proc/cpuinfo", &text);
+    m->emulated = machine_cpuinfo_is_foreign(str_text(&text), m->arch) || shell_is_foreign(m->arch);
+    cpu_name(str_text(&text), m->model, sizeof m->model);
+    read_text("/proc/device-tree/model", &text);
+    if (text.len > 0)
+        first_line(str_text(&text), m->model, sizeof m->model);
+    str_release(&text);
+}
+
+/* ---- now ---- */
+
+double machine_temperature_c(void) {
+    double hottest = -1;
+    for (int zone = 0; zone < 32; zone++) {
+        char path[64];
+        double milli = 0;
+        snprintf(path, sizeof path, "/sys/class/thermal/thermal_zone%d/temp", zone);
+        FILE *f = fopen(path, "r");
+        if (!f)
+            break;
+        if (fscanf(f, "%lf", &milli) == 1 && milli / 1000 > hottest)
+            hottest = milli / 1000;
+        fclose(f);
+    }
+    return hottest;
+}
+
+int64_t machine_swapped_bytes(void) {
+    struct str text = {0};
+    long long kib = -1;
+    read_text("/proc/self/status", &text);
+    const char *line = strstr(str_text(&text), "VmSwap:");
+    if (!line || sscanf(line, "VmSwap: %lld", &kib) != 1)
+        kib = -1;
+    str_release(&text);
+    return kib < 0 ? -1 : (int64_t)kib * 1024;
+}
+
+int64_t machine_major_faults(void) {
+    struct rusage r;
+    return getrusage(RUSAGE_SELF, &r) == 0 ? (int64_t)r.ru_majflt : -1;
+}

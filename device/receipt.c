@@ -1,0 +1,117 @@
+/* Writing receipts. */
+#include "receipt.h"
+#include "base/clock.h"
+#include "config.h"
+#include "format/json.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- parts ---- */
+
+static json_t *known(double x) {
+    return isfinite(x) && x >= 0 ? json_real(x) : json_null();
+}
+
+static json_t *known_count(int64_t x) {
+    return x >= 0 ? json_integer(x) : json_null();
+}
+
+static json_t *machine_part(const struct selftest *s) {
+    const struct machine *m = &s->machine;
+    return json_pack("{s:s, s:o, s:s, s:i, s:I, s:s, s:i}", "arch", m->arch, "model",
+                     m->model[0] ? json_string(m->model) : json_null(), "kernel", m->kernel, "cores",
+                     m->n_cores, "memory_bytes", (json_int_t)m->memory_bytes, "kernels", lm_backend_name(),
+                     "threads", s->runner.n_threads);
+}
+
+static json_t *selftest_part(const struct selftest *s) {
+    const struct task *t = &s->runner.bundle.task;
+    json_t *list = json_array();
+    int64_t n = s->n_rows - s->n_agreeing;
+    for (int64_t i = 0; i < n && i < SELFTEST_DISAGREEMENTS; i++) {
+        const struct selftest_disagreement *d = &s->disagreements[i];
+        json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:f, s:f}", "row", (json_int_t)d->row, "host",
+                                              t->labels[d->host].name, "here", t->labels[d->here].name,
+                                              "host_p", d->host_p, "here_p", d->here_p));
+    }
+    return json_pack("{s:I, s:I, s:f, s:f, s:b, s:b, s:o}", "rows", (json_int_t)s->n_rows, "agreeing_rows",
+                     (json_int_t)s->n_agreeing, "largest_difference", s->largest_difference, "tolerance",
+                     s->runner.bundle.tolerance, "passed", s->passed, "prefix_restored",
+                     s->runner.prefix_loaded, "disagreements", list);
+}
+
+static json_t *measured_part(const struct selftest *s) {
+    json_t *m = json_object();
+#define X(name, text, unit) json_object_set_new(m, #name, known(s->measured.name));
+    SELFTEST_FIGURES(X)
+#undef X
+    json_object_set_new(m, "swapped_bytes", known_count(s->swapped_bytes));
+    json_object_set_new(m, "major_faults", known_count(s->major_faults));
+    json_object_set_new(m, "temperature_c", known(s->temperature_c));
+    return m;
+}
+
+static json_t *predicted_part(const struct selftest *s) {
+    const struct node *n = node_get(s->runner.bundle.manifest, "predicted");
+    struct str text = {0};
+    json_t *out = NULL;
+    if (n) {
+        json_text_node(&text, n);
+        out = json_loadb(str_text(&text), text.len, JSON_DECODE_ANY, NULL);
+    }
+    str_release(&text);
+    return out ? out : json_null();
+}
+
+int receipt_write(const struct selftest *s, const char *path, struct err *e) {
+    char now[32];
+    const struct bundle *b = &s->runner.bundle;
+    json_t *document =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:{s:s, s:s}, s:o, s:o, s:o}", "format",
+                  RECEIPT_FORMAT, "name", b->name, "arch", b->arch, "bundle_sha256", s->bundle_sha256,
+                  "measured_at", clock_iso(now, clock_unix_ms()), "emulated", s->emulated, "machine",
+                  machine_part(s), "versions", "edgestill", EDGESTILL_VERSION, "runtime", lm_version(),
+                  "selftest", selftest_part(s), "measured", measured_part(s), "predicted", predicted_part(s));
+    if (!document)
+        return err_set(e, ERR_NO_MEMORY, "receipt_write", "no memory for the receipt");
+    int rc = json_file_write(path, document, e);
+    json_decref(document);
+    return rc;
+}
+
+/* ---- for people ---- */
+
+static void print_figure(struct str *out, const char *text, double value, const char *unit) {
+    char size[32];
+    if (!isfinite(value) || value < 0)
+        return;
+    if (strcmp(unit, "bytes") == 0)
+        str_addf(out, "  %-32s %s\n", text, str_bytes(size, sizeof size, (int64_t)value));
+    else if (strcmp(unit, "s") == 0 && value < 1)
+        str_addf(out, "  %-32s %.1f ms\n", text, value * 1e3);
+    else
+        str_addf(out, "  %-32s %.1f %s\n", text, value, unit);
+}
+
+void receipt_print(const struct selftest *s, struct str *out) {
+    const struct task *t = &s->runner.bundle.task;
+    int64_t n = s->n_rows - s->n_agreeing;
+    str_addf(out, "%s on %s%s, kernels %s, %d thread%s\n", s->runner.bundle.name,
+             s->machine.model[0] && !s->emulated ? s->machine.model : s->machine.arch,
+             s->emulated ? " (emulated)" : "", lm_backend_name(), s->runner.n_threads,
+             s->runner.n_threads == 1 ? "" : "s");
+    str_addf(out,
+             "  %lld of %lld golden rows answered as on the host; largest difference of a probability %.4f\n",
+             (long long)s->n_agreeing, (long long)s->n_rows, s->largest_difference);
+    for (int64_t i = 0; i < n && i < SELFTEST_DISAGREEMENTS; i++) {
+        const struct selftest_disagreement *d = &s->disagreements[i];
+        str_addf(out, "  row %lld: %s here, %s on the host (%.3f there, %.3f here)\n", (long long)d->row,
+                 t->labels[d->here].name, t->labels[d->host].name, d->host_p, d->here_p);
+    }
+#define X(name, text, unit) print_figure(out, text, s->measured.name, unit);
+    SELFTEST_FIGURES(X)
+#undef X
+    if (s->emulated)
+        str_add(out, "  Emulated: speed and memory are the emulator's and say nothing about the device.\n");
+    str_addf(out, "self-test %s\n", s->passed ? "passed" : "FAILED: the answers differ from the host's");
+}
