@@ -125,10 +125,11 @@ int report_summary(const json_t *document, const char *seconds_path, json_t **ou
     int code = seconds_path != NULL ? read_seconds(seconds_path, seconds, e) : 0;
     json_object_set_new(j, "seconds", seconds);
     json_t *test = json_null();
-    if (receipt != NULL)
-        test = json_pack("{s:O?, s:O?, s:O?}", "rows", json_object_get(receipt, "rows"), "agreeing_rows",
-                         json_object_get(receipt, "agreeing_rows"), "emulated",
-                         json_object_get(receipt, "emulated"));
+    const json_t *found = json_object_get(receipt, "selftest");
+    if (json_is_object(found))
+        test = json_pack("{s:O?, s:O?, s:O?, s:O?}", "rows", json_object_get(found, "rows"), "agreeing_rows",
+                         json_object_get(found, "agreeing_rows"), "passed", json_object_get(found, "passed"),
+                         "emulated", json_object_get(receipt, "emulated"));
     json_object_set_new(j, "device_selftest", test);
     json_object_set(j, "predicted_measured", json_object_get(document, "comparison"));
     json_object_set(j, "versions", json_object_get(document, "versions"));

@@ -358,28 +358,46 @@ static void add_comparison(struct str *out, const json_t *rows) {
     str_add(out, "</table>\n");
 }
 
-static void add_receipts(struct str *out, const json_t *receipts) {
-    size_t i;
-    json_t *one;
+/* The members of a receipt's part as rows; nested lists stay JSON. */
+static void add_part(struct str *out, const json_t *part) {
     const char *key;
     json_t *value;
+    str_add(out, "<table>");
+    json_object_foreach((json_t *)(uintptr_t)part, key, value) {
+        if (json_is_null(value) || (json_is_array(value) && json_array_size(value) == 0))
+            continue;
+        str_add(out, "<tr><th>");
+        report_escape(out, key);
+        str_add(out, "</th><td>");
+        any_value(out, value);
+        str_add(out, "</td></tr>\n");
+    }
+    str_add(out, "</table>\n");
+}
+
+static void add_receipts(struct str *out, const json_t *receipts) {
+    static const char *const parts[][2] = {
+        {"selftest", "Answers beside the host's"}, {"measured", "Measured"}, {"machine", "Machine"}};
+    size_t i;
+    json_t *one;
     if (json_array_size(receipts) == 0)
         return;
     heading(out, "Self-test of the bundle");
     json_array_foreach(receipts, i, one) {
-        if (json_is_true(json_object_get(one, "emulated")))
-            str_add(out, "<p><span class=\"emulated\">Emulated.</span> Its answers count; its speed and "
-                         "memory are not the "
-                         "device's.</p>\n");
-        str_add(out, "<table>");
-        json_object_foreach(one, key, value) {
-            str_add(out, "<tr><th>");
-            report_escape(out, key);
-            str_add(out, "</th><td>");
-            any_value(out, value);
-            str_add(out, "</td></tr>\n");
+        bool emulated = json_is_true(json_object_get(one, "emulated"));
+        if (emulated)
+            str_add(
+                out,
+                "<p><span class=\"emulated\">Emulated.</span> Its answers count; its speed and memory are "
+                "not the device's.</p>\n");
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+            const json_t *part = json_object_get(one, parts[k][0]);
+            if (!json_is_object(part))
+                continue;
+            str_addf(out, "<p class=\"quiet\">%s%s</p>", parts[k][1],
+                     emulated && k == 1 ? " <span class=\"emulated\">by the emulator</span>" : "");
+            add_part(out, part);
         }
-        str_add(out, "</table>\n");
     }
 }
 

@@ -126,8 +126,8 @@ static void write_stages(void) {
         "{\"step\":1,\"loss\":0.9}\n{\"note\":\"no step\"}\n{\"step\":2,\"loss\":0.5,\"validation_loss\":0.6,"
         "\"validation_accuracy\":0.8}\n{\"step\":3,\"lo");
     write_text("p/model/student.gguf", "twelve bytes");
-    write_text("p/receipts/a.json",
-               "{\"emulated\":true,\"rows\":20,\"agreeing_rows\":19,\"measured\":{\"decision_s\":0.5}}");
+    write_text("p/receipts/a.json", "{\"emulated\":true,\"selftest\":{\"rows\":20,\"agreeing_rows\":19,"
+                                    "\"passed\":true},\"measured\":{\"decision_s\":0.5}}");
     write_text("p/seconds", "task 1.5\nself-test 12.25\nbroken\n");
 }
 
