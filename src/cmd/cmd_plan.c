@@ -321,6 +321,17 @@ static int prepare(struct cmd_ctx *c, struct planning *p) {
     return code;
 }
 
+/* An earlier acceptance that no longer holds is not passed over in silence. */
+static void say_if_void(struct cmd_ctx *c, struct planning *p) {
+    const char *lock = project_path(&p->project, "plan.lock");
+    struct err gate = {0};
+    bool is_void =
+        lock != NULL && file_exists(lock) && project_lock_check(&p->project, "plan.yaml", &gate) < 0;
+    if (is_void)
+        cmd_print(c, "The accepted plan is void: %s\n\n", gate.message);
+    json_object_set_new(c->result, "void", is_void ? json_string(gate.message) : json_null());
+}
+
 static int plan_with(struct cmd_ctx *c, struct planning *p) {
     int64_t accept = cmd_int(c, "accept", -1);
     int code = prepare(c, p);
@@ -341,6 +352,7 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.epochs = DEFAULT_EPOCHS;
     if ((code = recommend(&p->input, &p->result, &c->err)) < 0)
         return code;
+    say_if_void(c, p);
     fill_result(c, p);
     show(c, p);
     if (p->result.n_fit == 0) {
@@ -349,7 +361,7 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     }
     if (accept > 0)
         return accept_option(c, p, accept);
-    cmd_print(c, "\nAccept one: %s\n", project_command(&p->project, "plan --accept N"));
+    cmd_print(c, "\nAccept one: %s\n", project_accept_command(&p->project, "plan"));
     return 0;
 }
 

@@ -66,9 +66,8 @@ static int stop_at_gate(struct cmd_ctx *c, const struct stage *s) {
     int code = project_open(&p, c->project_dir, &c->err);
     if (code < 0)
         return code;
-    const char *words = arena_printf(&p.arena, "%s --accept", s->verb);
     err_hint(&c->err, "look at it, then: %s, and go on with: %s (--yes accepts without looking)",
-             words ? project_command(&p, words) : s->verb, project_command(&p, "run"));
+             project_accept_command(&p, s->verb), project_command(&p, "run"));
     code = project_lock_check(&p, s->gate, &c->err);
     project_release(&p);
     return code;

@@ -17,8 +17,7 @@ static const char *next_command(struct project *p, const struct stage_report *re
         if (reports[i].state == STAGE_CURRENT)
             continue;
         bool accept = reports[i].state == STAGE_WAITING;
-        const char *words = arena_printf(&p->arena, accept ? "%s --accept" : "%s", stages[i].verb);
-        return project_command(p, words ? words : stages[i].verb);
+        return accept ? project_accept_command(p, stages[i].verb) : project_command(p, stages[i].verb);
     }
     return NULL;
 }

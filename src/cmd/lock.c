@@ -70,8 +70,7 @@ static int gate(struct project *p, const char *name, const char *changed, const 
     else
         code = err_set(e, ERR_GATE, "project_lock_check", "%s was accepted %s, but %s changed since then",
                        path, accepted_at, changed);
-    const char *words = arena_printf(&p->arena, "%s --accept", verb);
-    err_hint(e, "look at it, then: %s", words ? project_command(p, words) : "edgestill --help");
+    err_hint(e, "look at it, then: %s", project_accept_command(p, verb));
     return code;
 }
 

@@ -32,6 +32,12 @@ const char *project_command(struct project *p, const char *words) {
     return text ? text : "edgestill --help";
 }
 
+const char *project_accept_command(struct project *p, const char *verb) {
+    const char *which = strcmp(verb, "plan") == 0 ? " N" : ""; /* plans are a list to choose from */
+    const char *words = arena_printf(&p->arena, "%s --accept%s", verb, which);
+    return project_command(p, words ? words : verb);
+}
+
 /* A path of edgestill.yaml is relative to the project folder. */
 static int resolve(struct project *p, const char **path, struct err *e) {
     if (*path && !(*path = project_path(p, *path)))

@@ -52,6 +52,8 @@ const char *project_path(struct project *p, const char *name);
 
 /* "edgestill task --accept", with -C <dir> where needed: what to type, for hints. */
 const char *project_command(struct project *p, const char *words);
+/* The same for accepting what a verb made: "edgestill task --accept", "edgestill plan --accept N". */
+const char *project_accept_command(struct project *p, const char *verb);
 
 /* For verbs that write: one at a time in a project (ERR_FAILED otherwise). Held until project_release; ends by itself with
  * the process, however that ends. */

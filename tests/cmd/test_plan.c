@@ -181,6 +181,11 @@ static void test_device_and_task_void_it(void **state) {
     struct plan p;
     write_project("rpi4-2gb");
     assert_int_equal(open_plan(&p, &e), ERR_GATE);
+    assert_non_null(strstr(e.message, "edgestill.yaml#device"));
+    json_t *result = NULL;
+    assert_int_equal(plan(&result, &e, NO_WORDS), 0);
+    assert_non_null(json_string_value(json_object_get(result, "void")));
+    json_decref(result);
     write_project("rpi5-8gb");
     assert_int_equal(open_plan(&p, &e), 0);
     plan_release(&p);
