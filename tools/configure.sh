@@ -50,7 +50,7 @@ esac
 llama_libs='-Wl,--no-as-needed -lllama -lggml -lggml-base -l:libstdc++.so.6 -l:libgcc_s.so.1 -l:libgomp.so.1 -l:libm.so.6 -Wl,--as-needed'
 
 use_hand_prefix() {
-    kind=hand prefix=$(cd "$hand_prefix" && pwd) || die "LLAMA_PREFIX=$hand_prefix is not a folder"
+    kind=hand prefix=$(cd "$hand_prefix" 2>/dev/null && pwd) || die "LLAMA_PREFIX=$hand_prefix is not a folder"
     libdir=$(first_dir_with 'libllama.so' "$prefix/lib" "$prefix/lib64" "$prefix/lib/$triplet" "$prefix/usr/lib/$triplet" "$prefix/bin") ||
         die "no libllama.so under LLAMA_PREFIX=$prefix (looked in lib, lib64, lib/$triplet, bin)" \
             "build llama.cpp with -DBUILD_SHARED_LIBS=ON and install it there (docs/building.md)"
