@@ -215,7 +215,8 @@ int verbs_main(int argc, const char *const argv[]) {
     struct err e = {0};
     int code = dispatch(argc - 1, argv + 1, &e);
     if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0)
-        code = err_set_errno(&e, ERR_IO, "verbs_main", "cannot write to standard output");
+        code = err_set(&e, ERR_IO, "verbs_main",
+                       "cannot write to standard output: its reader has gone or the disk is full");
     if (code < 0)
         log_err(&e);
     return err_exit_code(code);
