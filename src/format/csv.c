@@ -382,7 +382,9 @@ int csv_reader_error(const struct csv_reader *r, int column, struct err *e, cons
 void csv_text_field(struct str *out, const char *text) {
     size_t n = strlen(text);
     bool blank_edge = n > 0 && (strchr(" \t", text[0]) || strchr(" \t", text[n - 1]));
-    if (!blank_edge && strcspn(text, ",;\t\"\r\n") == n) {
+    bool mark =
+        str_starts(text, "\xef\xbb\xbf"); /* at the start of a file it would be taken for a byte order mark */
+    if (!blank_edge && !mark && strcspn(text, ",;\t\"\r\n") == n) {
         str_add(out, text);
         return;
     }

@@ -274,12 +274,24 @@ static void add_children(struct str *out, const struct node *n) {
     str_add_char(out, map ? '}' : ']');
 }
 
-/* A number as it was written, where JSON allows that form ("+1", ".5" and "1." come from YAML). */
+static bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
+
+/* May a number stand in JSON as it was written? "+1", ".5", "1." and "007" come from YAML, and a whole number must fit. */
+static bool is_json_number(const char *text) {
+    const char *t = text + (text[0] == '-');
+    int64_t whole;
+    if (!is_digit(t[0]) || (t[0] == '0' && is_digit(t[1])))
+        return false;
+    const char *point = strchr(t, '.');
+    if (point && !is_digit(point[1]))
+        return false;
+    return strcspn(t, ".eE") != strlen(t) || str_to_i64(text, &whole);
+}
+
 static void add_number(struct str *out, const struct node *n) {
-    const char *t = n->text ? n->text + (n->text[0] == '-') : NULL;
-    bool leading = t && t[0] >= '0' && t[0] <= '9' && !(t[0] == '0' && t[1] >= '0' && t[1] <= '9');
-    const char *point = leading ? strchr(t, '.') : NULL;
-    if (leading && (!point || (point[1] >= '0' && point[1] <= '9')))
+    if (n->text && is_json_number(n->text))
         str_add(out, n->text);
     else
         json_text_number(out, n->number);
