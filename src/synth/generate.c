@@ -79,6 +79,13 @@ static int build_similar(struct generation *g, struct err *e) {
 
 /* ---- WRITE ---- */
 
+static bool is_first(const struct grid *g) {
+    for (int i = 0; i < g->n_cells; i++)
+        if (g->cells[i].calls > 0)
+            return false;
+    return true;
+}
+
 static int plan_wave(struct generation *g, struct err *e) {
     int64_t *calls = arena_calloc(&g->arena, (size_t)g->grid->n_cells, sizeof *calls);
     if (!calls)
@@ -86,6 +93,8 @@ static int plan_wave(struct generation *g, struct err *e) {
     int64_t total = grid_plan(g->grid, g->o.per_call, INT64_MAX, calls), limit = g->o.wave_calls;
     if (limit <= 0)
         limit = total / 3 > WAVE_CALLS ? total / 3 : WAVE_CALLS;
+    if (is_first(g->grid) && limit > g->grid->n_cells) /* one question a cell shows what the teacher can do */
+        limit = g->grid->n_cells;
     if (total > limit)
         total = grid_plan(g->grid, g->o.per_call, limit, calls);
     g->asks = arena_calloc(&g->arena, (size_t)total, sizeof *g->asks);

@@ -1,0 +1,192 @@
+/* `edgestill task`: from the sentence to task.yaml, drafted by the teacher, shown, edited and accepted by the user. */
+#include "base/file.h"
+#include "base/log.h"
+#include "cmd/cmd.h"
+#include "cmd/project.h"
+#include "cmd/teaching.h"
+#include "synth/draft.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct option_def options[] = {
+    {"accept", OPTION_FLAG, NULL, "accept task.yaml as it stands: writes task.lock", NULL},
+    {"edit", OPTION_FLAG, NULL, "open task.yaml in $VISUAL or $EDITOR, then check it", NULL},
+    TEACHING_OPTIONS,
+    {0},
+};
+
+/* ---- drafting ---- */
+
+/* "Healthcare Claims" -> "healthcare-claims": the folder's name as the task's. */
+static void short_name(const struct project *p, char *out, size_t n) {
+    char *whole = realpath(p->dir, NULL);
+    const char *from = whole ? strrchr(whole, '/') : NULL;
+    size_t used = 0;
+    for (from = from ? from + 1 : "task"; *from && used + 1 < n && used < 40; from++) {
+        unsigned char ch = (unsigned char)tolower((unsigned char)*from);
+        bool fits = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9');
+        if (fits)
+            out[used++] = (char)ch;
+        else if (used > 0 && out[used - 1] != '-')
+            out[used++] = '-';
+    }
+    while (used > 0 && out[used - 1] == '-')
+        used--;
+    out[used] = 0;
+    if (used == 0)
+        snprintf(out, n, "task");
+    free(whole);
+}
+
+static int write_task(struct cmd_ctx *c, const char *path, const struct task *t) {
+    struct str yaml = {0};
+    int code = task_to_yaml(t, &yaml, &c->err);
+    if (code == 0)
+        code = file_write(path, yaml.data, yaml.len, &c->err);
+    str_release(&yaml);
+    return code;
+}
+
+static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, const char *path) {
+    struct teaching_quote q = {.what = "drafting the task", .calls = 1};
+    int most = 0;
+    q.money_high = draft_quote(t, p->sentence, &most);
+    q.money = q.money_high / most;
+    int code = teaching_consent(c, t, &q);
+    if (code < 0)
+        return code;
+    char name[64];
+    struct task task;
+    struct draft_result r;
+    short_name(p, name, sizeof name);
+    code = draft_task(t, name, p->sentence, p->seed, &task, &r, &c->err);
+    json_object_set_new(c->result, "attempts", json_integer(r.attempts));
+    if (code < 0)
+        return code;
+    if (r.attempts > 1)
+        log_info("the draft was right at attempt %d (before: %s)", r.attempts, r.complaint);
+    code = write_task(c, path, &task);
+    task_release(&task);
+    return code;
+}
+
+static int draft(struct cmd_ctx *c, struct project *p, const char *path) {
+    struct store *s = NULL;
+    struct teacher *t = NULL;
+    const char *records = project_path(p, "records.sqlite");
+    int code = records ? store_open(&s, records, STORE_WRITE, &c->err)
+                       : err_set(&c->err, ERR_NO_MEMORY, "task", "out of memory");
+    if (code == 0)
+        code = teaching_open(c, p, s, &t);
+    if (code == 0)
+        code = draft_with(c, p, t, path);
+    teacher_close(t);
+    store_close(s);
+    return code;
+}
+
+/* ---- editing ---- */
+
+static int edit(struct cmd_ctx *c, const char *path) {
+    const char *editor = getenv("VISUAL");
+    editor = editor && *editor ? editor : getenv("EDITOR");
+    editor = editor && *editor ? editor : "vi";
+    pid_t child = fork();
+    if (child == 0) {
+        /* through the shell, because $EDITOR may hold arguments; the path stays one word */
+        execl("/bin/sh", "sh", "-c", "eval \"$0\" '\"$1\"'", editor, path, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    err_set(&c->err, ERR_FAILED, "task", "the editor '%s' did not end well", editor);
+    return err_hint(&c->err, "set EDITOR, or edit %s by any other means", path);
+}
+
+/* ---- showing and accepting ---- */
+
+static int show(struct cmd_ctx *c, const struct task *t) {
+    struct str text = {0};
+    int code = c->json ? task_to_json(t, &text, &c->err) : task_to_yaml(t, &text, &c->err);
+    if (code == 0 && c->json)
+        json_object_set_new(c->result, "task", json_loadb(text.data, text.len, 0, NULL));
+    else if (code == 0)
+        cmd_print(c, "%s", text.data);
+    str_release(&text);
+    return code;
+}
+
+static int finish(struct cmd_ctx *c, struct project *p) {
+    struct err gate = {0};
+    static const char *const bound_to[] = {"edgestill.yaml#task", NULL};
+    int code = cmd_flag(c, "accept") ? project_lock_write(p, "task.yaml", bound_to, &c->err) : 0;
+    if (code < 0)
+        return code;
+    bool accepted = project_lock_check(p, "task.yaml", &gate) == 0;
+    json_object_set_new(c->result, "accepted", json_boolean(accepted));
+    cmd_print(c, "\n%s: %s\n", accepted ? "Accepted. Next" : "Read it, change what is wrong, then",
+              project_command(p, accepted ? "plan" : "task --accept"));
+    return 0;
+}
+
+/* Equal but for white space, which YAML folds. */
+static bool same_words(const char *a, const char *b) {
+    static const char blanks[] = " \t\r\n";
+    for (;; a++, b++) {
+        size_t gap_a = strspn(a, blanks), gap_b = strspn(b, blanks);
+        a += gap_a;
+        b += gap_b;
+        if (*a != *b || (gap_a > 0) != (gap_b > 0))
+            return !*a && !*b;
+        if (!*a)
+            return true;
+    }
+}
+
+static int run_in(struct cmd_ctx *c, struct project *p) {
+    const char *path = project_path(p, "task.yaml");
+    if (!path)
+        return err_set(&c->err, ERR_NO_MEMORY, "task", "out of memory");
+    bool there = file_exists(path);
+    if (!there && cmd_flag(c, "accept")) {
+        err_set(&c->err, ERR_GATE, "task", "%s: there is no task to accept yet", path);
+        return err_hint(&c->err, "have it drafted first: %s", project_command(p, "task"));
+    }
+    int code = project_hold(p, &c->err);
+    if (code == 0 && !there)
+        code = draft(c, p, path);
+    if (code == 0 && cmd_flag(c, "edit"))
+        code = edit(c, path);
+    struct task t;
+    if (code == 0)
+        code = project_task(p, false, &t, &c->err);
+    if (code < 0)
+        return code;
+    if (*t.sentence && !same_words(t.sentence, p->sentence))
+        log_warn("%s is about another sentence than edgestill.yaml; move it away to have it drafted anew",
+                 path);
+    code = show(c, &t);
+    task_release(&t);
+    return code == 0 ? finish(c, p) : code;
+}
+
+static int run_task(struct cmd_ctx *c) {
+    struct project p;
+    int code = project_open(&p, c->project_dir, &c->err);
+    if (code < 0)
+        return code;
+    code = run_in(c, &p);
+    project_release(&p);
+    return code;
+}
+
+const struct verb verb_task = {"task", "draft the task from the sentence; show, edit and accept it",
+                               "[options]", options, run_task};

@@ -1,0 +1,111 @@
+/* Quotas and cells: balance, planning, closing what is dry. */
+#include "../support/chat_script.h"
+#include "synth/grid.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct task task;
+static struct grid grid;
+
+static int set_up(void **state) {
+    (void)state;
+    return chat_script_task(&task, NULL) < 0 ? -1 : grid_init(&grid, &task, 101, NULL);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    grid_release(&grid);
+    task_release(&task);
+    return 0;
+}
+
+static void cells_are_labels_times_hints(void **state) {
+    (void)state;
+    assert_int_equal(grid.n_labels, 2);
+    assert_int_equal(grid.labels[0].quota, 51); /* 101 rounded up to an even number */
+    assert_int_equal(grid.labels[1].quota, 51);
+    assert_int_equal(grid.n_cells, 2 * (1 + 3 + 3 + 2));
+    static const char *const names[] = {
+        "suspicious", "suspicious with delay from 0 to 20", "suspicious with delay from 40 to 60",
+        "suspicious with approved share from 0.33 to 0.67", "normal with visit type emergency"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_true(grid_cell_find(&grid, names[i]) >= 0);
+    int64_t shares = 0;
+    for (int i = 0; i < grid.n_cells; i++)
+        shares += grid.cells[i].share;
+    assert_int_equal(shares, 102);
+    assert_int_equal(grid_cell_find(&grid, "nothing"), -1);
+    assert_int_equal(grid_cell_find(&grid, NULL), -1);
+}
+
+static void a_plan_asks_for_what_is_missing(void **state) {
+    (void)state;
+    int64_t calls[64], n = grid_plan(&grid, 4, INT64_MAX, calls), sum = 0;
+    for (int i = 0; i < grid.n_cells; i++) {
+        assert_true(calls[i] >= 1);
+        sum += calls[i];
+    }
+    assert_int_equal(n, sum);
+    assert_in_range(n, 2 * 51 / 4, 2 * 51 / 2); /* a yield of 0.8 is expected at first */
+    assert_int_equal(grid_plan(&grid, 4, 5, calls), 5);
+    grid.labels[0].accepted = 51;
+    n = grid_plan(&grid, 4, INT64_MAX, calls);
+    for (int i = 0; i < grid.n_cells; i++)
+        assert_true(grid.cells[i].label == 1 || calls[i] == 0);
+    grid.labels[1].accepted = 60;
+    assert_int_equal(grid_missing(&grid, 1), 0);
+    assert_int_equal(grid_plan(&grid, 4, INT64_MAX, calls), 0);
+    assert_int_equal(grid_missing_all(&grid), 0);
+}
+
+static void poor_cells_are_asked_more(void **state) {
+    (void)state;
+    int64_t before[64], after[64];
+    grid_plan(&grid, 4, INT64_MAX, before);
+    for (int i = 0; i < grid.n_cells; i++)
+        if (grid.cells[i].label == 0)
+            grid.cells[i].written = 40, grid.cells[i].accepted = 4;
+    grid_plan(&grid, 4, INT64_MAX, after);
+    int64_t sum_before = 0, sum_after = 0;
+    for (int i = 0; i < grid.n_cells / 2; i++) {
+        sum_before += before[i];
+        sum_after += after[i];
+    }
+    assert_true(sum_after > 2 * sum_before);
+    assert_true(grid_yield(&grid, 0) < grid_yield(&grid, 1));
+}
+
+static void dry_cells_close_and_others_take_over(void **state) {
+    (void)state;
+    int64_t calls[64];
+    int far = grid_cell_find(&grid, "suspicious with delay from 40 to 60");
+    grid.cells[far].dry = grid.cells[far].written = 12;
+    grid_close_dry(&grid);
+    assert_true(grid.cells[far].closed);
+    assert_true(grid_plan(&grid, 4, INT64_MAX, calls) > 0);
+    assert_int_equal(calls[far], 0);
+    assert_int_equal(grid_stuck_label(&grid), -1);
+    for (int i = 0; i < grid.n_cells; i++)
+        if (grid.cells[i].label == 0)
+            grid.cells[i].dry = 1000;
+    grid_close_dry(&grid);
+    assert_int_equal(grid_stuck_label(&grid), 0);
+    grid.labels[0].accepted = 51; /* full: nothing is stuck */
+    assert_int_equal(grid_stuck_label(&grid), -1);
+}
+
+int main(void) {
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(cells_are_labels_times_hints),
+        CASE(a_plan_asks_for_what_is_missing),
+        CASE(poor_cells_are_asked_more),
+        CASE(dry_cells_close_and_others_take_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
