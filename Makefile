@@ -163,7 +163,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------
 
-.PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool cuda setup FORCE
+.PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool seed-models cuda setup FORCE
 FORCE:
 
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(ARM_PROGRAMS) ## everything (the default)
@@ -171,6 +171,7 @@ ifeq ($(CUDA),1)
 all: cuda
 endif
 setup: $(GEN)/host.mk ## packages and llama.cpp only
+	@:
 tests: $(TESTS) ## build the test programs
 
 # ---- Compiling: objects are written aside and renamed, so that two makes at once do no harm ----------------------------
@@ -246,6 +247,12 @@ $(eval $(call stamp,$(B)/seed/obj/flags,$(CC) $(SEED_ALL)))
 $(B)/seed/obj/%.o: %.c $(B)/seed/obj/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(call compile,$(CC) $(SEED_ALL) $(call file_flags,$<))
+
+# Writing them as GGUF needs ggml; so does nothing before.
+$(B)/edgestill-seed-export: $(call obj,$(filter-out seed/seed.c,$(SEED_SRC)) $(wildcard seed/export/*.c)) $(LIB) $(B)/obj/link
+	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
+seed-models: build/edgestill-seed $(B)/edgestill-seed-export ## train the embedded models anew (hours; resumable) into build/seed-models/
+	@seed/build.sh build/edgestill-seed $(B)/edgestill-seed-export build/seed-models
 
 # ---- GPU kernels: loaded at run time, never linked ------------------------------------------------------------------------
 
