@@ -38,7 +38,7 @@ check_layers() {
             only["yaml.h"] = only["csv.h"] = "src/format"
             only["archive"] = "src/deliver"; only["microhttpd.h"] = "src/ui"; only["openssl/"] = "src/base"
             only["cblas.h"] = "src/tensor"; only["cmocka.h"] = ""
-            only["config.h"] = "src/llama src/catalog src/teacher src/deliver src/cmd"
+            only["config.h"] = "src/llama src/catalog src/teacher src/deliver src/cmd device"
             device = "base format llama task"
         }
         FNR == 1 {
