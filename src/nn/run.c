@@ -2,7 +2,7 @@
 #include "nn/internal.h"
 #include <stdlib.h>
 
-enum { PLACE_ALIGN = 256, DEFAULT_HEAD_ROWS = 512 };
+enum { PLACE_ALIGN = 256, HEAD_VALUES = 1 << 21, MIN_HEAD_ROWS = 16, MAX_HEAD_ROWS = 512 };
 
 /* Places buffers one behind the other; with slab NULL it only counts. */
 struct placer {
@@ -66,12 +66,14 @@ static void place_backward(struct placer *p, struct nn_memory *y, const struct n
     y->dhn = floats(p, n * d);
 }
 
-static struct nn_limits with_defaults(const struct nn_limits *l) {
+static struct nn_limits with_defaults(const struct nn_model *m, const struct nn_limits *l) {
     struct nn_limits r = *l;
     if (r.n_targets <= 0 || r.n_targets > r.n_tokens)
         r.n_targets = r.n_tokens;
-    if (r.head_rows <= 0)
-        r.head_rows = DEFAULT_HEAD_ROWS;
+    if (r.head_rows <= 0) { /* 8 MB of logits, but enough rows for an efficient product */
+        int64_t fit = HEAD_VALUES / m->config.n_vocab;
+        r.head_rows = fit < MIN_HEAD_ROWS ? MIN_HEAD_ROWS : fit > MAX_HEAD_ROWS ? MAX_HEAD_ROWS : fit;
+    }
     if (r.head_rows > r.n_targets)
         r.head_rows = r.n_targets;
     return r;
@@ -106,7 +108,7 @@ static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *b
 }
 
 size_t nn_run_bytes(const struct nn_model *m, const struct nn_limits *limits) {
-    struct nn_limits l = with_defaults(limits);
+    struct nn_limits l = with_defaults(m, limits);
     struct placer p = {0};
     struct nn_memory y;
     plan(&p, &y, NULL, m, &l);
@@ -123,7 +125,7 @@ static int alloc_host(struct nn_memory *y, const struct nn_model *m, const struc
 }
 
 int nn_run_init(struct nn_run *r, const struct nn_model *m, const struct nn_limits *limits, struct err *e) {
-    *r = (struct nn_run){.limits = with_defaults(limits), .slab_bytes = nn_run_bytes(m, limits)};
+    *r = (struct nn_run){.limits = with_defaults(m, limits), .slab_bytes = nn_run_bytes(m, limits)};
     if (limits->n_tokens <= 0)
         return err_set(e, ERR_INPUT, "nn_run_init", "a run for %lld tokens", (long long)limits->n_tokens);
     struct nn_memory *y = r->memory = calloc(1, sizeof *y);

@@ -120,7 +120,7 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
 struct nn_limits {
     int64_t n_tokens;  /* largest T of a batch */
     int64_t n_targets; /* largest number of tokens with a target; 0: n_tokens */
-    int64_t head_rows; /* rows of logits held at once; 0: 512 */
+    int64_t head_rows; /* rows of logits held at once; 0: 512, fewer for large vocabularies */
     bool forward_only; /* no memory for backward */
 };
 struct nn_memory; /* the buffers */

@@ -196,6 +196,15 @@ int checkpoint_load(const char *path, struct optimizer *o, void *user, size_t n_
     return load(path, m, sections, &o->step, e);
 }
 
+int checkpoint_peek(const char *path, const struct nn_model *m, void *user, size_t n_user, struct err *e) {
+    int64_t slab = m->trained ? m->trained->n_values * (int64_t)sizeof(float) : 0;
+    const struct section sections[MAX_SECTIONS] = {{.name = "weights", .n_bytes = slab},
+                                                   {.name = "moment1", .n_bytes = slab},
+                                                   {.name = "moment2", .n_bytes = slab},
+                                                   {.name = "user", .to = user, .n_bytes = (int64_t)n_user}};
+    return load(path, m, sections, NULL, e);
+}
+
 int checkpoint_load_weights(const char *path, struct nn_model *m, struct err *e) {
     int64_t slab = m->trained ? m->trained->n_values * (int64_t)sizeof(float) : 0;
     const struct section sections[MAX_SECTIONS] = {

@@ -48,6 +48,9 @@ int checkpoint_save(const char *path, const struct optimizer *o, const void *use
  * another model, adapter rank or user state. On failure nothing is changed. */
 int checkpoint_load(const char *path, struct optimizer *o, void *user, size_t n_user, struct err *e);
 
+/* The caller's own state alone, after the same checks of the whole file. */
+int checkpoint_peek(const char *path, const struct nn_model *m, void *user, size_t n_user, struct err *e);
+
 /* The weights of the trained set alone (the best ones so far; what export and evaluation need). */
 int checkpoint_load_weights(const char *path, struct nn_model *m, struct err *e);
 

@@ -1,0 +1,155 @@
+/* Rows and packing. */
+#include "train/dataset.h"
+#include "base/mem.h"
+#include <stdlib.h>
+#include <string.h>
+
+void dataset_release(struct dataset *d) {
+    free(d->tokens);
+    free(d->rows);
+    *d = (struct dataset){0};
+}
+
+static int64_t with_answer(const struct dataset_form *f, int64_t n_own, int label) {
+    return f->head.n + n_own + f->answers[label].n - 1; /* the last token is not fed */
+}
+
+static int64_t longest_answer(const struct dataset_form *f) {
+    int64_t n = 0;
+    for (int i = 0; i < f->n_labels; i++)
+        n = f->answers[i].n > n ? f->answers[i].n : n;
+    return n;
+}
+
+int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t *ids, int64_t n_ctx,
+                struct err *e) {
+    const struct dataset_form *f = d->form;
+    int64_t longest = f->head.n + row->n + longest_answer(f);
+    if (row->label < 0 || row->label >= f->n_labels || f->answers[row->label].n < 2 ||
+        f->head.n + row->n < 1 || !(row->weight > 0)) {
+        err_set(e, ERR_INPUT, "dataset_add", "record %lld has nothing that could be learned: %s",
+                (long long)row->id, row->weight > 0 ? "its answer is empty" : "its weight is 0");
+        return err_hint(e, "correct or reject it: edgestill review");
+    }
+    if (longest > n_ctx) {
+        err_set(e, ERR_INPUT, "dataset_add",
+                "record %lld takes %lld tokens with its prompt, the context holds %lld", (long long)row->id,
+                (long long)longest, (long long)n_ctx);
+        return err_hint(e, "shorten the record or the instruction, or accept a plan with a larger context");
+    }
+    if (mem_grow((void **)&d->tokens, &d->tokens_capacity, d->n_tokens + row->n, sizeof *d->tokens) < 0 ||
+        mem_grow((void **)&d->rows, &d->rows_capacity, d->n_rows + 1, sizeof *d->rows) < 0)
+        return err_set(e, ERR_NO_MEMORY, "dataset_add", "no room for record %lld", (long long)row->id);
+    memcpy(d->tokens + d->n_tokens, ids, (size_t)row->n * sizeof *ids);
+    d->rows[d->n_rows] = *row;
+    d->rows[d->n_rows++].at = d->n_tokens;
+    d->n_tokens += row->n;
+    return 0;
+}
+
+int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label) {
+    return with_answer(d->form, d->rows[i].n, label);
+}
+
+int64_t dataset_longest(const struct dataset *d) {
+    int64_t longest = 0;
+    for (int64_t i = 0; i < d->n_rows; i++)
+        longest = d->rows[i].n > longest ? d->rows[i].n : longest;
+    return d->form->head.n + longest + longest_answer(d->form) - 1;
+}
+
+static uint64_t hash_word(uint64_t h, uint64_t word) {
+    h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    return h ^ (h >> 29);
+}
+
+static uint64_t hash_ids(uint64_t h, const int32_t *ids, int64_t n) {
+    h = hash_word(h, (uint64_t)n);
+    for (int64_t i = 0; i < n; i++)
+        h = hash_word(h, (uint64_t)ids[i]);
+    return h;
+}
+
+uint64_t dataset_hash(const struct dataset *d, uint64_t seed) {
+    uint64_t h = hash_ids(seed, d->form->head.ids, d->form->head.n);
+    for (int i = 0; i < d->form->n_labels; i++)
+        h = hash_ids(h, d->form->answers[i].ids, d->form->answers[i].n);
+    for (int64_t i = 0; i < d->n_rows; i++) {
+        uint32_t weight;
+        memcpy(&weight, &d->rows[i].weight, sizeof weight);
+        h = hash_word(hash_word(h, weight), (uint64_t)d->rows[i].label);
+        h = hash_ids(h, d->tokens + d->rows[i].at, d->rows[i].n);
+    }
+    return h;
+}
+
+/* ---- packing ---- */
+
+int packer_init(struct packer *p, int64_t capacity, struct err *e) {
+    *p = (struct packer){.capacity = capacity};
+    size_t n = (size_t)capacity;
+    p->token = malloc(n * sizeof *p->token);
+    p->position = malloc(n * sizeof *p->position);
+    p->target = malloc(n * sizeof *p->target);
+    p->start = malloc((n + 1) * sizeof *p->start);
+    p->weight = malloc(n * sizeof *p->weight);
+    if (!p->token || !p->position || !p->target || !p->start || !p->weight) {
+        packer_release(p);
+        return err_set(e, ERR_NO_MEMORY, "packer_init", "no room for a batch of %lld tokens",
+                       (long long)capacity);
+    }
+    packer_clear(p);
+    return 0;
+}
+
+void packer_release(struct packer *p) {
+    free(p->token);
+    free(p->position);
+    free(p->target);
+    free(p->start);
+    free(p->weight);
+    *p = (struct packer){0};
+}
+
+void packer_clear(struct packer *p) {
+    p->n_tokens = 0;
+    p->n_seq = 0;
+    p->start[0] = 0;
+}
+
+static void append(struct packer *p, const int32_t *ids, int64_t n) {
+    int64_t first = p->start[p->n_seq];
+    for (int64_t i = 0; i < n; i++, p->n_tokens++) {
+        p->token[p->n_tokens] = ids[i];
+        p->position[p->n_tokens] = (int32_t)(p->n_tokens - first);
+        p->target[p->n_tokens] = -1;
+        p->weight[p->n_tokens] = 0;
+    }
+}
+
+bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight) {
+    const struct dataset_row *row = &d->rows[i];
+    const struct token_span *answer = &d->form->answers[label];
+    if (p->n_tokens + dataset_row_tokens(d, i, label) > p->capacity)
+        return false;
+    append(p, d->form->head.ids, d->form->head.n);
+    append(p, d->tokens + row->at, row->n);
+    int64_t last = p->n_tokens - 1; /* the token before the answer */
+    append(p, answer->ids, answer->n - 1);
+    for (int64_t j = 0; j < answer->n; j++) {
+        p->target[last + j] = answer->ids[j];
+        p->weight[last + j] = weight;
+    }
+    p->start[++p->n_seq] = (int32_t)p->n_tokens;
+    return true;
+}
+
+struct nn_batch packer_batch(const struct packer *p) {
+    return (struct nn_batch){.n_tokens = p->n_tokens,
+                             .token = p->token,
+                             .position = p->position,
+                             .target = p->target,
+                             .weight = p->weight,
+                             .n_seq = p->n_seq,
+                             .start = p->start};
+}

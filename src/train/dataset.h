@@ -1,0 +1,69 @@
+/* Rows as tokens, and their packing into batches. All rows of a task share the head (the prompt's prefix) and their answers are
+ * one of a few labels, so a row keeps only what is its own:
+ *
+ *     head | row's record and tail | answer of its label, which ends in the end-of-turn token
+ *            rows[i].at, .n
+ *
+ * The loss is on the answer: the token before the answer has its first token as target, and so on to the end of turn, which is
+ * a target but need not be fed. */
+#ifndef TRAIN_DATASET_H
+#define TRAIN_DATASET_H
+
+#include "nn/transformer.h"
+
+struct token_span {
+    const int32_t *ids;
+    int64_t n;
+};
+
+/* What all rows share; borrowed by datasets, outlives them. */
+struct dataset_form {
+    struct token_span head;
+    const struct token_span *answers; /* by label; each with the end of turn */
+    int n_labels;
+};
+
+struct dataset_row {
+    int64_t id; /* of the record, for messages */
+    int64_t at; /* first own token in dataset.tokens */
+    int32_t n;  /* own tokens */
+    int32_t label;
+    float weight;
+};
+
+struct dataset { /* {0} and form is empty */
+    const struct dataset_form *form;
+    int32_t *tokens;
+    int64_t n_tokens, tokens_capacity;
+    struct dataset_row *rows;
+    int64_t n_rows, rows_capacity;
+};
+void dataset_release(struct dataset *d);
+
+/* Copies the tokens. ERR_INPUT naming the row when it has no token that is supervised (an empty answer, no weight) or is longer
+ * than `n_ctx` with its longest answer. */
+int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t *ids, int64_t n_ctx,
+                struct err *e);
+
+/* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
+int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
+int64_t dataset_longest(const struct dataset *d);
+uint64_t dataset_hash(const struct dataset *d, uint64_t seed); /* of tokens, labels and weights */
+
+/* ---- packing ---- */
+
+struct packer {
+    int64_t capacity; /* tokens */
+    int32_t *token, *position, *target, *start;
+    float *weight;
+    int64_t n_tokens;
+    int n_seq;
+};
+int packer_init(struct packer *p, int64_t capacity, struct err *e);
+void packer_release(struct packer *p);
+void packer_clear(struct packer *p);
+/* Row i answered with `label`, supervised with `weight`. false: no room left (the packer is as before). */
+bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight);
+struct nn_batch packer_batch(const struct packer *p);
+
+#endif

@@ -1,0 +1,410 @@
+/* The loop. State machine of a run:
+ *
+ *     begin -> [resume] -> (epoch: order rows -> step ... -> evaluation at its steps) ... -> finished -> best weights
+ *
+ * Invariants:
+ *  1. `state` and the optimiser change together, between steps; a checkpoint is written only then.
+ *  2. The order of an epoch's rows follows from seed and epoch alone.
+ *  3. state.best_* describe the file `best`, which is written before the state that says so. */
+#include "train/loop.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/mem.h"
+#include "train/checkpoint.h"
+#include "train/loop_log.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_MICRO_TOKENS = 4096, MAX_EVAL_STEPS = 200, RUNNING = 0, ALL_EPOCHS = 1, STOPPED_EARLY = 2 };
+
+/* What a checkpoint keeps beside weights and moments. */
+struct train_state {
+    uint64_t run;        /* hash of settings and rows */
+    int64_t epoch, next; /* next row in the epoch's order */
+    int64_t finished;
+    int64_t best_step, stale; /* evaluations since */
+    double best_accuracy, best_loss, last_accuracy;
+    int64_t log_bytes;
+    double seconds;
+    int64_t samples, tokens;
+    double last_loss, smooth_loss, lowest_loss; /* lowest of the smooth ones */
+};
+_Static_assert(sizeof(struct train_state) == 16 * 8, "on-disk layout");
+
+struct loop {
+    struct nn_model *m;
+    const struct dataset *train, *validation;
+    struct train_settings s;
+    const struct train_files *files;
+    struct progress *progress;
+    struct nn_run run;
+    struct optimizer optimizer;
+    struct packer packer;
+    struct train_log log;
+    struct train_state state;
+    int64_t *order; /* of the epoch's rows */
+    double *log_prob;
+    int64_t steps_per_epoch;
+    double clock_s, saved_s; /* when state.seconds was last brought up to date; last checkpoint */
+    bool resumed;
+};
+
+/* ---- beginning ---- */
+
+static int64_t choose_micro_tokens(const struct loop *l) {
+    int64_t longest = dataset_longest(l->train), other = dataset_longest(l->validation);
+    int64_t least = longest > other ? longest : other,
+            n = l->s.micro_tokens > 0 ? l->s.micro_tokens : MAX_MICRO_TOKENS;
+    int64_t total = mem_total_bytes();
+    while (l->s.micro_tokens <= 0 && total > 0 && n / 2 >= least &&
+           nn_run_bytes(l->m, &(struct nn_limits){.n_tokens = n}) > (size_t)total / 4)
+        n /= 2;
+    return n > least ? n : least;
+}
+
+static uint64_t hash_run(const struct loop *l) {
+    const struct train_settings *s = &l->s;
+    double numbers[] = {(double)s->epochs,     (double)s->batch_rows,   (double)s->learning_rate,
+                        (double)s->warmup,     (double)s->weight_decay, (double)s->patience,
+                        (double)s->eval_steps, (double)s->micro_tokens};
+    uint64_t h = s->seed ^ s->identity;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        uint64_t word;
+        memcpy(&word, &numbers[i], sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+        h ^= h >> 31;
+    }
+    return dataset_hash(l->validation, dataset_hash(l->train, h));
+}
+
+static int check_arguments(const struct loop *l, struct err *e) {
+    if (l->train->n_rows < 1)
+        return err_set(e, ERR_INPUT, "train_run", "there is no row to train on");
+    if (l->s.epochs < 1 || l->s.batch_rows < 1 || !(l->s.learning_rate > 0))
+        return err_set(e, ERR_INPUT, "train_run", "epochs, rows a step and learning rate must be positive");
+    return 0;
+}
+
+static int begin_memory(struct loop *l, struct err *e) {
+    int64_t n_val = l->validation->n_rows * l->validation->form->n_labels;
+    l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
+    l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
+    if (!l->order || !l->log_prob)
+        return err_set(e, ERR_NO_MEMORY, "train_run", "no room for the order of %lld rows",
+                       (long long)l->train->n_rows);
+    int rc = packer_init(&l->packer, l->s.micro_tokens, e);
+    if (rc == 0)
+        rc = nn_run_init(&l->run, l->m, &(struct nn_limits){.n_tokens = l->s.micro_tokens}, e);
+    struct optimizer_options o = {.learning_rate = l->s.learning_rate,
+                                  .beta2 = 0.98f,
+                                  .weight_decay = l->s.weight_decay,
+                                  .schedule = SCHEDULE_COSINE,
+                                  .total_steps = l->s.epochs * l->steps_per_epoch,
+                                  .final_fraction = 0.05f};
+    o.warmup_steps = (int64_t)ceil((double)l->s.warmup * (double)o.total_steps);
+    return rc == 0 ? optimizer_init(&l->optimizer, l->m, &o, e) : rc;
+}
+
+/* A checkpoint of this very run is continued, one of another run is left behind. */
+static int resume(struct loop *l, struct err *e) {
+    struct train_state kept;
+    struct err own = {0};
+    uint64_t run = l->state.run;
+    int rc = checkpoint_peek(l->files->checkpoint, l->m, &kept, sizeof kept, &own);
+    if (rc == ERR_NOT_FOUND || rc == ERR_MISMATCH || (rc == 0 && kept.run != run))
+        return 0;
+    if (rc < 0)
+        return err_set(e, rc, own.origin, "%s", own.message);
+    rc = checkpoint_load(l->files->checkpoint, &l->optimizer, &l->state, sizeof l->state, e);
+    l->resumed = rc == 0;
+    return rc;
+}
+
+static int begin(struct loop *l, struct err *e) {
+    int rc = check_arguments(l, e);
+    if (rc < 0)
+        return rc;
+    l->steps_per_epoch = (l->train->n_rows + l->s.batch_rows - 1) / l->s.batch_rows;
+    if (l->s.eval_steps <= 0)
+        l->s.eval_steps = l->steps_per_epoch < MAX_EVAL_STEPS ? l->steps_per_epoch : MAX_EVAL_STEPS;
+    l->s.save_every_s = l->s.save_every_s > 0 ? l->s.save_every_s : 60;
+    l->s.micro_tokens = choose_micro_tokens(l);
+    l->state = (struct train_state){.run = hash_run(l), .best_accuracy = -1, .best_loss = INFINITY};
+    if ((rc = begin_memory(l, e)) < 0 || (rc = resume(l, e)) < 0 ||
+        (rc = train_log_open(&l->log, l->files->log, l->resumed ? l->state.log_bytes : 0, e)) < 0)
+        return rc;
+    l->clock_s = l->saved_s = clock_seconds();
+    return 0;
+}
+
+static void end(struct loop *l) {
+    train_log_close(&l->log);
+    optimizer_release(&l->optimizer);
+    nn_run_release(&l->run);
+    packer_release(&l->packer);
+    free(l->order);
+    free(l->log_prob);
+}
+
+static void order_rows(struct loop *l) {
+    struct rng base, own;
+    rng_seed(&base, l->s.seed);
+    own = rng_fork(&base, (uint64_t)l->state.epoch + 1);
+    for (int64_t i = 0; i < l->train->n_rows; i++)
+        l->order[i] = i;
+    rng_shuffle(&own, l->order, l->train->n_rows);
+}
+
+/* ---- checkpoints ---- */
+
+static void count_time(struct loop *l) {
+    double now = clock_seconds();
+    l->state.seconds += now - l->clock_s;
+    l->clock_s = now;
+}
+
+static int save(struct loop *l, struct err *e) {
+    count_time(l);
+    int rc = train_log_flush(&l->log, &l->state.log_bytes, e);
+    if (rc == 0)
+        rc = checkpoint_save(l->files->checkpoint, &l->optimizer, &l->state, sizeof l->state, e);
+    l->saved_s = clock_seconds();
+    return rc;
+}
+
+/* ---- validation ---- */
+
+/* Accuracy and mean -log of the right label's share among the labels. */
+static void grade(const struct dataset *d, const double *log_prob, double *accuracy, double *loss) {
+    int n = d->form->n_labels;
+    int64_t right = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < d->n_rows; i++) {
+        const double *p = log_prob + i * n;
+        double top = p[0], total = 0;
+        int best = 0;
+        for (int j = 1; j < n; j++)
+            if (p[j] > top) {
+                top = p[j];
+                best = j;
+            }
+        for (int j = 0; j < n; j++)
+            total += exp(p[j] - top);
+        sum += top + log(total) - p[d->rows[i].label];
+        right += best == d->rows[i].label;
+    }
+    *accuracy = (double)right / (double)d->n_rows;
+    *loss = sum / (double)d->n_rows;
+}
+
+/* Without validation rows the latest weights count as the best. */
+static int evaluate(struct loop *l, struct err *e) {
+    struct train_state *s = &l->state;
+    double accuracy = 0, loss = s->last_loss;
+    int rc = train_score(l->m, &l->run, &l->packer, l->validation, l->log_prob, e);
+    if (rc < 0)
+        return rc;
+    if (l->validation->n_rows > 0)
+        grade(l->validation, l->log_prob, &accuracy, &loss);
+    bool better = l->validation->n_rows == 0 || accuracy > s->best_accuracy ||
+                  (accuracy == s->best_accuracy && loss < s->best_loss);
+    s->last_accuracy = accuracy;
+    if (better) {
+        s->best_step = l->optimizer.step;
+        s->best_accuracy = accuracy;
+        s->best_loss = loss;
+        s->stale = 0;
+        rc = checkpoint_save(l->files->best, &l->optimizer, NULL, 0, e);
+    } else {
+        s->stale++;
+    }
+    count_time(l);
+    train_log_line(&l->log,
+                   "{\"event\":\"evaluation\",\"step\":%lld,\"epoch\":%.3f,\"accuracy\":%.6f,\"loss\":%.6f,"
+                   "\"best\":%s,\"rows\":%lld}",
+                   (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch,
+                   accuracy, loss, better ? "true" : "false", (long long)l->validation->n_rows);
+    if (l->s.patience > 0 && s->stale >= l->s.patience)
+        s->finished = STOPPED_EARLY;
+    return rc;
+}
+
+/* ---- steps ---- */
+
+/* A loss that is not a number: which row makes it so? */
+static int diverged(struct loop *l, const int64_t *rows, int64_t n, struct err *e) {
+    long long step = (long long)l->optimizer.step + 1;
+    int64_t n_bad = 0, first = -1;
+    float losses[64];
+    for (int64_t i = 0; i < n; i++) {
+        const struct dataset_row *row = &l->train->rows[rows[i]];
+        int64_t n_answer = l->train->form->answers[row->label].n;
+        bool bad = false;
+        packer_clear(&l->packer);
+        if (n_answer > 64 || !packer_add(&l->packer, l->train, rows[i], row->label, 1))
+            continue;
+        struct nn_batch b = packer_batch(&l->packer);
+        if (nn_forward_loss(l->m, &l->run, &b, losses, NULL) < 0)
+            continue;
+        for (int64_t j = 0; j < n_answer; j++)
+            bad = bad || !isfinite(losses[j]);
+        n_bad += bad;
+        first = bad && first < 0 ? row->id : first;
+    }
+    if (first >= 0 && n_bad < n)
+        err_set(e, ERR_DIVERGED, "train_run", "step %lld: the loss of record %lld is not a finite number",
+                step, (long long)first);
+    else
+        err_set(e, ERR_DIVERGED, "train_run",
+                "step %lld: the loss is not a finite number for any row (first: record %lld)", step,
+                (long long)l->train->rows[rows[0]].id);
+    return err_hint(
+        e, "try half the learning rate (now %g); if it is always the same record, correct or reject it",
+        (double)l->s.learning_rate);
+}
+
+static int check_loss(struct loop *l, double loss, struct err *e) {
+    struct train_state *s = &l->state;
+    bool first = l->optimizer.step == 0;
+    s->last_loss = loss;
+    s->smooth_loss = first ? loss : 0.9 * s->smooth_loss + 0.1 * loss;
+    s->lowest_loss = first || s->smooth_loss < s->lowest_loss ? s->smooth_loss : s->lowest_loss;
+    if (s->smooth_loss <= 3 * s->lowest_loss + 2)
+        return 0;
+    err_set(e, ERR_DIVERGED, "train_run", "step %lld: the loss climbed to %.3g after it had been %.3g",
+            (long long)l->optimizer.step + 1, s->smooth_loss, s->lowest_loss);
+    return err_hint(e, "try half the learning rate (now %g)", (double)l->s.learning_rate);
+}
+
+/* Rows order[first, first + n) through the model in as many batches as they need; gradients of the mean are added up. */
+static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, double *loss, struct err *e) {
+    double weights = 0, sum = 0, part;
+    int rc = 0;
+    for (int64_t i = 0; i < n; i++)
+        weights += (double)l->train->rows[rows[i]].weight;
+    nn_zero_gradients(l->m);
+    packer_clear(&l->packer);
+    for (int64_t i = 0; i <= n && rc == 0; i++) {
+        const struct dataset_row *row = i < n ? &l->train->rows[rows[i]] : NULL;
+        if (row && packer_add(&l->packer, l->train, rows[i], row->label, row->weight))
+            continue;
+        struct nn_batch b = packer_batch(&l->packer);
+        rc = nn_forward_backward(l->m, &l->run, &b, weights, &part, e);
+        sum += rc == 0 ? part : 0;
+        l->state.tokens += b.n_tokens;
+        packer_clear(&l->packer);
+        if (row)
+            packer_add(&l->packer, l->train, rows[i], row->label, row->weight);
+    }
+    *loss = sum / weights;
+    return rc;
+}
+
+static int step(struct loop *l, struct err *e) {
+    struct train_state *s = &l->state;
+    struct optimizer_report report;
+    const int64_t *rows = l->order + s->next;
+    int64_t n = l->train->n_rows - s->next < l->s.batch_rows ? l->train->n_rows - s->next : l->s.batch_rows;
+    double loss;
+    int rc = forward_backward(l, rows, n, &loss, e);
+    if (rc == 0 && !isfinite(loss))
+        return diverged(l, rows, n, e);
+    if (rc == 0)
+        rc = check_loss(l, loss, e);
+    if (rc == 0)
+        rc = optimizer_step(&l->optimizer, &report, e);
+    if (rc < 0)
+        return rc;
+    s->next += n;
+    s->samples += n;
+    if (s->next >= l->train->n_rows) {
+        s->epoch++;
+        s->next = 0;
+    }
+    count_time(l);
+    train_log_line(&l->log,
+                   "{\"event\":\"step\",\"step\":%lld,\"epoch\":%.3f,\"loss\":%.6f,\"learning_rate\":%.4g,"
+                   "\"gradient_norm\":%.4g,\"seconds\":%.2f,\"samples_per_s\":%.1f,\"tokens_per_s\":%.0f}",
+                   (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch, loss,
+                   (double)report.learning_rate, report.gradient_norm, s->seconds,
+                   (double)s->samples / s->seconds, (double)s->tokens / s->seconds);
+    return 0;
+}
+
+static void show(struct loop *l) {
+    const struct train_state *s = &l->state;
+    progress_note(l->progress, "loss %.3f, validation %.1f%% (best %.1f%%), %.0f rows/s", s->smooth_loss,
+                  100 * s->last_accuracy, 100 * s->best_accuracy, (double)s->samples / (s->seconds + 1e-9));
+    progress_update(l->progress, l->optimizer.step);
+}
+
+static int run_steps(struct loop *l, struct err *e) {
+    struct train_state *s = &l->state;
+    int rc = 0;
+    bool ordered = false;
+    if (l->optimizer.step == 0 && s->best_step == 0 && s->best_accuracy < 0)
+        rc = evaluate(l, e); /* where the base stands */
+    while (rc == 0 && s->finished == RUNNING) {
+        if (!ordered || s->next == 0)
+            order_rows(l);
+        ordered = true;
+        if ((rc = step(l, e)) < 0)
+            break;
+        bool last = s->epoch >= l->s.epochs, due = l->optimizer.step % l->s.eval_steps == 0 || last;
+        if (due)
+            rc = evaluate(l, e);
+        if (rc == 0 && last && s->finished == RUNNING)
+            s->finished = ALL_EPOCHS;
+        if (rc == 0 && (due || interrupt_requested() || clock_seconds() - l->saved_s > l->s.save_every_s))
+            rc = save(l, e);
+        if (rc == 0)
+            show(l);
+        if (rc == 0 && s->finished == RUNNING)
+            rc = interrupt_check(e);
+    }
+    return rc;
+}
+
+/* ---- ending ---- */
+
+static void report(const struct loop *l, struct train_result *r) {
+    const struct train_state *s = &l->state;
+    *r = (struct train_result){.steps = l->optimizer.step,
+                               .epochs_done = s->epoch,
+                               .best_step = s->best_step,
+                               .best_accuracy = s->best_accuracy,
+                               .best_loss = s->best_loss,
+                               .last_loss = s->last_loss,
+                               .seconds = s->seconds,
+                               .samples_per_s = (double)s->samples / (s->seconds + 1e-9),
+                               .tokens_per_s = (double)s->tokens / (s->seconds + 1e-9),
+                               .stopped_early = s->finished == STOPPED_EARLY,
+                               .resumed = l->resumed};
+    r->memory_bytes = (int64_t)l->run.slab_bytes + (l->m->base.n_values + 3 * l->m->trained->n_values) * 4;
+}
+
+int train_run(struct nn_model *m, const struct dataset *train, const struct dataset *validation,
+              const struct train_settings *s, const struct train_files *files, struct progress *progress,
+              struct train_result *result, struct err *e) {
+    struct loop l = {
+        .m = m, .train = train, .validation = validation, .s = *s, .files = files, .progress = progress};
+    int rc = begin(&l, e);
+    if (rc == 0) {
+        train_log_line(&l.log,
+                       "{\"event\":\"%s\",\"step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
+                       l.resumed ? "resume" : "start", (long long)l.optimizer.step,
+                       (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
+                       (long long)l.s.micro_tokens);
+        progress_begin(progress, "train", "step", l.s.epochs * l.steps_per_epoch);
+        rc = run_steps(&l, e);
+        progress_end(progress);
+    }
+    if (rc == 0)
+        rc = checkpoint_load_weights(files->best, m, e);
+    if (rc == 0)
+        report(&l, result);
+    end(&l);
+    return rc;
+}

@@ -1,0 +1,77 @@
+/* The fine-tuning loop: epochs over packed rows, validation by scoring the labels, early stopping, checkpoints.
+ *
+ *     train_settings_default(&s, &shape, reasons);            // then what the user overrides
+ *     train_run(&model, &train_rows, &validation_rows, &s, &files, &progress, &result, &e);
+ *
+ * Everything that decides the outcome is in settings, rows, weights and the number of threads: the same give the same bits,
+ * stopped and continued or not. When train_run returns 0 the model holds the weights of the best evaluation.
+ * ERR_INTERRUPTED: a signal came; the checkpoint is written, the same call goes on. ERR_DIVERGED names step and rows.
+ *
+ * Files: `checkpoint` (train/checkpoint.h), `best` (the same form, at the best evaluation), `log` (JSON Lines: events start,
+ * step, evaluation, end; continued where the checkpoint stands). Order of writing at an evaluation: best, log, checkpoint;
+ * a kill in between repeats deterministic work and arrives at the same files. */
+#ifndef TRAIN_LOOP_H
+#define TRAIN_LOOP_H
+
+#include "base/progress.h"
+#include "train/dataset.h"
+#include "train/optimizer.h"
+
+struct train_settings {
+    int64_t epochs;
+    int64_t batch_rows; /* rows of an optimiser step */
+    float learning_rate;
+    float warmup; /* share of all steps */
+    float weight_decay;
+    int64_t patience;     /* evaluations without improvement before stopping; 0: never */
+    int64_t eval_steps;   /* steps between evaluations; 0: an epoch, at most 200 */
+    uint64_t seed;        /* order of the rows */
+    int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
+    uint64_t
+        identity; /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
+    double save_every_s; /* between checkpoints; 0: 60 */
+};
+
+/* What the defaults follow from. */
+struct train_shape {
+    int64_t n_params; /* of the base */
+    int64_t n_rows;
+    bool lora;
+};
+/* Sets epochs, batch_rows, learning_rate, warmup, weight_decay and patience; reasons[i] is one line about each, in the order
+ * of TRAIN_REASONS. Static text and numbers into the caller's memory. */
+#define TRAIN_REASONS(X)                                                                                     \
+    X(EPOCHS, "epochs") X(BATCH, "batch_rows") X(RATE, "learning_rate") X(PATIENCE, "patience")
+enum train_reason {
+#define X(id, name) TRAIN_REASON_##id,
+    TRAIN_REASONS(X)
+#undef X
+        TRAIN_N_REASONS
+};
+void train_settings_default(struct train_settings *s, const struct train_shape *shape, char reasons[][160]);
+
+struct train_files {
+    const char *checkpoint, *best, *log; /* all required */
+};
+
+struct train_result {
+    int64_t steps, epochs_done; /* steps taken; whole epochs */
+    int64_t best_step;
+    double best_accuracy,
+        best_loss;    /* validation: share of rows whose best label is theirs; mean -log of its share */
+    double last_loss; /* training, of the last step: mean -log P(answer) */
+    double seconds;   /* computing, over all resumptions */
+    double samples_per_s, tokens_per_s;
+    int64_t memory_bytes; /* weights, gradients, moments, activations */
+    bool stopped_early, resumed;
+};
+
+int train_run(struct nn_model *m, const struct dataset *train, const struct dataset *validation,
+              const struct train_settings *s, const struct train_files *files, struct progress *progress,
+              struct train_result *result, struct err *e);
+
+/* log P(answer) of every label for every row: log_prob[n_rows * n_labels]. `run` has room for the longest row. */
+int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                double *log_prob, struct err *e);
+
+#endif

@@ -1,0 +1,53 @@
+/* Labels scored by the trainer: every row with every label as its answer, packed, forward only. */
+#include "base/interrupt.h"
+#include "train/loop.h"
+#include <stdlib.h>
+
+/* The packed pairs since the last pass: where each one's sum goes. */
+struct pending {
+    int64_t first, n; /* pair = row * n_labels + label */
+};
+
+static int flush(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                 struct pending *w, float *losses, double *log_prob, struct err *e) {
+    struct nn_batch b = packer_batch(p);
+    int n_labels = d->form->n_labels;
+    int rc = w->n > 0 ? nn_forward_loss(m, run, &b, losses, e) : 0;
+    int64_t at = 0;
+    for (int64_t i = 0; i < w->n && rc == 0; i++) {
+        int64_t pair = w->first + i;
+        double sum = 0;
+        for (int64_t j = 0; j < d->form->answers[pair % n_labels].n; j++)
+            sum += (double)losses[at++];
+        log_prob[pair] = -sum;
+    }
+    *w = (struct pending){.first = w->first + w->n};
+    packer_clear(p);
+    return rc;
+}
+
+int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                double *log_prob, struct err *e) {
+    int64_t n_pairs = d->n_rows * d->form->n_labels;
+    float *losses = malloc((size_t)p->capacity * sizeof *losses);
+    struct pending w = {0};
+    int rc = losses ? 0 : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
+    packer_clear(p);
+    for (int64_t pair = 0; pair < n_pairs && rc == 0;) {
+        int64_t row = pair / d->form->n_labels;
+        if (packer_add(p, d, row, (int)(pair % d->form->n_labels), 1)) {
+            w.n++;
+            pair++;
+        } else if (w.n == 0) {
+            rc = err_set(e, ERR_INPUT, "train_score", "record %lld does not fit a batch",
+                         (long long)d->rows[row].id);
+        } else if ((rc = flush(m, run, p, d, &w, losses, log_prob, e)) == 0) {
+            rc = interrupt_check(e);
+        }
+    }
+    if (rc == 0)
+        rc = flush(m, run, p, d, &w, losses, log_prob, e);
+    packer_clear(p);
+    free(losses);
+    return rc;
+}

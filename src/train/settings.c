@@ -1,0 +1,35 @@
+/* Defaults that follow from the data and the model, each with its reason. */
+#include "train/loop.h"
+#include <stdio.h>
+
+enum { REASON_SIZE = 160, ENOUGH_ROWS_SEEN = 12000 };
+
+static float rate_for(const struct train_shape *shape) {
+    float lora = shape->n_params < 20e6    ? 2e-3f
+                 : shape->n_params < 200e6 ? 1e-3f
+                 : shape->n_params < 1e9   ? 4e-4f
+                                           : 2e-4f;
+    return shape->lora ? lora : lora / 10;
+}
+
+void train_settings_default(struct train_settings *s, const struct train_shape *shape,
+                            char reasons[][REASON_SIZE]) {
+    int64_t n = shape->n_rows > 0 ? shape->n_rows : 1;
+    s->batch_rows = n >= 600 ? 32 : n >= 200 ? 16 : 8;
+    s->epochs = ENOUGH_ROWS_SEEN / n;
+    s->epochs = s->epochs < 3 ? 3 : s->epochs > 10 ? 10 : s->epochs;
+    s->learning_rate = rate_for(shape);
+    s->warmup = 0.05f;
+    s->weight_decay = shape->lora ? 0 : 0.01f;
+    s->patience = 3;
+    snprintf(reasons[TRAIN_REASON_EPOCHS], REASON_SIZE,
+             "%lld rows: each is seen up to %lld times; early stopping ends it sooner", (long long)n,
+             (long long)s->epochs);
+    snprintf(reasons[TRAIN_REASON_BATCH], REASON_SIZE, "%lld steps an epoch with %lld rows each",
+             (long long)((n + s->batch_rows - 1) / s->batch_rows), (long long)s->batch_rows);
+    snprintf(reasons[TRAIN_REASON_RATE], REASON_SIZE, "%s of a model of %.3g million parameters%s",
+             shape->lora ? "adapters" : "all weights", (double)shape->n_params / 1e6,
+             shape->lora ? ": about ten times the rate of full training" : "");
+    snprintf(reasons[TRAIN_REASON_PATIENCE], REASON_SIZE,
+             "stops after %lld evaluations in a row without a better one", (long long)s->patience);
+}

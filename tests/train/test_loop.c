@@ -1,0 +1,302 @@
+/* The loop on a small made-up task: it learns, the same run gives the same bits, a run that is killed again and again ends with
+ * the weights of one that was not, and what goes wrong is named. */
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "support/scratch.h"
+#include "support/toy_model.h"
+#include "train/loop.h"
+
+/* Tokens 1, 2: head; 3 to 12: a record's; 13: tail; 14, 15: the labels' tokens; 16: end of turn. The label is 1 when token 5
+ * occurs in the record. */
+static const int32_t head[] = {1, 2}, no[] = {14, 16}, yes[] = {15, 14, 16};
+static const struct token_span answers[] = {{no, 2}, {yes, 3}};
+static const struct dataset_form form = {.head = {head, 2}, .answers = answers, .n_labels = 2};
+
+static void make_rows(struct dataset *d, int64_t n, uint64_t seed) {
+    struct err e = {0};
+    struct rng rng;
+    rng_seed(&rng, seed);
+    *d = (struct dataset){.form = &form};
+    for (int64_t i = 0; i < n; i++) {
+        int32_t ids[8];
+        struct dataset_row row = {.id = 100 + i, .n = (int32_t)rng_range(&rng, 3, 7), .weight = 1};
+        for (int j = 0; j < row.n; j++) {
+            ids[j] = (int32_t)rng_range(&rng, 6, 12);
+            if (rng_chance(&rng, 0.15))
+                ids[j] = 5;
+            row.label = row.label || ids[j] == 5;
+        }
+        ids[row.n++] = 13;
+        assert_int_equal(dataset_add(d, &row, ids, 32, &e), 0);
+    }
+}
+
+struct setup {
+    struct ops ops;
+    struct nn_model m;
+    struct dataset train, validation;
+    struct train_settings s;
+    struct train_files files;
+};
+
+static void begin(struct setup *s, const char *name) {
+    struct err e = {0};
+    struct rng rng;
+    struct model_config c = toy_config();
+    static char paths[3][64];
+    rng_seed(&rng, 4);
+    assert_int_equal(ops_open_cpu(&s->ops, 2, &e), 0);
+    assert_int_equal(nn_model_init(&s->m, &c, &s->ops, &e), 0);
+    toy_fill(&s->m, 5, 0.3f);
+    assert_int_equal(nn_model_add_lora(&s->m, &(struct nn_lora){4, 8}, &rng, &e), 0);
+    make_rows(&s->train, 90, 1);
+    make_rows(&s->validation, 40, 2);
+    s->s = (struct train_settings){
+        .epochs = 6, .batch_rows = 8, .learning_rate = 2e-2f, .warmup = 0.05f, .seed = 3};
+    s->s.micro_tokens = 60; /* several micro-batches a step */
+    snprintf(paths[0], sizeof paths[0], "%s.ckpt", name);
+    snprintf(paths[1], sizeof paths[1], "%s.best", name);
+    snprintf(paths[2], sizeof paths[2], "%s.log", name);
+    s->files = (struct train_files){paths[0], paths[1], paths[2]};
+}
+
+static void end(struct setup *s) {
+    dataset_release(&s->train);
+    dataset_release(&s->validation);
+    nn_model_release(&s->m);
+    s->ops.close(&s->ops);
+}
+
+static int run(struct setup *s, struct train_result *r, struct err *e) {
+    return train_run(&s->m, &s->train, &s->validation, &s->s, &s->files, NULL, r, e);
+}
+
+static uint64_t weights_hash(const struct setup *s) {
+    uint64_t h = 1;
+    for (int64_t i = 0; i < s->m.adapter.n_values; i++) {
+        uint32_t word;
+        memcpy(&word, &s->m.adapter.value[i], sizeof word);
+        h = (h ^ word) * 0x100000001b3u;
+    }
+    return h;
+}
+
+static int64_t count_lines(const char *path, const char *word) {
+    struct str text = {0};
+    struct err e = {0};
+    int64_t n = 0;
+    assert_int_equal(file_read(path, 0, &text, &e), 0);
+    for (const char *p = text.data; (p = strstr(p, word)); p++)
+        n++;
+    str_release(&text);
+    return n;
+}
+
+static uint64_t reference_hash; /* of the uninterrupted run */
+
+static void test_it_learns_and_repeats_itself(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct setup s;
+        struct train_result r;
+        struct err e = {0};
+        begin(&s, i ? "again" : "whole");
+        if (run(&s, &r, &e) < 0)
+            fail_msg("%s", e.message);
+        assert_true(r.best_accuracy >= 0.95 && r.best_loss < 0.2);
+        assert_int_equal(r.steps, 6 * 12);
+        assert_false(r.resumed);
+        assert_int_equal(count_lines(s.files.log, "\"step\","), 6 * 12);
+        assert_int_equal(count_lines(s.files.log, "\"evaluation\","), 7);
+        if (i == 0)
+            reference_hash = weights_hash(&s);
+        assert_true(weights_hash(&s) == reference_hash);
+        /* asked again, it knows that it is done */
+        assert_int_equal(run(&s, &r, &e), 0);
+        assert_true(r.resumed && r.steps == 6 * 12 && weights_hash(&s) == reference_hash);
+        end(&s);
+    }
+}
+
+/* In a child: trains until it is done or gets the signal. */
+static int child_main(const char *name) {
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    interrupt_install();
+    begin(&s, name);
+    s.s.save_every_s = 1e-6; /* a checkpoint after each step */
+    int rc = run(&s, &r, &e);
+    return rc == 0 ? 0 : rc == ERR_INTERRUPTED ? 3 : 1;
+}
+
+/* Runs children and signals each a little later than the one before, until one gets to its end. */
+static int stop_until_done(const char *name, int signal_number) {
+    for (int attempt = 1; attempt < 200; attempt++) {
+        int status;
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(child_main(name));
+        clock_sleep_ms(4 + 2 * attempt);
+        kill(pid, signal_number);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            return attempt;
+        if (WIFEXITED(status))
+            assert_int_equal(WEXITSTATUS(status), 3);
+    }
+    fail_msg("it never got done");
+    return 0;
+}
+
+static void assert_like_uninterrupted(const char *name) {
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, name);
+    assert_int_equal(run(&s, &r, &e), 0); /* loads the best weights of the finished run */
+    assert_true(r.resumed && weights_hash(&s) == reference_hash);
+    assert_int_equal(count_lines(s.files.log, "\"step\","), 6 * 12); /* none missing, none twice */
+    assert_int_equal(count_lines(s.files.log, "\"evaluation\","), 7);
+    end(&s);
+}
+
+static void test_killed_again_and_again(void **state) {
+    (void)state;
+    print_message("done at attempt %d\n", stop_until_done("killed", SIGKILL));
+    assert_like_uninterrupted("killed");
+}
+
+static void test_interrupted_again_and_again(void **state) {
+    (void)state;
+    print_message("done at attempt %d\n", stop_until_done("interrupted", SIGTERM));
+    assert_like_uninterrupted("interrupted");
+}
+
+static void test_other_settings_start_anew(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "whole");
+    s.s.epochs = 1;
+    assert_int_equal(run(&s, &r, &e), 0);
+    assert_false(r.resumed);
+    s.s.identity = 99; /* another base or prompt */
+    assert_int_equal(run(&s, &r, &e), 0);
+    assert_false(r.resumed);
+    end(&s);
+}
+
+static void test_early_stopping(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "early");
+    s.s.epochs = 60;
+    s.s.patience = 2;
+    assert_int_equal(run(&s, &r, &e), 0);
+    assert_true(r.stopped_early && r.steps < 60 * 12 && r.best_step < r.steps);
+    end(&s);
+}
+
+static void test_divergence_is_named(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "diverging");
+    s.s.learning_rate = 1e4f;
+    s.s.warmup = 0;
+    assert_int_equal(run(&s, &r, &e), ERR_DIVERGED);
+    assert_non_null(strstr(e.message, "step "));
+    assert_non_null(strstr(e.hint, "learning rate"));
+    end(&s);
+    err_clear(&e);
+    begin(&s, "nan");
+    s.m.base.value[nn_set_find(&s.m.base, "token_embd.weight")->offset + 5 * 16] = NAN; /* token 5 alone */
+    s.m.config.tied_head = true;
+    s.validation.n_rows = 0;
+    assert_int_equal(run(&s, &r, &e), ERR_DIVERGED);
+    assert_non_null(strstr(e.message, "step 1: "));
+    assert_non_null(strstr(e.message, "record 1"));
+    end(&s);
+}
+
+static void test_rows_without_anything_to_learn_are_refused(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct dataset d = {.form = &form};
+    int32_t ids[40] = {6, 7};
+    assert_int_equal(dataset_add(&d, &(struct dataset_row){.id = 7, .n = 2, .weight = 0}, ids, 32, &e),
+                     ERR_INPUT);
+    assert_non_null(strstr(e.message, "record 7"));
+    err_clear(&e);
+    assert_int_equal(dataset_add(&d, &(struct dataset_row){.id = 8, .n = 30, .weight = 1}, ids, 32, &e),
+                     ERR_INPUT);
+    assert_non_null(strstr(e.message, "record 8"));
+    assert_non_null(strstr(e.message, "32"));
+    assert_int_equal(d.n_rows, 0);
+    dataset_release(&d);
+}
+
+static void test_packing_supervises_the_answer_and_nothing_else(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct dataset d;
+    struct packer p;
+    make_rows(&d, 3, 8);
+    assert_int_equal(packer_init(&p, 40, &e), 0);
+    int64_t n = dataset_row_tokens(&d, 0, 1);
+    assert_true(packer_add(&p, &d, 0, 1, 0.5f));
+    assert_true(packer_add(&p, &d, 1, 0, 2));
+    struct nn_batch b = packer_batch(&p);
+    assert_int_equal(b.n_seq, 2);
+    assert_int_equal(b.start[1], n);
+    assert_int_equal(b.n_tokens, n + dataset_row_tokens(&d, 1, 0));
+    assert_int_equal(b.token[0], 1);
+    assert_int_equal(b.token[n], 1);
+    assert_int_equal(b.position[n], 0);
+    assert_int_equal(b.token[n - 3], 13); /* the tail's last token, then 15, 14; 16 is not fed */
+    assert_int_equal(b.target[n - 3], 15);
+    assert_int_equal(b.target[n - 2], 14);
+    assert_int_equal(b.target[n - 1], 16);
+    for (int64_t i = 0; i < n - 3; i++)
+        assert_int_equal(b.target[i], -1);
+    assert_true(b.weight[n - 1] == 0.5f && b.weight[b.n_tokens - 1] == 2);
+    while (packer_add(&p, &d, 2, 1, 1))
+        ;
+    assert_true(p.n_tokens <= 40);
+    packer_release(&p);
+    dataset_release(&d);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_packing_supervises_the_answer_and_nothing_else),
+        cmocka_unit_test(test_rows_without_anything_to_learn_are_refused),
+        cmocka_unit_test(test_it_learns_and_repeats_itself),
+        cmocka_unit_test(test_killed_again_and_again),
+        cmocka_unit_test(test_interrupted_again_and_again),
+        cmocka_unit_test(test_other_settings_start_anew),
+        cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_divergence_is_named),
+    };
+    scratch_enter();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
