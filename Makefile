@@ -110,7 +110,7 @@ FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_avx512vnni := $(FLAGS_avx512) -mavx512vnni
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 fast_flags = $(if $(findstring src/tensor/fast/,$(1)),-O3)
-test_flags = $(if $(filter tests/% bench/%,$(1)),-Itests)
+test_flags = $(if $(filter tests/% bench/%,$(1)),-Itests -I.)
 file_flags = $(fast_flags) $(test_flags) $(isa_flags)
 
 # ---- Sources ------------------------------------------------------------------------------------------------------------
@@ -130,6 +130,8 @@ BENCH_LIB  := bench/figures.c bench/chain.c
 BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
 SIM_SRC    := $(wildcard examples/simulate*.c)
 SEED_SRC   := $(wildcard seed/*.c)
+EXPORT_SRC := $(wildcard seed/export/*.c)
+SEED_PARTS := $(filter-out seed/seed.c,$(SEED_SRC))
 # The seed trainer must build with nothing but a C compiler, so the files that need llama.cpp or ggml stay out.
 SEEDLIB_ALL := $(call portable,$(wildcard $(foreach d,base tensor nn train,src/$d/*.c src/$d/*/*.c)) $(wildcard src/format/node.c))
 SEEDLIB_SRC := $(if $(SEEDLIB_ALL),$(shell grep -LE '^\#include [<"](llama/|model/|llama\.h|ggml|gguf|jansson)' $(SEEDLIB_ALL)))
@@ -145,15 +147,18 @@ MAIN_SRC :=
 DEVICE_SRC :=
 BENCH_SRC :=
 SIM_SRC :=
+EXPORT_SRC :=
 PART := -$(subst $(space),-,$(strip $(ONLY)))
 endif
 LIB     := $(B)/libedgestill$(PART).a
 CMD_LIB := $(B)/libedgestill-cmd$(PART).a
+SEED_LIB := $(B)/libedgestill-seed.a
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 arm = $(patsubst %.c,build/arm64/obj/%.o,$(1))
 
 PROGRAMS := $(if $(MAIN_SRC),$(B)/edgestill) $(if $(DEVICE_SRC),$(B)/edgestill-run)
+EXPORTER := $(if $(EXPORT_SRC),$(B)/edgestill-seed-export)
 SIMULATOR := $(if $(SIM_SRC),$(B)/edgestill-simulate)#  the examples' world; not installed
 ifneq ($(ARM64_PREFIX),)
 ARM_PROGRAMS := $(if $(DEVICE_SRC),build/arm64/edgestill-run)
@@ -166,7 +171,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 .PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool seed-models cuda setup FORCE
 FORCE:
 
-all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(ARM_PROGRAMS) ## everything (the default)
+all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
 ifeq ($(CUDA),1)
 all: cuda
 endif
@@ -205,6 +210,8 @@ $(CMD_LIB): $(call obj,$(CMD_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
 $(B)/libedgestill-run.a: $(call obj,$(RUNLIB_SRC)) $(B)/obj/run-list
 	$(archive)
+$(SEED_LIB): $(call obj,$(SEED_PARTS)) $(B)/obj/seed-list
+	$(archive)
 $(B)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
 
@@ -214,7 +221,9 @@ $(B)/edgestill-simulate: $(call obj,$(SIM_SRC)) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/edgestill-run: $(call obj,$(DEVICE_SRC)) $(B)/libedgestill-run.a $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(CMD_LIB) $(LIB) $(B)/obj/link
+$(B)/edgestill-seed-export: $(call obj,$(EXPORT_SRC)) $(SEED_LIB) $(LIB) $(B)/obj/link
+	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
 $(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
@@ -238,6 +247,9 @@ build/arm64/edgestill-run: $(call arm,$(DEVICE_SRC) $(RUNLIB_SRC)) $(B)/obj/run-
 
 SEED_LIBS := $(if $(filter none,$(BLAS)),,$(or $(BLAS_LDLIBS),-lopenblas)) $(if $(filter 1,$(NO_CRYPTO)),,-lcrypto) -ldl -lm
 seed-tool: build/edgestill-seed ## build/edgestill-seed, which trains the embedded models; needs no llama.cpp
+# Writing the models as GGUF needs ggml, so that is a program of its own.
+seed-models: seed-tool $(EXPORTER) ## train the embedded models anew (hours; resumable) into build/seed-models/
+	@seed/build.sh build/edgestill-seed $(EXPORTER) build/seed-models
 $(B)/seed/edgestill-seed: $(patsubst %.c,$(B)/seed/obj/%.o,$(SEED_SRC) $(SEEDLIB_SRC)) $(B)/obj/seed-list
 	$(call say,LD,$@)$(call link,$(CC) $(LDFLAGS_ALL) $(LDFLAGS),$(SEED_LIBS))
 build/edgestill-seed: $(B)/seed/edgestill-seed FORCE
@@ -247,12 +259,6 @@ $(eval $(call stamp,$(B)/seed/obj/flags,$(CC) $(SEED_ALL)))
 $(B)/seed/obj/%.o: %.c $(B)/seed/obj/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(call compile,$(CC) $(SEED_ALL) $(call file_flags,$<))
-
-# Writing them as GGUF needs ggml; so does nothing before.
-$(B)/edgestill-seed-export: $(call obj,$(filter-out seed/seed.c,$(SEED_SRC)) $(wildcard seed/export/*.c)) $(LIB) $(B)/obj/link
-	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
-seed-models: build/edgestill-seed $(B)/edgestill-seed-export ## train the embedded models anew (hours; resumable) into build/seed-models/
-	@seed/build.sh build/edgestill-seed $(B)/edgestill-seed-export build/seed-models
 
 # ---- GPU kernels: loaded at run time, never linked ------------------------------------------------------------------------
 
@@ -307,7 +313,7 @@ uninstall: ## the reverse
 	rm -f $(DESTDIR)$(PREFIX)/bin/edgestill $(DESTDIR)$(PREFIX)/bin/edgestill-run
 
 compile_commands.json: $(GEN)/host.mk Makefile $(B)/obj/lib-list$(PART) ## for editors and clang tools
-	@sep='['; for f in $(LIB_SRC) $(CMD_SRC) $(MAIN_SRC) $(DEVICE_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(SEED_SRC); do \
+	@sep='['; for f in $(LIB_SRC) $(CMD_SRC) $(MAIN_SRC) $(DEVICE_SRC) $(SUPPORT_SRC) $(TEST_SRC) $(BENCH_SRC) $(BENCH_LIB) $(SIM_SRC) $(SEED_SRC) $(EXPORT_SRC); do \
 	    printf '%s\n{"directory":"%s","file":"%s","command":"%s -Itests -c %s"}' "$$sep" "$(CURDIR)" "$$f" \
 	        $(call quote,$(subst ",\",$(CC) $(HOST_ALL))) "$$f"; sep=,; \
 	 done >$@.new; printf '\n]\n' >>$@.new; mv -f $@.new $@
