@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { OPEN_MAX = 512 };
+
 struct http_script {
     http_serve *serve;
     void *context;
@@ -20,6 +22,8 @@ struct http_script {
     atomic_bool stopping;
     atomic_int connections, active, most, threads;
     atomic_llong asked, served;
+    pthread_mutex_t mutex; /* of `open` */
+    int open[OPEN_MAX];    /* connections, 0: free; shut down at the end so that no thread waits */
 };
 
 struct connection {
@@ -125,13 +129,25 @@ static bool serve_one(struct http_script *s, int fd) {
     return keep;
 }
 
+/* Puts `to` where `from` is. */
+static void replace_open(struct http_script *s, int from, int to) {
+    pthread_mutex_lock(&s->mutex);
+    for (int i = 0; i < OPEN_MAX; i++)
+        if (s->open[i] == from) {
+            s->open[i] = to;
+            break;
+        }
+    pthread_mutex_unlock(&s->mutex);
+}
+
 static void *serve_connection(void *context) {
     struct connection c = *(struct connection *)context;
     free(context);
     setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
-    setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){2, 0}, sizeof(struct timeval));
+    setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){60, 0}, sizeof(struct timeval));
     while (!c.script->stopping && serve_one(c.script, c.fd))
         ;
+    replace_open(c.script, c.fd, 0);
     close(c.fd);
     c.script->threads--;
     return NULL;
@@ -150,6 +166,7 @@ static void *accept_all(void *context) {
             break;
         *c = (struct connection){s, fd};
         s->threads++;
+        replace_open(s, 0, fd);
         if (pthread_create(&thread, NULL, serve_connection, c) == 0)
             pthread_detach(thread);
         else
@@ -164,6 +181,7 @@ struct http_script *http_script_start(http_serve *serve, void *context) {
         return NULL;
     s->serve = serve;
     s->context = context;
+    pthread_mutex_init(&s->mutex, NULL);
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -184,8 +202,14 @@ void http_script_stop(struct http_script *s) {
     shutdown(s->listener, SHUT_RDWR);
     pthread_join(s->thread, NULL);
     close(s->listener);
+    pthread_mutex_lock(&s->mutex);
+    for (int i = 0; i < OPEN_MAX; i++)
+        if (s->open[i])
+            shutdown(s->open[i], SHUT_RDWR);
+    pthread_mutex_unlock(&s->mutex);
     while (s->threads > 0)
         usleep(1000);
+    pthread_mutex_destroy(&s->mutex);
     free(s);
 }
 
