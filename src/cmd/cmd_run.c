@@ -13,6 +13,7 @@ enum { MOST_ARGUMENTS = 12 };
 static const struct option_def options[] = {
     {"yes", OPTION_FLAG, NULL,
      "accept the task and the first plan without looking, and the teacher's cost within its cap", NULL},
+    {"budget", OPTION_NUMBER, "USD", "hard cap on what a paid teacher may cost in all", NULL},
     {"until", OPTION_STRING, "VERB", "stop after this stage", "bundle"},
     {0},
 };
@@ -35,6 +36,10 @@ static int run_step(struct cmd_ctx *c, const struct stage *s, bool accept) {
         argv[argc++] = "--quiet";
     if (cmd_flag(c, "yes") && v && has_option(v, "yes"))
         argv[argc++] = "--yes";
+    if (cmd_string(c, "budget") && v && has_option(v, "budget")) {
+        argv[argc++] = "--budget";
+        argv[argc++] = cmd_string(c, "budget");
+    }
     if (accept)
         argv[argc++] = "--accept";
     if (accept && strcmp(s->verb, "plan") == 0)
@@ -66,9 +71,11 @@ static int stop_at_gate(struct cmd_ctx *c, const struct stage *s) {
     int code = project_open(&p, c->project_dir, &c->err);
     if (code < 0)
         return code;
-    err_hint(&c->err, "look at it, then: %s, and go on with: %s (--yes accepts without looking)",
-             project_accept_command(&p, s->verb), project_command(&p, "run"));
-    code = project_lock_check(&p, s->gate, &c->err);
+    bool plan = strcmp(s->verb, "plan") == 0;
+    code = err_set(&c->err, ERR_GATE, "run", "the %s waits for your acceptance", s->verb);
+    err_hint(&c->err, "look at it; accept it: %s%s; go on: %s (--yes accepts without asking)",
+             project_command(&p, plan ? "plan --accept 1" : "task --accept"),
+             plan ? ", or another option's number" : "", project_command(&p, "run"));
     project_release(&p);
     return code;
 }

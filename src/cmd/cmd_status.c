@@ -2,7 +2,7 @@
 #include "cmd/cmd.h"
 #include "cmd/stages.h"
 
-#include <stdio.h>
+#include <string.h>
 
 static json_t *stage_json(const struct stage *s, const struct stage_report *r) {
     json_t *o = json_pack("{s:s, s:s}", "stage", s->verb, "state", stage_state_text(r->state));
