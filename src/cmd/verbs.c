@@ -119,8 +119,8 @@ static int help(int argc, const char *const argv[], struct err *e) {
 
 /* ---- running ---- */
 
-static int run_parsed(struct cmd_ctx *c, struct err *e) {
-    if (cmd_flag(c, "help")) {
+static int run_parsed(struct cmd_ctx *c, bool wants_help, struct err *e) {
+    if (wants_help) {
         struct str text = {0};
         options_help(c->verb, &text);
         return print_text(&text, e);
@@ -136,17 +136,24 @@ static int run_parsed(struct cmd_ctx *c, struct err *e) {
     return code;
 }
 
+static bool asks_for(int argc, const char *const argv[], const char *option, const char *short_option) {
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], option) == 0 || (short_option && strcmp(argv[i], short_option) == 0))
+            return true;
+    return false;
+}
+
 int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err *e) {
     const struct verb *v = argc > 0 ? verbs_find(argv[0]) : NULL;
     if (!v)
         return unknown_verb(argc > 0 ? argv[0] : "", e);
     struct cmd_ctx c = {.verb = v};
     int code = options_parse(&c, argc, argv, e);
-    bool wants_help = c.values && cmd_flag(&c, "help");
+    bool wants_help = asks_for(argc, argv, "--help", "-h"); /* also among mistakes */
     if (code == 0 || wants_help) {
         if (wants_help)
             err_clear(e);
-        code = run_parsed(&c, e);
+        code = run_parsed(&c, wants_help, e);
     }
     options_release(&c);
     if (result)
@@ -154,13 +161,6 @@ int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err
     else
         json_decref(c.result);
     return code;
-}
-
-static bool asks_for(int argc, const char *const argv[], const char *option, const char *short_option) {
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], option) == 0 || (short_option && strcmp(argv[i], short_option) == 0))
-            return true;
-    return false;
 }
 
 static void add_error(json_t *document, const struct err *e) {
