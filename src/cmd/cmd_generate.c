@@ -186,7 +186,7 @@ static int import(struct generating *g) {
     int code = generate_check_task(g->store, &g->task, &g->c->err);
     if (code == 0)
         code = own_import(g->store, &g->task, &o, &n_new, &g->c->err);
-    if (code == 0 && n_new > 0)
+    if (code == 0 && n_new > 0 && !g->c->quiet)
         log_info("%lld own rows taken in from %s", (long long)n_new, d->path);
     return code;
 }

@@ -68,7 +68,7 @@ static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, c
     json_object_set_new(c->result, "attempts", json_integer(r.attempts));
     if (code < 0)
         return code;
-    if (r.attempts > 1)
+    if (r.attempts > 1 && !c->quiet)
         log_info("the draft was right at attempt %d (before: %s)", r.attempts, r.complaint);
     code = write_task(c, path, &task);
     task_release(&task);

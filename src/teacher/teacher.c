@@ -273,6 +273,16 @@ static int start_server(struct teacher *t, struct err *e) {
     return t->chat_url ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
 }
 
+/* A server on this machine is not reached through a proxy. */
+static bool is_loopback(const char *url) {
+    static const char *const hosts[] = {"127.", "localhost", "[::1]"};
+    const char *host = strstr(url, "://");
+    for (size_t i = 0; host && i < sizeof hosts / sizeof *hosts; i++)
+        if (str_starts(host + 3, hosts[i]))
+            return true;
+    return false;
+}
+
 int teacher_connect(struct teacher *t, struct err *e) {
     bool embedded = teacher_is_embedded(t);
     int rc = embedded && !t->server ? start_server(t, e) : 0;
@@ -280,7 +290,7 @@ int teacher_connect(struct teacher *t, struct err *e) {
         return rc;
     struct net_options o = t->config.net;
     o.parallel = t->parallel;
-    o.direct = o.direct || embedded;
+    o.direct = o.direct || embedded || is_loopback(t->config.url);
     return net_open(&t->net, &o, e);
 }
 
