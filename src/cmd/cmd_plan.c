@@ -28,7 +28,7 @@ static const struct option_def options[] = {
     {0},
 };
 
-enum { SHOWN = 6, SHOWN_WISHED = 4, SHOWN_DROPPED = 6, DEFAULT_EPOCHS = 3 };
+enum { SHOWN = 6, SHOWN_WISHED = 4, SHOWN_DROPPED = 6 };
 
 /* What one run of the verb holds. */
 struct planning {
@@ -349,7 +349,6 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.mix = cmd_string(c, "quantisation");
     p->input.rank = (int)cmd_int(c, "rank", 16);
     p->input.n_records = p->project.n_records;
-    p->input.epochs = DEFAULT_EPOCHS;
     if ((code = recommend(&p->input, &p->result, &c->err)) < 0)
         return code;
     say_if_void(c, p);

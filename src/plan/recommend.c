@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "catalog/data.h"
 #include "plan/tokens.h"
+#include "train/loop.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,9 @@ enum { N_OFFERED = sizeof offered / sizeof *offered, DEFAULT_RANK = 16 };
 
 /* A mix that costs no more than Q4_K_M is taken as costing little; a tenth of a decision's time is no difference. */
 static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, DEFAULT_DECISION_S = 2;
+
+/* Share of the records that train; and of the epochs allowed, what early stopping usually leaves. */
+static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.6;
 
 /* ---- one base ---- */
 
@@ -46,6 +50,17 @@ static void settings(const struct recommendation *r, const struct base *b, struc
     c->threads = r->rates.threads;
 }
 
+/* How much training sees, by the trainer's own defaults. */
+static void training_rows(const struct recommend_input *in, const struct base *b, struct predict_task *t) {
+    struct train_settings s = {0};
+    char reasons[TRAIN_N_REASONS][160];
+    t->n_records = (int64_t)(TRAINING_SHARE * (double)in->n_records);
+    train_settings_default(
+        &s, &(struct train_shape){.n_params = shape_params(&b->shape), .n_rows = t->n_records, .lora = true},
+        reasons);
+    t->epochs = in->epochs > 0 ? in->epochs : (int64_t)ceil(EPOCHS_USED * (double)s.epochs);
+}
+
 static int predict_candidate(const struct recommend_input *in, struct recommendation *r, const struct base *b,
                              enum mix mix, struct candidate *c, struct err *e) {
     *c = (struct candidate){.base = b->name,
@@ -58,6 +73,7 @@ static int predict_candidate(const struct recommend_input *in, struct recommenda
                             .embedded = b->embedded,
                             .wished = b->wished};
     settings(r, b, c);
+    training_rows(in, b, &c->tokens);
     const struct predict_input p = {.shape = &b->shape,
                                     .mix = mix,
                                     .rates = &r->rates,
@@ -245,8 +261,6 @@ static int base_from_file(const struct recommend_input *in, struct recommendatio
         for (int64_t i = 0; i < in->catalog->n_models; i++)
             if (str_equal(in->catalog->models[i].arch, b->shape.arch))
                 b->unsupported = in->catalog->models[i].unsupported;
-    b->tokens.n_records = in->n_records;
-    b->tokens.epochs = in->epochs;
     (void)r;
     return code;
 }
@@ -302,8 +316,6 @@ static int catalogue_base(const struct recommend_input *in, struct recommendatio
     } else if (m->shape_known) {
         shape_from_catalog(&b->shape, m);
         code = plan_count_tokens(in->task, NULL, &b->tokens, e);
-        b->tokens.n_records = in->n_records;
-        b->tokens.epochs = in->epochs;
     }
     str_release(&path);
     return code;

@@ -29,7 +29,7 @@ struct recommend_input {
     const char *base; /* "embedded", a catalogue name or a GGUF's path: its mixes come first; NULL: no wish */
     const char *mix;  /* only this quantisation; NULL: any */
     int rank;         /* of LoRA; 0: 16 */
-    int64_t n_records, epochs;
+    int64_t n_records, epochs; /* epochs 0: by the trainer's defaults */
 };
 
 struct candidate {
