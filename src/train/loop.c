@@ -222,7 +222,8 @@ static int evaluate(struct loop *l, struct err *e) {
     }
     count_time(l);
     train_log_line(&l->log,
-                   "{\"event\":\"evaluation\",\"step\":%lld,\"epoch\":%.3f,\"accuracy\":%.6f,\"loss\":%.6f,"
+                   "{\"event\":\"evaluation\",\"step\":%lld,\"epoch\":%.3f,\"validation_accuracy\":%.6f,"
+                   "\"validation_loss\":%.6f,"
                    "\"best\":%s,\"rows\":%lld}",
                    (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch,
                    accuracy, loss, better ? "true" : "false", (long long)l->validation->n_rows);
@@ -393,7 +394,7 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
     int rc = begin(&l, e);
     if (rc == 0) {
         train_log_line(&l.log,
-                       "{\"event\":\"%s\",\"step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
+                       "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
                        l.resumed ? "resume" : "start", (long long)l.optimizer.step,
                        (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
                        (long long)l.s.micro_tokens);

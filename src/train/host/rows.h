@@ -1,0 +1,35 @@
+/* Accepted records of the store as rows for training: rendered and tokenised exactly as evaluation and device do
+ * (task/encode.h).
+ *
+ *     struct train_rows r;
+ *     train_rows_read(&r, &(struct train_rows_from){store, task, prompt, lm, n_ctx}, &e);
+ *     train_run(&model, &r.train, &r.validation, ...);
+ *     train_rows_release(&r); */
+#ifndef TRAIN_HOST_ROWS_H
+#define TRAIN_HOST_ROWS_H
+
+#include "llama/lm.h"
+#include "store/store.h"
+#include "task/encode.h"
+#include "train/dataset.h"
+
+struct train_rows {
+    struct dataset train, validation;
+    struct dataset_form form; /* points into the fields below */
+    struct tokens head, *answers;
+    struct token_span *spans;
+};
+
+struct train_rows_from {
+    struct store *store;
+    const struct task *task;
+    const struct prompt *prompt;
+    const struct lm *lm; /* vocabulary is enough */
+    int64_t n_ctx;       /* tokens that a prompt and its answer may take */
+};
+
+/* ERR_INPUT names the record: an unknown label, a value that cannot be read, nothing to learn, too long. */
+int train_rows_read(struct train_rows *r, const struct train_rows_from *from, struct err *e);
+void train_rows_release(struct train_rows *r);
+
+#endif

@@ -1,0 +1,185 @@
+/* `edgestill train` on a project with a tiny base and made-up records: what it writes, that it is done once, that the
+ * adapter and the merged file run in llama.cpp, and what is refused with which words. */
+#include "base/file.h"
+#include "cmd/cmd.h"
+#include "cmd/manifest.h"
+#include "cmd/project.h"
+#include "config.h"
+#include "llama/lm.h"
+#include "store/store.h"
+#include "support/scratch.h"
+#include "support/tiny_gguf.h"
+#include "support/tiny_task.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void write_text(const char *path, const char *text) {
+    struct err e = {0};
+    assert_int_equal(file_write(path, text, strlen(text), &e), 0);
+}
+
+/* `edgestill VERB -C p --quiet WORDS...`: the code; *result (may be NULL) the document. */
+static int run(const char *verb, json_t **result, struct err *e, const char *const words[]) {
+    const char *argv[24] = {verb, "--project", "p", "--quiet"};
+    int argc = 4;
+    if (strcmp(verb, "train") == 0) { /* one thread: others use this machine too */
+        argv[argc++] = "--threads";
+        argv[argc++] = "1";
+    }
+    for (int i = 0; words[i]; i++)
+        argv[argc++] = words[i];
+    json_t *document = NULL;
+    *e = (struct err){0};
+    int code = cmd_run_verb(argc, argv, &document, e);
+    if (result)
+        *result = document;
+    else
+        json_decref(document);
+    return code;
+}
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Accepted records of the tiny task; `label` NULL: by its rule. */
+static void add_records(int n, uint64_t seed, enum store_split split, const char *label) {
+    struct store *s;
+    struct task t;
+    struct arena a;
+    struct rng r;
+    struct err e = {0};
+    rng_seed(&r, seed);
+    arena_init(&a);
+    assert_int_equal(tiny_task(&t, &e), 0);
+    assert_int_equal(store_open(&s, "p/records.sqlite", STORE_WRITE, &e), 0);
+    assert_int_equal(store_begin(s, &e), 0);
+    for (int i = 0; i < n; i++) {
+        struct record x = tiny_record(&t, &a, &r);
+        struct str json = {0};
+        int64_t id;
+        record_to_json(&t, &x, &json);
+        struct store_record row = {.source = "teacher", .data = str_text(&json), .weight = 1};
+        row.label = label ? label : t.labels[x.label].name;
+        row.status = STORE_ACCEPTED;
+        row.split = split;
+        assert_int_equal(store_record_add(s, &row, &id, &e), 0);
+        str_release(&json);
+    }
+    assert_int_equal(store_commit(s, &e), 0);
+    store_close(s);
+    arena_release(&a);
+    task_release(&t);
+}
+
+static void write_base(enum ggml_type type) {
+    struct err e = {0};
+    struct tiny_gguf m = {.n_embd = 256, .n_ff = 256, .n_vocab = 640, .type = type, .seed = 3};
+    assert_int_equal(tiny_gguf_write("data/seed/base.gguf", &m, &e), 0);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    struct task t;
+    struct project p;
+    struct str yaml = {0};
+    struct err e = {0};
+    scratch_enter();
+    setenv("HOME", "/nonexistent", 1);
+    setenv("EDGESTILL_DATA_DIR", "data", 1);
+    unsetenv("XDG_CONFIG_HOME");
+    file_make_folders("p", &e);
+    file_make_folders("data/seed", &e);
+    if (symlink(EDGESTILL_SOURCE_DIR "/catalog", "data/catalog") != 0 || tiny_task(&t, &e) < 0)
+        return -1;
+    write_base(GGML_TYPE_F16);
+    task_to_yaml(&t, &yaml, &e);
+    write_text("p/task.yaml", str_text(&yaml));
+    str_release(&yaml);
+    task_release(&t);
+    write_text("p/edgestill.yaml", "format: edgestill.project/1\ntask: flag quick claims\ndevice: rpi5-8gb\n"
+                                   "base: embedded\nteacher:\n  kind: none\nrecords: 400\nseed: 1\n");
+    int rc = project_open(&p, "p", &e);
+    if (rc == 0)
+        rc = project_lock_write(&p, "task.yaml", NULL, &e);
+    project_release(&p);
+    if (rc < 0)
+        print_error("%s\n", e.message);
+    return rc;
+}
+
+static void test_gates(void **state) {
+    (void)state;
+    struct err e;
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1")), ERR_GATE);
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "1")), 0);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1")), ERR_NOT_FOUND);
+    assert_non_null(strstr(e.hint, "generate"));
+}
+
+static void test_it_trains_and_exports(void **state) {
+    (void)state;
+    struct err e;
+    json_t *j = NULL;
+    add_records(60, 1, STORE_TRAIN, NULL);
+    add_records(20, 2, STORE_VALIDATION, NULL);
+    int rc = run("train", &j, &e, WORDS("--epochs", "3"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_int_equal(json_integer_value(json_object_get(j, "steps")), 3 * 8);
+    assert_true(json_real_value(json_object_get(j, "validation_accuracy")) > 0);
+    assert_true(json_real_value(json_object_get(j, "export_error")) < 0.02);
+    print_message("largest difference between trainer and llama.cpp: %.2g of a probability\n",
+                  json_real_value(json_object_get(j, "export_error")));
+    json_decref(j);
+    static const char *const files[] = {"p/train/adapter.gguf", "p/train/merged-f16.gguf",
+                                        "p/train/prompt.json", "p/train/log.jsonl", "p/" MANIFEST_TRAIN};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        assert_true(file_exists(files[i]));
+    assert_int_equal(run("train", &j, &e, WORDS("--epochs", "3")), 0);
+    assert_true(json_is_true(json_object_get(j, "up_to_date")));
+    json_decref(j);
+}
+
+static void test_a_quantised_base(void **state) {
+    (void)state;
+    struct err e;
+    json_t *j = NULL;
+    write_base(GGML_TYPE_Q8_0);
+    int rc = run("train", &j, &e, WORDS("--epochs", "1", "--rank", "4", "--batch", "20"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_false(json_is_true(json_object_get(j, "up_to_date")));
+    assert_int_equal(json_integer_value(json_object_get(j, "steps")), 3);
+    json_decref(j);
+    write_base(GGML_TYPE_F16);
+}
+
+static void test_what_is_refused(void **state) {
+    (void)state;
+    struct err e;
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "0")), ERR_USAGE);
+    assert_int_equal(run("train", NULL, &e, WORDS("--rank", "5000")), ERR_USAGE);
+    write_text("data/seed/base.gguf", "GGUF and nothing else");
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "2")), ERR_FORMAT);
+    assert_non_null(strstr(e.message, "base.gguf"));
+    write_base(GGML_TYPE_F16);
+    add_records(1, 3, STORE_TRAIN, "no such label");
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "2")), ERR_INPUT);
+    assert_non_null(strstr(e.message, "no such label"));
+    assert_non_null(strstr(e.message, "record 81"));
+    assert_true(file_exists("p/train/adapter.gguf")); /* what was there stays */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_it_trains_and_exports),
+        cmocka_unit_test(test_a_quantised_base),
+        cmocka_unit_test(test_what_is_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
