@@ -393,11 +393,12 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
         .m = m, .train = train, .validation = validation, .s = *s, .files = files, .progress = progress};
     int rc = begin(&l, e);
     if (rc == 0) {
-        train_log_line(&l.log,
-                       "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
-                       l.resumed ? "resume" : "start", (long long)l.optimizer.step,
-                       (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
-                       (long long)l.s.micro_tokens);
+        train_log_line(
+            &l.log,
+            "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
+            l.resumed ? "resume" : "start", (long long)l.optimizer.step,
+            (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
+            (long long)l.s.micro_tokens);
         progress_begin(progress, "train", "step", l.s.epochs * l.steps_per_epoch);
         rc = run_steps(&l, e);
         progress_end(progress);
