@@ -20,7 +20,7 @@
 # testing, forky, unstable that carries the library).
 set -euo pipefail
 
-layout=2         # raise it when unpack() or tidy_prefix() changes what a prefix looks like
+layout=3         # raise it when the packages below, unpack() or tidy_prefix() change what a prefix holds
 soname=libllama0 # the package is named after the soname; src/llama is written for this one
 arch=${1:-}
 case $arch in
@@ -30,11 +30,11 @@ arm64) triplet=aarch64-linux-gnu loader=ld-linux-aarch64.so.1 ;;
 esac
 
 # Libraries that are fetched with everything they depend on, and packages that are fetched alone (headers, programs).
-libraries="$soname libggml0"
+libraries="$soname libggml0 libjansson4" # what edgestill-run links, so that a bundle can carry all of it
 alone='libllama-dev libggml-dev'
 case $arch in
 amd64) alone="$alone libggml0-backend-blas llama.cpp-tools llama.cpp-tools-extra" ;;
-arm64) libraries="$libraries libjansson4 libmicrohttpd12t64 libssl3t64"
+arm64) libraries="$libraries libmicrohttpd12t64 libssl3t64"
        alone="$alone libjansson-dev libmicrohttpd-dev libssl-dev" ;;
 esac
 

@@ -7,7 +7,8 @@
 #   123 passed, 0 failed, 2 skipped
 # and counts test cases: cmocka's (read as TAP) and what the shell tests report through tests/lib.sh. A program that dies,
 # runs over its time or reports nothing counts as one failed case. Output of every test: BUILDDIR/test-results/.
-# Settings: EDGESTILL_TEST_JOBS (2), EDGESTILL_TEST_TIMEOUT (seconds: programs 120, shell tests 600), EDGESTILL_TEST_SLOW
+# The limits are there for what hangs, and leave room for a busy machine.
+# Settings: EDGESTILL_TEST_JOBS (2), EDGESTILL_TEST_TIMEOUT (seconds: programs 300, shell tests 900), EDGESTILL_TEST_SLOW
 # (a factor on the limit, for sanitizer builds), EDGESTILL_SOAK=1 (set by make soak: long repetitions, no time limit).
 set -euo pipefail
 export LC_ALL=C
@@ -16,8 +17,8 @@ run_one() { # PATH of a program or shell test; writes NAME.log and NAME.rc into 
     local path=$1 name limit rc=0
     name=$(name_of "$path")
     case $path in
-    *.sh) limit=${EDGESTILL_TEST_TIMEOUT:-600} ;;
-    *) limit=${EDGESTILL_TEST_TIMEOUT:-120} ;;
+    *.sh) limit=${EDGESTILL_TEST_TIMEOUT:-900} ;;
+    *) limit=${EDGESTILL_TEST_TIMEOUT:-300} ;;
     esac
     limit=$((limit * ${EDGESTILL_TEST_SLOW:-1}))
     [ "${EDGESTILL_SOAK:-0}" = 1 ] && limit=0
