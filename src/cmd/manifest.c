@@ -66,8 +66,10 @@ static int hash_value(const char *path, const char *dotted, char hex[SHA256_HEX]
         json_text_node(&text, n);
     if (code == 0)
         code = str_check(&text, e);
-    if (code == 0)
+    if (code == 0) {
         sha256_bytes(str_text(&text), text.len, hex);
+        code = hex[0] ? 0 : no_memory(e);
+    }
     str_release(&text);
     arena_release(&a);
     return code;

@@ -1,4 +1,5 @@
 /* Projects: what edgestill.yaml may say, acceptances and what voids them, one process at a time, states of the stages. */
+#include "../support/oom.h"
 #include "../support/scratch.h"
 #include "base/file.h"
 #include "cmd/project.h"
@@ -222,12 +223,54 @@ static void stages_in_order(void **state) {
     assert_string_equal(stage_state_text(STAGE_WAITING), "waiting for acceptance");
 }
 
+static int open_and_accept(struct err *e) {
+    static const char *const also[] = {"edgestill.yaml#device", NULL};
+    struct project p;
+    int code = project_open(&p, "p", e);
+    if (code < 0)
+        return code;
+    if ((code = project_lock_write(&p, "task.yaml", also, e)) == 0)
+        code = project_lock_check(&p, "task.yaml", e);
+    project_release(&p);
+    return code;
+}
+
+static void each_allocation_fails(void **state) {
+    (void)state;
+    struct err e = {0};
+    if (!oom_available())
+        skip();
+    put("p/edgestill.yaml",
+        HEAD "teacher: {kind: openai, url: u, model: m}\ndata: {path: a.csv, label: l}\n");
+    put("p/task.yaml", "x: 1\n");
+    unlink("p/task.lock");
+    assert_int_equal(open_and_accept(&e), 0); /* libraries allocate for good the first time */
+    int failed = 0;
+    for (int64_t n = 1;; n++) {
+        err_clear(&e);
+        oom_arm(n);
+        int code = open_and_accept(&e);
+        if (!oom_disarm())
+            break;
+        failed += code < 0;
+        /* some failures are survived (a smaller buffer, a hash taken again); the others must say something */
+        assert_true(code == 0 || (e.code < 0 && e.message[0]));
+    }
+    assert_true(failed > 20);
+    assert_int_equal(open_and_accept(&e), 0); /* nothing was left half done */
+}
+
 int main(void) {
     scratch_enter();
     file_make_folders("p", NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),    cmocka_unit_test(everything_said), cmocka_unit_test(mistakes),
-        cmocka_unit_test(acceptances), cmocka_unit_test(one_at_a_time),   cmocka_unit_test(stages_in_order),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(everything_said),
+        cmocka_unit_test(mistakes),
+        cmocka_unit_test(acceptances),
+        cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(stages_in_order),
+        cmocka_unit_test(each_allocation_fails),
     };
     return cmocka_run_group_tests_name("project", tests, NULL, NULL);
 }
