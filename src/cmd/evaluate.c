@@ -102,9 +102,15 @@ const char *evaluation_model(struct evaluation *v, enum who w) {
         return NULL;
     if (w != WHO_BASE)
         return project_path(&v->project, whos[w].model);
-    if (v->base_path.len == 0 && plan_base_file(&v->plan, &v->base_path, NULL) < 0)
-        return NULL;
-    return str_text(&v->base_path);
+    if (v->base_path.len == 0) {
+        struct str found = {0};
+        char *whole = plan_base_file(&v->plan, &found, NULL) == 0 ? realpath(str_text(&found), NULL) : NULL;
+        if (whole) /* absolute: the manifest takes other paths as the project's */
+            str_add(&v->base_path, whole);
+        free(whole);
+        str_release(&found);
+    }
+    return v->base_path.len ? str_text(&v->base_path) : NULL;
 }
 
 /* ---- what was scored before ---- */

@@ -3,9 +3,11 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/thread.h"
 #include "format/csv.h"
 #include "llama/lm.h"
 #include "task/classify.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,41 +42,32 @@ struct scored scores_view(const struct scores *s) {
     return (struct scored){s->n, s->n_labels, s->positive, s->truth, s->answer, s->prob};
 }
 
-/* ---- a model ---- */
+/* ---- a model: workers, each with its own context, share the rows ----
+ * Several threads on one small matrix wait for each other more than they compute, so a small model gets one worker a core
+ * with one thread each; a large one gets all cores for one row at a time, for its weights' and caches' sake. */
 
-static int answer_freely(struct scores *s, struct classifier *c, const struct task *t, const struct record *r,
-                         int best, struct err *e) {
-    struct str text = {0};
-    int rc = classifier_answer(c, r, FREE_TOKENS_MAX, &text, e);
-    if (rc == 0) {
-        int label = prompt_parse_answer(t, str_text(&text));
-        s->n_free++;
-        s->n_free_invalid += label < 0;
-        s->n_free_same += label == best;
-    }
-    str_release(&text);
-    return rc;
-}
+static const int64_t SMALL_MODEL_BYTES = 256 * 1024 * 1024;
+enum { WORKERS_MAX = 64 };
 
-static int score_rows(struct scores *s, struct classifier *c, const struct task *t, const struct rows *rows,
-                      int64_t n_free, struct progress *progress, struct err *e) {
-    for (int64_t i = 0; i < rows->n; i++) {
-        int rc = interrupt_check(e);
-        if (rc == 0)
-            rc = classifier_score(c, &rows->records[i], s->prob + i * s->n_labels, e);
-        if (rc < 0) {
-            err_context(e, "row %lld", (long long)i + 1);
-            return rc;
-        }
-        struct classifier_last last = classifier_last(c);
-        s->answer[i] = last.best;
-        s->n_tokens += last.n_tokens;
-        if (i < n_free && (rc = answer_freely(s, c, t, &rows->records[i], last.best, e)) < 0)
-            return rc;
-        progress_update(progress, i + 1);
-    }
-    return 0;
-}
+struct worker {
+    struct lm *lm;
+    struct prompt prompt;
+    struct classifier *classifier;
+    struct err err;
+    int64_t n_tokens, n_free, n_free_invalid, n_free_same;
+};
+
+struct scoring {
+    struct scores *scores;
+    const struct task *task;
+    const struct rows *rows;
+    const struct score_options *options;
+    struct progress *progress;
+    struct worker workers[WORKERS_MAX];
+    int n_workers;
+    atomic_int_least64_t n_done;
+    atomic_bool failed;
+};
 
 static int check_prompt(const struct prompt *p, const char *gguf, const char *expected, struct err *e) {
     if (!expected || strcmp(p->hash, expected) == 0)
@@ -86,30 +79,124 @@ static int check_prompt(const struct prompt *p, const char *gguf, const char *ex
     return rc;
 }
 
-int score_model(struct scores *s, const char *gguf, const struct task *t, const struct rows *rows,
+static int worker_open(struct worker *w, const char *gguf, const struct scoring *s, int n_threads,
+                       struct err *e) {
+    int rc = lm_open(&w->lm, gguf, &(struct lm_options){.n_threads = n_threads}, e);
+    if (rc == 0)
+        rc = prompt_from_model(&w->prompt, s->task, w->lm, e);
+    if (rc == 0)
+        rc = check_prompt(&w->prompt, gguf, s->options->prompt_hash, e);
+    if (rc == 0)
+        rc = classifier_new(&w->classifier, w->lm, s->task, &w->prompt, e);
+    return rc;
+}
+
+static void worker_close(struct worker *w) {
+    classifier_free(w->classifier);
+    prompt_release(&w->prompt);
+    lm_free(w->lm);
+}
+
+static int answer_freely(const struct scoring *s, struct worker *w, const struct record *r, int best) {
+    struct str text = {0};
+    int rc = classifier_answer(w->classifier, r, FREE_TOKENS_MAX, &text, &w->err);
+    if (rc == 0) {
+        int label = prompt_parse_answer(s->task, str_text(&text));
+        w->n_free++;
+        w->n_free_invalid += label < 0;
+        w->n_free_same += label == best;
+    }
+    str_release(&text);
+    return rc;
+}
+
+static int score_row(struct scoring *s, struct worker *w, int64_t i) {
+    struct scores *out = s->scores;
+    const struct record *r = &s->rows->records[i];
+    int rc = interrupt_check(&w->err);
+    if (rc == 0)
+        rc = classifier_score(w->classifier, r, out->prob + i * out->n_labels, &w->err);
+    if (rc < 0)
+        return rc;
+    struct classifier_last last = classifier_last(w->classifier);
+    out->answer[i] = last.best;
+    w->n_tokens += last.n_tokens;
+    return i < s->options->n_free ? answer_freely(s, w, r, last.best) : 0;
+}
+
+static void score_range(void *context, int64_t begin, int64_t end, int thread) {
+    struct scoring *s = context;
+    struct worker *w = &s->workers[thread];
+    for (int64_t i = begin; i < end && !s->failed; i++) {
+        if (score_row(s, w, i) < 0) {
+            err_context(&w->err, "row %lld", (long long)i + 1);
+            s->failed = true;
+            return;
+        }
+        int64_t done = ++s->n_done;
+        if (thread == 0)
+            progress_update(s->progress, done);
+    }
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int open_workers(struct scoring *s, const char *gguf, struct err *e) {
+    int n_threads = s->options->n_threads > 0 ? s->options->n_threads : thread_core_count();
+    bool small = file_size(gguf) <= SMALL_MODEL_BYTES;
+    int n = small ? (int)smaller(smaller(n_threads, WORKERS_MAX), s->rows->n / 8 + 1) : 1, rc = 0;
+    for (; s->n_workers < n && rc == 0; s->n_workers++)
+        rc = worker_open(&s->workers[s->n_workers], gguf, s, small ? 1 : n_threads, e);
+    return rc;
+}
+
+static int run_workers(struct scoring *s, struct err *e) {
+    struct thread_pool *pool = NULL;
+    if (s->n_workers > 1 && !(pool = thread_pool_new(s->n_workers, e)))
+        return ERR_NO_MEMORY;
+    thread_pool_for(pool, s->rows->n, score_range, s);
+    thread_pool_free(pool);
+    for (int i = 0; i < s->n_workers; i++) {
+        struct worker *w = &s->workers[i];
+        if (w->err.code < 0) {
+            err_set(e, w->err.code, w->err.origin, "%s", w->err.message);
+            err_hint(e, "%s", w->err.hint);
+            return w->err.code;
+        }
+        s->scores->n_tokens += w->n_tokens;
+        s->scores->n_free += w->n_free;
+        s->scores->n_free_invalid += w->n_free_invalid;
+        s->scores->n_free_same += w->n_free_same;
+    }
+    progress_update(s->progress, s->rows->n);
+    return 0;
+}
+
+int score_model(struct scores *out, const char *gguf, const struct task *t, const struct rows *rows,
                 const struct score_options *o, struct progress *progress, struct err *e) {
-    struct lm *m = NULL;
-    struct prompt prompt = {0};
-    struct classifier *c = NULL;
+    struct scoring *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(e, ERR_NO_MEMORY, "score_model", "out of memory");
+    s->scores = out;
+    s->task = t;
+    s->rows = rows;
+    s->options = o;
+    s->progress = progress;
+    out->n_free = out->n_free_invalid = out->n_free_same = out->n_tokens = 0;
     int rc = lm_backend_init(NULL, e);
     if (rc == 0)
-        rc = lm_open(&m, gguf, &(struct lm_options){.n_threads = o->n_threads}, e);
-    if (rc == 0)
-        rc = prompt_from_model(&prompt, t, m, e);
-    if (rc == 0)
-        rc = check_prompt(&prompt, gguf, o->prompt_hash, e);
-    if (rc == 0)
-        rc = classifier_new(&c, m, t, &prompt, e);
+        rc = open_workers(s, gguf, e);
     if (rc == 0) {
         double start_s = clock_seconds();
-        memcpy(s->prompt_hash, prompt.hash, sizeof s->prompt_hash);
-        s->n_free = s->n_free_invalid = s->n_free_same = s->n_tokens = 0;
-        rc = score_rows(s, c, t, rows, o->n_free, progress, e);
-        s->seconds = clock_seconds() - start_s;
+        memcpy(out->prompt_hash, s->workers[0].prompt.hash, sizeof out->prompt_hash);
+        rc = run_workers(s, e);
+        out->seconds = clock_seconds() - start_s;
     }
-    classifier_free(c);
-    prompt_release(&prompt);
-    lm_free(m);
+    for (int i = 0; i < s->n_workers; i++)
+        worker_close(&s->workers[i]);
+    free(s);
     return rc;
 }
 

@@ -19,7 +19,7 @@
 
 #include <cmocka.h>
 
-enum { ROWS = 60 };
+enum { ROWS = 24 };
 
 static void write_text(const char *path, const char *text) {
     struct err e = {0};

@@ -127,6 +127,18 @@ static void test_another_prompt_is_refused(void **state) {
     scores_release(&s);
 }
 
+static void test_workers_agree(void **state) {
+    (void)state;
+    struct scores s;
+    assert_int_equal(scores_init(&s, &task, &rows, NULL), 0);
+    struct score_options o = {.n_threads = 3, .n_free = 10};
+    assert_int_equal(score_model(&s, "m.gguf", &task, &rows, &o, NULL, NULL), 0);
+    assert_memory_equal(s.prob, scores.prob, sizeof *s.prob * 2 * ROWS); /* each row is computed by itself */
+    assert_int_equal(s.n_free_invalid, scores.n_free_invalid);
+    assert_true(s.n_tokens == scores.n_tokens);
+    scores_release(&s);
+}
+
 static void test_document(void **state) {
     (void)state;
     struct result r = {.who = "base",
@@ -179,6 +191,7 @@ int main(void) {
         cmocka_unit_test(test_answers_are_the_classifiers),
         cmocka_unit_test(test_written_and_read_back),
         cmocka_unit_test(test_another_prompt_is_refused),
+        cmocka_unit_test(test_workers_agree),
         cmocka_unit_test(test_document),
         cmocka_unit_test(test_comparison),
     };
