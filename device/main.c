@@ -271,6 +271,7 @@ static int decide(const struct options *o, struct err *e) {
 int main(int argc, char *argv[]) {
     struct options o = {.bundle = ".", .receipt = "receipt.json"};
     struct err e = {0};
+    lm_calm_threads(argv);
     int rc = parse(argc, argv, &o, &e);
     if (rc == 0) {
         interrupt_install();

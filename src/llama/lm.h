@@ -16,6 +16,12 @@
 
 struct lm; /* opaque: model, vocabulary, context */
 
+/* First thing in main(): lets ggml's threads sleep soon instead of spinning for milliseconds whenever they wait for one
+ * another. On a machine that does other work as well, spinning made a bundle take 115 s instead of 8. The OpenMP library reads
+ * its settings before main, so the program is started anew once, with GOMP_SPINCOUNT set; does nothing where that or
+ * OMP_WAIT_POLICY is set already, and goes on where it cannot. */
+void lm_calm_threads(char *const argv[]);
+
 /* Loads the ggml CPU kernels that suit this machine best from `folder` (NULL: EDGESTILL_BACKENDS, the
  * built-in place, the program's own ../lib/backends). Safe to repeat. Only the CPU's: a BLAS module would
  * compute with other precision than the device does. llama.cpp's messages go nowhere unless

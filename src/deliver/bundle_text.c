@@ -1,0 +1,157 @@
+/* Scripts, README and bundle.json. */
+#include "deliver/bundle_text.h"
+#include "config.h"
+#include "format/json.h"
+#include "llama/lm.h"
+#include <string.h>
+
+/* ---- scripts ---- */
+
+void bundle_text_run(const struct bundle_facts *f, struct str *out) {
+    str_addf(out,
+             "#!/bin/sh\n"
+             "# Starts edgestill-run with this folder's own loader and libraries, whatever the system's are. "
+             "See README.md.\n"
+             "here=$(dirname -- \"$(readlink -f -- \"$0\")\") || exit 1\n"
+             "export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000} # threads that wait soon sleep: others need the "
+             "cores, too\n"
+             "exec \"$here/lib/%s\" --inhibit-rpath '' --library-path \"$here/lib\" "
+             "\"$here/bin/edgestill-run\" \\\n"
+             "    --bundle \"$here\" \"$@\"\n",
+             f->loader);
+}
+
+void bundle_text_selftest(const struct bundle_facts *f, struct str *out) {
+    (void)f;
+    str_add(out, "#!/bin/sh\n"
+                 "# Runs the golden rows, compares with the host's answers, measures, and writes "
+                 "receipt.json. See README.md.\n"
+                 "here=$(dirname -- \"$(readlink -f -- \"$0\")\") || exit 1\n"
+                 "exec \"$here/run\" --selftest \"$@\"\n");
+}
+
+/* ---- README ---- */
+
+static void add_example(const struct task *t, struct str *out) {
+    for (int i = 0; i < t->n_declared; i++) {
+        const struct task_field *x = &t->fields[i];
+        str_addf(out, " \"%s=", x->name);
+        if (x->type == FIELD_CATEGORY && x->n_values > 0)
+            str_add(out, x->values[0]);
+        else if (x->type == FIELD_NUMBER)
+            str_addf(out, "%.*f", x->decimals, x->has_range ? (x->min + x->max) / 2 : 1.0);
+        else if (x->type == FIELD_INTEGER)
+            str_addf(out, "%.0f", x->has_range ? x->min : 1.0);
+        else
+            str_add(out, x->type == FIELD_DATE ? "2026-01-31" : "...");
+        str_add(out, "\"");
+    }
+}
+
+static void add_fields(const struct task *t, struct str *out) {
+    for (int i = 0; i < t->n_declared; i++) {
+        const struct task_field *x = &t->fields[i];
+        str_addf(out, "| %s | %s |", x->name, task_type_name(x->type));
+        if (x->has_range)
+            str_addf(out, " %.*f to %.*f", x->type == FIELD_NUMBER ? x->decimals : 0, x->min,
+                     x->type == FIELD_NUMBER ? x->decimals : 0, x->max);
+        for (int k = 0; k < x->n_values; k++)
+            str_addf(out, "%s%s", k ? ", " : " ", x->values[k]);
+        str_addf(out, "%s%s |\n", x->unit ? " " : "", x->unit ? x->unit : "");
+    }
+}
+
+void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
+    const struct task *t = f->q->task;
+    str_addf(out,
+             "# %s\n\n> %s\n\nA language model that does this one job on %s (%s, Linux), by itself: model, "
+             "program and all libraries "
+             "are in this folder. Nothing is installed and no network is used.\n\n",
+             f->name, t->sentence, f->q->device, f->q->arch);
+    str_add(out, "## Try it\n\n```\n./selftest\n./run");
+    add_example(t, out);
+    str_add(out, "\n./run < records.jsonl > answers.jsonl\n```\n\n"
+                 "`selftest` answers rows whose answers on the host are known, says whether this machine "
+                 "agrees, measures speed and "
+                 "memory, and writes `receipt.json` into the current folder. `run` decides one record; "
+                 "without arguments it reads a JSON object a line and "
+                 "writes an answer a line: the label, the probability of each label, and the milliseconds it "
+                 "took. A record that "
+                 "cannot be used gets a line with `error`, and the next one is read. `./run --help` lists "
+                 "the options.\n\n");
+    str_add(out, "## A record\n\n| field | type | values |\n|---|---|---|\n");
+    add_fields(t, out);
+    str_add(out, "\nA field that is left out counts as unknown.\n\n## Labels\n\n");
+    for (int i = 0; i < t->n_labels; i++)
+        str_addf(out, "* **%s**: %s\n", t->labels[i].name, t->labels[i].definition);
+    str_addf(out,
+             "\n## What is in it\n\n`model/` the model; `prefix.state` what every prompt begins with, read "
+             "once and kept; `golden.jsonl` "
+             "the rows of the self-test; `bundle.json` settings, predictions and the SHA-256 of every file; "
+             "`lib/` the libraries and "
+             "CPU kernels (the ones that suit this processor are chosen at start); `licenses/` their "
+             "licences and the versions of the Debian packages they come from.\n\n"
+             "Made by edgestill %s with %s. Licence of the model: %s.\n",
+             EDGESTILL_VERSION, lm_version(),
+             f->model_license[0] ? f->model_license : "not stated in its file");
+}
+
+/* ---- bundle.json ---- */
+
+static void add_key(struct str *out, const char *key, const char *text) {
+    str_addf(out, ",\n  \"%s\": ", key);
+    json_text_string(out, text);
+}
+
+static void add_estimate(struct str *out, const char *name, const struct estimate *x, bool *first) {
+    if (!x->basis || !x->basis[0])
+        return;
+    str_addf(out, "%s\n    \"%s\": {\"value\": ", *first ? "" : ",", name);
+    json_text_number(out, x->value);
+    str_add(out, ", \"low\": ");
+    json_text_number(out, x->low);
+    str_add(out, ", \"high\": ");
+    json_text_number(out, x->high);
+    str_add(out, ", \"basis\": ");
+    json_text_string(out, x->basis);
+    str_add_char(out, '}');
+    *first = false;
+}
+
+static void add_predictions(struct str *out, const struct plan *p) {
+    bool first = true;
+    str_add(out, ",\n  \"predicted\": {");
+#define X(name, text, unit) add_estimate(out, #name, &p->predicted.name, &first);
+    PLAN_PREDICTIONS(X)
+#undef X
+    str_add(out, "\n  }");
+}
+
+void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
+    const struct plan *p = f->q->plan;
+    str_add(out, "{\n  \"format\": \"" BUNDLE_FORMAT "\"");
+    add_key(out, "name", f->name);
+    add_key(out, "arch", f->q->arch);
+    add_key(out, "device", f->q->device);
+    add_key(out, "task", f->q->task->name);
+    str_addf(out,
+             ",\n  \"runtime\": {\"context\": %lld, \"batch\": %lld, \"threads\": %d, \"kv_type\": \"%s\", "
+             "\"outputs\": %lld, "
+             "\"prefix_state\": %s, \"prefix_tokens\": %lld}",
+             (long long)f->n_ctx, (long long)f->n_batch, p->threads, plan_kv_type_text(p->kv_type),
+             (long long)f->n_outputs, f->prefix_state ? "true" : "false", (long long)f->prefix_tokens);
+    str_addf(out, ",\n  \"tolerance\": %g,\n  \"golden_rows\": %lld", f->tolerance, (long long)f->n_golden);
+    add_predictions(out, p);
+    add_key(out, "quantisation", p->quantisation);
+    add_key(out, "model_license", f->model_license);
+    add_key(out, "prompt_sha256", f->prompt_sha256);
+    str_add(out, ",\n  \"versions\": {\"edgestill\": \"" EDGESTILL_VERSION "\", \"runtime\": ");
+    json_text_string(out, lm_version());
+    str_add(out, "},\n  \"files\": {");
+    for (int64_t i = 0; i < f->n_files; i++) {
+        str_add(out, i ? ",\n    " : "\n    ");
+        json_text_string(out, f->files[i].name);
+        str_addf(out, ": \"%s\"", f->files[i].sha256);
+    }
+    str_add(out, "\n  }\n}\n");
+}

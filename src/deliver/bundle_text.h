@@ -1,0 +1,31 @@
+/* The texts of a bundle that are written rather than copied: scripts, README, bundle.json. Each is appended to `out`. */
+#ifndef DELIVER_BUNDLE_TEXT_H
+#define DELIVER_BUNDLE_TEXT_H
+
+#include "base/hash.h"
+#include "deliver/bundle.h"
+
+struct bundle_file {
+    const char *name;
+    bool executable;
+    char sha256[SHA256_HEX];
+    int64_t size_bytes;
+};
+
+/* What the texts speak of. */
+struct bundle_facts {
+    const struct bundle_request *q;
+    const char *name, *loader, *model_license, *prompt_sha256;
+    int64_t n_ctx, n_batch, n_outputs, prefix_tokens, n_golden;
+    bool prefix_state;
+    double tolerance;
+    const struct bundle_file *files; /* sorted by name */
+    int64_t n_files;
+};
+
+void bundle_text_run(const struct bundle_facts *f, struct str *out);
+void bundle_text_selftest(const struct bundle_facts *f, struct str *out);
+void bundle_text_readme(const struct bundle_facts *f, struct str *out);
+void bundle_text_manifest(const struct bundle_facts *f, struct str *out);
+
+#endif

@@ -1,0 +1,144 @@
+/* A bundle of a random model: complete, reproducible, and refused where it cannot be made. That it runs: tests/device. */
+#include "../support/scratch.h"
+#include "../support/tiny_bundle.h"
+#include "base/file.h"
+#include "format/json.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct tiny_bundle t;
+static bool possible;
+
+static int setup(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct bundle_result r;
+    tiny_bundle_begin(&t);
+    possible = tiny_bundle_possible("arm64");
+    struct bundle_request q = tiny_bundle_request(&t, "arm64", "one", "one.tar.zst");
+    if (possible && bundle_make(&r, &q, &e) < 0)
+        fail_msg("%s", e.message);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    tiny_bundle_end(&t);
+    return 0;
+}
+
+static void expect_files(const json_t *files) {
+    static const char *const expected[] = {"run",
+                                           "selftest",
+                                           "README.md",
+                                           "task.json",
+                                           "prompt.json",
+                                           "golden.jsonl",
+                                           "prefix.state",
+                                           "model/student.gguf",
+                                           "bin/edgestill-run",
+                                           "lib/ld-linux-aarch64.so.1",
+                                           "lib/libllama.so.0",
+                                           "lib/libc.so.6",
+                                           "lib/backends/libggml-cpu-armv8.0_1.so",
+                                           "licenses/libc6/copyright",
+                                           "licenses/packages.txt"};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        if (!json_object_get(files, expected[i]))
+            fail_msg("no %s", expected[i]);
+    }
+}
+
+static void test_manifest_names_everything(void **state) {
+    (void)state;
+    struct err e = {0};
+    json_t *manifest = NULL, *hash;
+    const char *name;
+    if (!possible)
+        skip();
+    assert_int_equal(json_file_read("one/bundle.json", &manifest, &e), 0);
+    assert_string_equal(json_string_value(json_object_get(manifest, "name")), "tiny-claims-arm64");
+    json_t *runtime = json_object_get(manifest, "runtime"), *files = json_object_get(manifest, "files");
+    json_t *memory = json_object_get(json_object_get(manifest, "predicted"), "memory_bytes");
+    assert_int_equal(json_integer_value(json_object_get(runtime, "context")), 512);
+    assert_true(json_number_value(json_object_get(memory, "high")) == 1e7);
+    expect_files(files);
+    json_object_foreach(files, name, hash) {
+        char path[512], hex[SHA256_HEX];
+        snprintf(path, sizeof path, "one/%s", name);
+        assert_int_equal(sha256_file(path, hex, &e), 0);
+        assert_string_equal(hex, json_string_value(hash));
+    }
+    char command[128];
+    snprintf(command, sizeof command, "test \"$(find one -type f | wc -l)\" = %d",
+             (int)json_object_size(files) + 1);
+    assert_int_equal(tiny_shell(command), 0); /* and nothing else is there */
+    json_decref(manifest);
+    assert_int_equal(access("one/run", X_OK), 0);
+    assert_int_equal(access("one/lib/ld-linux-aarch64.so.1", X_OK), 0);
+    assert_false(file_exists("one.part"));
+}
+
+static void test_same_inputs_same_bytes(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct bundle_result r;
+    if (!possible)
+        skip();
+    struct bundle_request q = tiny_bundle_request(&t, "arm64", "two", "two.tar.zst");
+    assert_int_equal(bundle_make(&r, &q, &e), 0);
+    char x[SHA256_HEX], y[SHA256_HEX];
+    assert_int_equal(sha256_file("one.tar.zst", x, &e), 0);
+    assert_int_equal(sha256_file("two.tar.zst", y, &e), 0);
+    assert_string_equal(x, y);
+    assert_int_equal(r.archive_bytes, file_size("one.tar.zst"));
+}
+
+static void test_archive_holds_the_folder(void **state) {
+    (void)state;
+    if (!possible || tiny_shell("command -v zstd && command -v tar") != 0)
+        skip();
+    assert_int_equal(tiny_shell("mkdir out && zstd -dc one.tar.zst | tar -x -C out"), 0);
+    assert_int_equal(tiny_shell("diff -r one out/tiny-claims-arm64 && test -x out/tiny-claims-arm64/run"), 0);
+}
+
+static void expect_refused(const struct bundle_request *q, int code, const char *words) {
+    struct err e = {0};
+    struct bundle_result r;
+    assert_int_equal(bundle_make(&r, q, &e), code);
+    if (!strstr(e.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", e.message, words);
+    assert_false(file_exists("refused"));
+    assert_false(file_exists("refused.part"));
+}
+
+static void test_what_cannot_be_bundled_is_refused(void **state) {
+    (void)state;
+    struct rows none = {0};
+    struct bundle_request q = tiny_bundle_request(&t, "riscv64", "refused", NULL);
+    expect_refused(&q, ERR_USAGE, "riscv64");
+    if (!possible)
+        skip();
+    q = tiny_bundle_request(&t, "arm64", "refused", NULL);
+    q.model = "absent.gguf";
+    expect_refused(&q, ERR_NOT_FOUND, "absent.gguf");
+    q = tiny_bundle_request(&t, "arm64", "refused", NULL);
+    q.golden = &none;
+    expect_refused(&q, ERR_INPUT, "no rows");
+}
+
+int main(void) {
+    scratch_enter();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_manifest_names_everything),
+        cmocka_unit_test(test_same_inputs_same_bytes),
+        cmocka_unit_test(test_archive_holds_the_folder),
+        cmocka_unit_test(test_what_cannot_be_bundled_is_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

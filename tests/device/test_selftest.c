@@ -1,0 +1,154 @@
+/* A bundle is alive: its self-test passes on this machine with nothing but its own files, and emulated on the device's
+ * architecture; answers come from arguments and from a pipe; damage is noticed. */
+#include "../support/scratch.h"
+#include "../support/tiny_bundle.h"
+#include "base/file.h"
+#include "format/json.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct tiny_bundle t;
+static bool possible;
+
+static int setup(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct bundle_result r;
+    tiny_bundle_begin(&t);
+    possible = tiny_bundle_possible("amd64");
+    struct bundle_request q = tiny_bundle_request(&t, "amd64", "here", NULL);
+    if (possible && bundle_make(&r, &q, &e) < 0)
+        fail_msg("%s", e.message);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    tiny_bundle_end(&t);
+    return 0;
+}
+
+static void expect_receipt(const char *path, bool emulated) {
+    json_t *receipt = NULL;
+    assert_int_equal(json_file_read(path, &receipt, NULL), 0);
+    json_t *test = json_object_get(receipt, "selftest"), *measured = json_object_get(receipt, "measured");
+    assert_string_equal(json_string_value(json_object_get(receipt, "format")), "edgestill.receipt/1");
+    assert_int_equal(json_is_true(json_object_get(receipt, "emulated")), emulated);
+    assert_true(json_is_true(json_object_get(test, "passed")));
+    assert_true(json_is_true(json_object_get(test, "prefix_restored")));
+    assert_int_equal(json_integer_value(json_object_get(test, "rows")), 6);
+    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), 6);
+    assert_true(json_number_value(json_object_get(test, "largest_difference")) < 0.05);
+    assert_true(json_number_value(json_object_get(measured, "decision_s")) > 0);
+    assert_true(json_number_value(json_object_get(measured, "prefill_tps")) > 0);
+    assert_true(json_number_value(json_object_get(measured, "decode_tps")) > 0);
+    assert_true(json_is_object(json_object_get(json_object_get(receipt, "predicted"), "memory_bytes")));
+    json_decref(receipt);
+}
+
+#define RUN "env -i here/run --threads 1 "
+
+static void test_passes_here(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(tiny_shell("env -i here/selftest --threads 1 --receipt here.json"), 0);
+    expect_receipt("here.json", false);
+    assert_int_equal(
+        tiny_shell("env -i here/selftest --threads 1 --emulated --no-verify --rows 6 --receipt told.json"),
+        0);
+    expect_receipt("told.json", true);
+}
+
+static void test_answers(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(tiny_shell(RUN "delay=3 'visit type=routine' | grep -Eq '^(suspicious|normal) [01]\\.'"),
+                     0);
+    assert_int_equal(tiny_shell(RUN "--json '{\"delay\":3}' | grep -q '^{\"label\":'"), 0);
+    assert_int_equal(tiny_shell("ln -s here/run linked && env -i ./linked --version"), 0);
+    /* one answer a line, in order; blank lines are passed over; a bad line is answered and counted in the exit status */
+    static const char pipe_command[] =
+        "printf '%s\\n' '{\"delay\":3,\"id\":\"a\"}' '' '{\"delay\":\"soon\"}' 'x' '{}' | " RUN
+        " >out.jsonl; test $? = 2";
+    assert_int_equal(tiny_shell(pipe_command), 0);
+    assert_int_equal(tiny_shell("test $(wc -l <out.jsonl) = 4"), 0);
+    assert_int_equal(tiny_shell("sed -n 1p out.jsonl | grep -q '^{\"id\":\"a\",\"label\":'"), 0);
+    assert_int_equal(tiny_shell("sed -n 2p out.jsonl | grep -q '\"error\":.*delay.*\"line\":3'"), 0);
+    assert_int_equal(tiny_shell("sed -n 3p out.jsonl | grep -q '\"error\":.*\"line\":4'"), 0);
+    assert_int_equal(tiny_shell("sed -n 4p out.jsonl | grep -q '^{\"label\":'"), 0);
+}
+
+static void test_wrong_usage(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(tiny_shell(RUN "colour=blue"), 2);
+    assert_int_equal(tiny_shell(RUN "--frobnicate"), 2);
+    assert_int_equal(tiny_shell(RUN "--threads 0 delay=3"), 2);
+    assert_int_equal(tiny_shell(RUN "--selftest delay=3"), 2);
+    assert_int_equal(tiny_shell(RUN "delay=soon"), 2);
+    assert_int_equal(tiny_shell(RUN "--bundle /nowhere delay=3"), 2);
+    assert_int_equal(tiny_shell(RUN "--help"), 0);
+}
+
+static void test_damage_is_noticed(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(
+        tiny_shell("cp -r here torn && printf x >>torn/README.md && env -i torn/selftest --threads 1"), 1);
+    assert_int_equal(
+        tiny_shell(
+            "cp here/README.md torn/ && head -c 1000 here/model/student.gguf >torn/model/student.gguf && "
+            "env -i torn/run --threads 1 delay=3; test $? = 2"),
+        0);
+    /* a prefix of another model is computed again */
+    assert_int_equal(
+        tiny_shell("cp here/model/student.gguf torn/model/ && printf x >torn/prefix.state && "
+                   "env -i torn/run --threads 1 delay=3 2>warning && grep -q 'computed again' warning"),
+        0);
+}
+
+static void test_passes_emulated_on_the_device(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct bundle_result r;
+    static const char *const cores[] = {"cortex-a76", "cortex-a35"};
+    if (!tiny_bundle_possible("arm64"))
+        skip();
+    if (tiny_shell("command -v qemu-aarch64-static") != 0) {
+        print_message("# skipped: qemu-aarch64-static is not there\n");
+        skip();
+    }
+    struct bundle_request q = tiny_bundle_request(&t, "arm64", "there", NULL);
+    if (bundle_make(&r, &q, &e) < 0)
+        fail_msg("%s", e.message);
+    for (size_t i = 0; i < sizeof cores / sizeof *cores; i++) {
+        char command[512];
+        snprintf(command, sizeof command,
+                 "qemu-aarch64-static -cpu %s there/lib/ld-linux-aarch64.so.1 --library-path there/lib "
+                 "there/bin/edgestill-run "
+                 "--bundle there --selftest --threads 1 --receipt there.json%s",
+                 cores[i], i ? " --no-verify" : "");
+        assert_int_equal(tiny_shell(command), 0);
+        expect_receipt("there.json", true);
+    }
+}
+
+int main(void) {
+    scratch_enter();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_passes_here),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_passes_emulated_on_the_device),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

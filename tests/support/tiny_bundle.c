@@ -1,0 +1,84 @@
+/* A small bundle. */
+#include "tiny_bundle.h"
+#include "deliver/runtime.h"
+#include "llama/quantize.h"
+#include "tiny_gguf.h"
+#include "tiny_task.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void must(int rc, const struct err *e) {
+    if (rc < 0) {
+        fprintf(stderr, "%s\n", e->message);
+        abort();
+    }
+}
+
+void tiny_bundle_begin(struct tiny_bundle *t) {
+    struct err e = {0};
+    struct rng r;
+    struct tiny_gguf model = {.n_vocab = 300, .n_ff = 256, .tied = true, .seed = 6, .type = GGML_TYPE_F16};
+    *t = (struct tiny_bundle){0};
+    rng_seed(&r, 3);
+    arena_init(&t->rows.arena);
+    must(tiny_task(&t->task, &e), &e);
+    must(tiny_gguf_write("f16.gguf", &model, &e), &e);
+    must(quantize_file("f16.gguf", "student.gguf",
+                       &(struct quantize_options){.type = "Q4_K_M", .n_threads = 1}, &e),
+         &e);
+    t->rows.n = 12;
+    t->rows.records = arena_calloc(&t->rows.arena, 12, sizeof *t->rows.records);
+    for (int i = 0; i < 12 && t->rows.records; i++)
+        t->rows.records[i] = tiny_record(&t->task, &t->rows.arena, &r);
+    t->plan = (struct plan){.quantisation = "Q4_K_M",
+                            .context = 512,
+                            .ubatch = 128,
+                            .threads = 2,
+                            .prefix_state = true,
+                            .predicted = {.memory_bytes = {8e6, 6e6, 1e7, "a guess"}}};
+}
+
+void tiny_bundle_end(struct tiny_bundle *t) {
+    arena_release(&t->rows.arena);
+    task_release(&t->task);
+}
+
+struct bundle_request tiny_bundle_request(const struct tiny_bundle *t, const char *arch, const char *folder,
+                                          const char *archive) {
+    return (struct bundle_request){.arch = arch,
+                                   .device = "rpi5-8gb",
+                                   .model = "student.gguf",
+                                   .task = &t->task,
+                                   .plan = &t->plan,
+                                   .golden = &t->rows,
+                                   .n_golden = 6,
+                                   .folder = folder,
+                                   .archive = archive,
+                                   .n_threads = 1};
+}
+
+bool tiny_bundle_possible(const char *arch) {
+    struct runtime r;
+    struct err e = {0};
+    if (runtime_collect(&r, arch, &e) < 0) {
+        printf("# skipped: %s\n", e.message);
+        return false;
+    }
+    runtime_release(&r);
+    return true;
+}
+
+int tiny_shell(const char *command) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
+            _exit(126);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
