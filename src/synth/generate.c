@@ -291,16 +291,20 @@ static int judge(struct generation *g, struct err *e) {
 static void foresee(struct generation *g) {
     if (!g->progress)
         return;
-    double calls = 0;
+    double labels = 0, pending = 0;
     int64_t missing = 0, wanted = 0;
     for (int i = 0; i < g->grid->n_labels; i++) {
         double written = (double)grid_missing(g->grid, i) / grid_yield(g->grid, i);
-        calls += written / g->o.per_call + written;
+        labels += written;
         missing += grid_missing(g->grid, i);
         wanted += g->grid->labels[i].quota;
     }
-    g->progress->total = g->done + g->n_pending + (int64_t)(calls + 0.5);
+    for (int i = 0; i < g->grid->n_cells; i++)
+        pending += (double)g->grid->cells[i].pending;
+    double unwritten = labels > pending ? labels - pending : 0;
+    g->progress->total = g->done + (int64_t)(unwritten / g->o.per_call + labels + 0.5);
     progress_note(g->progress, "%lld of %lld records", (long long)(wanted - missing), (long long)wanted);
+    progress_update(g->progress, g->done);
 }
 
 static int label_pending(struct generation *g, struct err *e) {
@@ -354,7 +358,6 @@ static int stuck(struct generation *g, int label, struct err *e) {
 
 static int wave(struct generation *g, struct err *e) {
     int rc = plan_wave(g, e);
-    foresee(g);
     if (rc == 0)
         rc = teacher_run(g->teacher, &(struct teacher_job){next_write, take_write, g}, e);
     return rc == 0 ? ingest(g, e) : rc;
@@ -372,6 +375,7 @@ static int waves(struct generation *g, struct generate_report *out, struct err *
             rc = state_restore_spares(g->grid, g->task, g->store, e);
         if (rc == 0)
             rc = state_load(g->grid, g->task, g->store, e);
+        foresee(g);
         if (rc < 0 || grid_missing_all(g->grid) == 0)
             return rc;
         grid_close_dry(g->grid);

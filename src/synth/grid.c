@@ -141,7 +141,7 @@ double grid_yield(const struct grid *g, int label) {
     for (int i = 0; i < g->n_cells; i++)
         if (g->cells[i].label == label) {
             accepted += g->cells[i].accepted;
-            written += g->cells[i].written;
+            written += g->cells[i].written - g->cells[i].pending;
         }
     return smooth_yield(accepted, written);
 }
@@ -182,7 +182,7 @@ int64_t grid_plan(struct grid *g, int per_call, int64_t limit, int64_t *calls) {
         g->labels[i].unplanned = (double)grid_missing(g, i);
     for (int label; sum < limit && (label = neediest_label(g)) >= 0; sum++) {
         struct grid_cell *c = neediest(g, label);
-        double expected = per_call * smooth_yield(c->accepted, c->written);
+        double expected = per_call * smooth_yield(c->accepted, c->written - c->pending);
         calls[c - g->cells]++;
         c->planned += expected;
         g->labels[label].unplanned -= expected;

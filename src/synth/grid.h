@@ -18,6 +18,7 @@ struct grid_cell {
     int64_t share;             /* of the label's quota */
     int64_t accepted;          /* written for this cell and accepted under its label */
     int64_t written;           /* records that came of it, rejected ones too */
+    int64_t pending;           /* of these, not judged yet */
     int64_t dry;               /* written since one was accepted */
     int64_t calls;             /* answers turned into records */
     bool closed;               /* gives nothing more */

@@ -61,7 +61,7 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
                    const struct generate_options *o, struct generate_quote *out, struct err *e) {
     struct grid g;
     int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
-    double write_bytes = 0, label_bytes = 0, written = 0, each_s = 0;
+    double write_bytes = 0, label_bytes = 0, written = 0, pending = 0, each_s = 0;
     int64_t n_measured = 0;
     int rc = grid_init(&g, task, o->n_records, e);
     if (rc < 0)
@@ -76,17 +76,21 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
         q.missing += grid_missing(&g, i);
         written += (double)grid_missing(&g, i) / grid_yield(&g, i);
     }
+    for (int i = 0; i < g.n_cells; i++)
+        pending += (double)g.cells[i].pending;
+    double labelled = written; /* those that wait for their label need not be written again */
+    written = written > pending ? written - pending : 0;
     grid_release(&g);
     if (rc < 0)
         return rc;
     bool full = teacher_style(t) == PROTOCOL_FULL; /* such a teacher thinks before it answers */
     double calls = written / per_call, thoughts = full ? 400 : 0;
     double record_tokens = (double)task->n_declared * 8, label_tokens = 16.0 * task->n_labels + 24;
-    q.calls = (int64_t)(calls + written + 0.999);
+    q.calls = (int64_t)(calls + labelled + 0.999);
     q.calls_high = 2 * q.calls;
-    q.tokens_in = (int64_t)((calls * write_bytes + written * label_bytes) / CHARACTERS_A_TOKEN);
+    q.tokens_in = (int64_t)((calls * write_bytes + labelled * label_bytes) / CHARACTERS_A_TOKEN);
     q.tokens_out =
-        (int64_t)(calls * (per_call * record_tokens + thoughts) + written * (label_tokens + thoughts));
+        (int64_t)(calls * (per_call * record_tokens + thoughts) + labelled * (label_tokens + thoughts));
     struct teacher_price price = teacher_price(t);
     q.money = ((double)q.tokens_in * price.in + (double)q.tokens_out * price.out) / 1e6;
     q.money_high = 2 * q.money;

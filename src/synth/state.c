@@ -31,8 +31,10 @@ static int count_record(void *context, const struct store_record *r, struct err 
     bool right = (accepted || r->status == STORE_SPARE) && label == c->label;
     c->calls += r->write_index == 0;
     c->written++;
+    c->pending += r->status == STORE_PENDING;
     c->accepted += accepted && right;
-    c->dry = right ? 0 : c->dry + 1;
+    if (r->status != STORE_PENDING)
+        c->dry = right ? 0 : c->dry + 1;
     return 0;
 }
 
@@ -41,7 +43,7 @@ int state_load(struct grid *g, const struct task *t, struct store *s, struct err
         g->labels[i].accepted = 0;
     for (int i = 0; i < g->n_cells; i++) {
         struct grid_cell *c = &g->cells[i];
-        c->accepted = c->written = c->dry = c->calls = 0;
+        c->accepted = c->written = c->pending = c->dry = c->calls = 0;
     }
     return store_status_each(s, STORE_ALL_STATUSES, count_record, &(struct loading){g, t}, e);
 }
