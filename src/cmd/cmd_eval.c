@@ -3,6 +3,7 @@
 #include "cmd/cmd.h"
 #include "cmd/evaluate.h"
 #include "cmd/manifest.h"
+#include "cmd/teaching.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include <math.h>
@@ -25,9 +26,8 @@ static const struct option_def options[] = {
     {"free", OPTION_INT, "N",
      "rows that each model also answers freely, for the share of answers that are no label", "500"},
     {"threads", OPTION_INT, "N", "threads to compute with (default: one a core)", NULL},
-    {"budget", OPTION_NUMBER, "USD", "most that asking a paid teacher may cost; without it one is not asked",
-     NULL},
     {"force", OPTION_FLAG, NULL, "score again what was scored before", NULL},
+    TEACHING_OPTIONS,
     {0},
 };
 
@@ -61,18 +61,16 @@ static int read_only(struct cmd_ctx *c, bool wanted[WHO_COUNT]) {
 }
 
 static int read_settings(struct cmd_ctx *c, struct evaluation_settings *s) {
-    *s = (struct evaluation_settings){.project_dir = c->project_dir,
+    *s = (struct evaluation_settings){.c = c,
                                       .rows_path = cmd_string(c, "rows"),
                                       .label_column = cmd_string(c, "label"),
                                       .validation = cmd_string(c, "validation"),
                                       .limit = cmd_int(c, "limit", 0),
                                       .n_free = cmd_int(c, "free", 500),
                                       .n_threads = (int)cmd_int(c, "threads", 0),
-                                      .budget = cmd_number(c, "budget", 0),
                                       .force = cmd_flag(c, "force")};
-    if (s->limit < 0 || s->n_free < 0 || s->n_threads < 0 || s->n_threads > 1024 || !(s->budget >= 0))
-        return err_set(&c->err, ERR_USAGE, "eval",
-                       "--limit, --free, --threads and --budget must not be negative");
+    if (s->limit < 0 || s->n_free < 0 || s->n_threads < 0 || s->n_threads > 1024)
+        return err_set(&c->err, ERR_USAGE, "eval", "--limit, --free and --threads must not be negative");
     return 0;
 }
 
@@ -261,8 +259,8 @@ static int check_something(struct cmd_ctx *c, const struct evaluation *v, const 
     for (int w = 0; w < WHO_COUNT; w++) {
         any = any || v->one[w].document;
         if (named && wanted[w] && !v->one[w].document)
-            return err_set(&c->err, ERR_NOT_FOUND, "eval", "%s cannot be evaluated: %s",
-                           who_name((enum who)w), v->one[w].skipped);
+            return err_set(&c->err, v->one[w].waiting ? ERR_GATE : ERR_NOT_FOUND, "eval",
+                           "%s cannot be evaluated: %s", who_name((enum who)w), v->one[w].skipped);
     }
     if (any)
         return 0;
@@ -294,11 +292,10 @@ static int run_eval(struct cmd_ctx *c) {
     int rc = read_settings(c, &s);
     if (rc == 0)
         rc = read_only(c, wanted);
-    if (rc < 0 || (rc = evaluation_open(&v, &s, &c->err)) < 0)
+    if (rc < 0 || (rc = evaluation_open(&v, &s)) < 0)
         return rc;
     for (int w = 0; w < WHO_COUNT && rc == 0; w++)
-        rc = wanted[w] ? evaluation_run(&v, (enum who)w, &c->err)
-                       : evaluation_recall(&v, (enum who)w, &c->err);
+        rc = wanted[w] ? evaluation_run(&v, (enum who)w) : evaluation_recall(&v, (enum who)w);
     if (rc == 0)
         rc = check_something(c, &v, wanted);
     if (rc == 0)

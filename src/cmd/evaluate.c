@@ -2,7 +2,7 @@
 #include "cmd/evaluate.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "catalog/data.h"
+#include "cmd/teaching.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include "synth/labeller.h"
@@ -70,9 +70,10 @@ static int hash_task(struct evaluation *v, struct err *e) {
     return rc;
 }
 
-int evaluation_open(struct evaluation *v, const struct evaluation_settings *s, struct err *e) {
+int evaluation_open(struct evaluation *v, const struct evaluation_settings *s) {
+    struct err *e = &s->c->err;
     *v = (struct evaluation){.settings = s};
-    int rc = project_open(&v->project, s->project_dir, e);
+    int rc = project_open(&v->project, s->c->project_dir, e);
     if (rc < 0)
         return rc;
     if ((rc = project_hold(&v->project, e)) < 0 || (rc = project_task(&v->project, true, &v->task, e)) < 0 ||
@@ -234,38 +235,36 @@ static int run_model(struct evaluation *v, enum who w, bool recall, struct err *
 
 /* ---- the teacher ---- */
 
-static int open_teacher(struct evaluation *v, struct store *s, struct teacher **out, struct err *e) {
-    const struct project_teacher *t = &v->project.teacher;
-    struct str gguf = {0};
-    struct teacher_config c = {.kind = t->kind,
-                               .url = t->url,
-                               .model = t->model,
-                               .key_env = t->key_env,
-                               .key_file = t->key_file,
-                               .style = t->style,
-                               .parallel = (int)t->parallel,
-                               .has_budget = v->settings->budget > 0,
-                               .budget = v->settings->budget};
-    int rc = strcmp(t->kind, "embedded") == 0 ? data_path("seed/teacher.gguf", &gguf, e) : 0;
-    c.gguf = str_text(&gguf);
-    if (rc == 0)
-        rc = teacher_open(out, &c, s, e);
-    str_release(&gguf);
-    return rc;
-}
-
 /* Why the teacher is not asked, into `why`; "" when it may be. */
 static void teacher_refusal(const struct evaluation *v, char *why, size_t n) {
     const struct project *p = &v->project;
-    bool local = strcmp(p->teacher.kind, "embedded") == 0;
     why[0] = 0;
     if (strcmp(p->teacher.kind, "none") == 0)
         snprintf(why, n, "the project has no teacher");
-    else if (!local && v->rows.n_own > 0 && !p->data.share_rows)
+    else if (strcmp(p->teacher.kind, "embedded") != 0 && v->rows.n_own > 0 && !p->data.share_rows)
         snprintf(why, n, "the rows are your own and share_rows is not set: they are not sent to the teacher");
-    else if (!local && !(v->settings->budget > 0))
-        snprintf(why, n, "asking it for %lld labels may cost money: give a cap with --budget",
-                 (long long)v->rows.n);
+}
+
+enum { CHARACTERS_A_TOKEN = 4, THOUGHT_TOKENS = 400, CONDITION_TOKENS = 40 };
+
+/* What asking for all rows' labels will cost, from the first row's question; 0 or ERR_GATE as teaching_consent. */
+static int agree(struct evaluation *v, const struct teacher *t) {
+    struct protocol_request r = {0};
+    struct err *e = &v->settings->c->err;
+    int rc = protocol_label(&r, teacher_style(t), &v->task, &v->rows.records[0], e);
+    if (rc < 0)
+        return rc;
+    bool full = teacher_style(t) == PROTOCOL_FULL;
+    struct teacher_price price = teacher_price(t);
+    struct teaching_quote q = {.what = "labelling the held-out rows",
+                               .calls = v->rows.n,
+                               .tokens_in =
+                                   v->rows.n * (int64_t)(r.system.len + r.user.len) / CHARACTERS_A_TOKEN,
+                               .tokens_out = v->rows.n * (full ? THOUGHT_TOKENS : CONDITION_TOKENS)};
+    q.money = ((double)q.tokens_in * price.in + (double)q.tokens_out * price.out) / 1e6;
+    q.money_high = 2 * q.money;
+    protocol_release(&r);
+    return teaching_consent(v->settings->c, t, &q);
 }
 
 static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
@@ -284,6 +283,23 @@ static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
     return rc;
 }
 
+/* Asks for what is not known yet, once it is agreed to. */
+static int label_rows(struct evaluation *v, struct teacher *t, const char *key, struct err *e) {
+    struct evaluated *one = &v->one[WHO_TEACHER];
+    struct result r = result_of(v, WHO_TEACHER, key, teacher_name(t));
+    r.validation = NULL;
+    int rc = agree(v, t);
+    if (rc == ERR_GATE) { /* the others' figures are worth having without it */
+        snprintf(one->skipped, sizeof one->skipped, "%.200s: %.100s", e->message, e->hint);
+        one->waiting = true;
+        err_clear(e);
+        return 0;
+    }
+    if (rc == 0)
+        rc = ask_teacher(v, t, e);
+    return rc == 0 ? keep(v, WHO_TEACHER, &r, e) : rc;
+}
+
 static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
     struct evaluated *one = &v->one[WHO_TEACHER];
     struct store *s = NULL;
@@ -298,29 +314,26 @@ static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
     int rc = path ? store_open(&s, path, STORE_WRITE, e)
                   : err_set(e, ERR_NO_MEMORY, "evaluation_run", "out of memory");
     if (rc == 0)
-        rc = open_teacher(v, s, &t, e);
+        rc = teaching_open(v->settings->c, &v->project, s, &t);
     if (rc == 0) {
         const char *name =
             arena_printf(&v->project.arena, "%s %s", teacher_name(t), v->project.teacher.style);
         make_key(v, WHO_TEACHER, name ? name : "", key);
-        if (!reuse(v, WHO_TEACHER, key) && !recall) {
-            struct result r = result_of(v, WHO_TEACHER, key, teacher_name(t));
-            r.validation = NULL;
-            rc = ask_teacher(v, t, e);
-            if (rc == 0)
-                rc = keep(v, WHO_TEACHER, &r, e);
-        }
+        if (!reuse(v, WHO_TEACHER, key) && !recall)
+            rc = label_rows(v, t, key, e);
     }
     teacher_close(t);
     store_close(s);
     return rc;
 }
 
-int evaluation_run(struct evaluation *v, enum who w, struct err *e) {
+int evaluation_run(struct evaluation *v, enum who w) {
+    struct err *e = &v->settings->c->err;
     return w == WHO_TEACHER ? run_teacher(v, false, e) : run_model(v, w, false, e);
 }
 
-int evaluation_recall(struct evaluation *v, enum who w, struct err *e) {
+int evaluation_recall(struct evaluation *v, enum who w) {
+    struct err *e = &v->settings->c->err;
     int rc = w == WHO_TEACHER ? run_teacher(v, true, e) : run_model(v, w, true, e);
     v->one[w].skipped[0] = 0;
     return rc;

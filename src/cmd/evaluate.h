@@ -1,9 +1,9 @@
 /* Evaluating a project's models and teacher over one set of rows: what is there, what was scored before, what is new.
  *
  *     struct evaluation v;
- *     evaluation_open(&v, &settings, &e);
- *     for each who: evaluation_run(&v, who, &e);      // v.one[who] holds scores and document, or the reason for neither
- *     for the others: evaluation_recall(&v, who, &e); // what is known of them already
+ *     evaluation_open(&v, &settings);
+ *     for each who: evaluation_run(&v, who);    // v.one[who] holds scores and document, or the reason for neither
+ *     for the others: evaluation_recall(&v, who); // what is known of them already
  *     evaluation_close(&v);
  *
  * Each outcome is kept as eval/<who>.json and eval/<who>.rows.csv with a key over everything that decided it, so that nothing is
@@ -11,6 +11,7 @@
 #ifndef CMD_EVALUATE_H
 #define CMD_EVALUATE_H
 
+#include "cmd/cmd.h"
 #include "cmd/project.h"
 #include "eval/result.h"
 #include "plan/plan.h"
@@ -32,12 +33,11 @@ const char *who_name(enum who w);
 const char *who_key(enum who w);
 
 struct evaluation_settings {
-    const char *project_dir;
+    struct cmd_ctx *c; /* the verb: its project, and its options about the teacher (teaching.h) */
     const char *rows_path, *label_column, *validation; /* NULL: as the project says; validation NULL: none */
     int64_t limit, n_free;
     int n_threads;
-    double budget; /* US dollars for a teacher that costs; 0: do not ask one */
-    bool force;    /* score again what was scored before */
+    bool force; /* score again what was scored before */
 };
 
 struct evaluated {
@@ -45,6 +45,7 @@ struct evaluated {
     json_t *document;  /* NULL: not evaluated */
     bool reused;       /* scored by an earlier call */
     char skipped[320]; /* why there is no document; "" otherwise */
+    bool waiting;      /* skipped for want of a yes to its cost */
 };
 
 struct evaluation {
@@ -59,16 +60,16 @@ struct evaluation {
     struct evaluated one[WHO_COUNT];
 };
 
-/* Opens the project and reads the rows; ERR_GATE before the task and plan are accepted. */
-int evaluation_open(struct evaluation *v, const struct evaluation_settings *s, struct err *e);
+/* Errors go to the verb's own err. Opens the project and reads the rows; ERR_GATE before the task and plan are accepted. */
+int evaluation_open(struct evaluation *v, const struct evaluation_settings *s);
 void evaluation_close(struct evaluation *v);
 
 /* Scores, or finds what was scored. Not being able to (no such model yet, no leave to ask the teacher) is no error: one[w].skipped
  * says why. */
-int evaluation_run(struct evaluation *v, enum who w, struct err *e);
+int evaluation_run(struct evaluation *v, enum who w);
 
 /* Only finds what was scored before over the same rows; nothing is scored or asked. */
-int evaluation_recall(struct evaluation *v, enum who w, struct err *e);
+int evaluation_recall(struct evaluation *v, enum who w);
 
 /* The model's file of `w`; NULL for the teacher. Borrowed. */
 const char *evaluation_model(struct evaluation *v, enum who w);

@@ -28,7 +28,8 @@ int prompt_init(struct prompt *p, const struct task *t, const char *chat_open, c
                 const char *end_of_turn, struct err *e);
 void prompt_release(struct prompt *p);
 
-/* The same with the frame of the model's own chat template. */
+/* The same with the frame of the model's own chat template. ERR_MISMATCH when the model carries the hash of another prompt
+ * ("edgestill.prompt"), with which it was trained. */
 struct lm;
 int prompt_from_model(struct prompt *p, const struct task *t, const struct lm *m, struct err *e);
 
