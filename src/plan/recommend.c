@@ -14,8 +14,9 @@ static const enum mix offered[] = {MIX_Q8_0,   MIX_Q6_K, MIX_Q5_K_M, MIX_Q4_K_M,
                                    MIX_IQ4_NL, MIX_Q4_0, MIX_Q3_K_M, MIX_Q2_K};
 enum { N_OFFERED = sizeof offered / sizeof *offered, DEFAULT_RANK = 16 };
 
-/* A mix that costs no more than Q4_K_M is taken as costing little; a tenth of a decision's time is no difference. */
-static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, DEFAULT_DECISION_S = 2;
+/* A mix that costs no more than Q4_K_M is taken as costing little; a tenth of a decision's time, or a hundredth of a second,
+ * is no difference. */
+static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, SAME_SPEED_S = 0.01, DEFAULT_DECISION_S = 2;
 
 /* Share of the records that train; and of the epochs allowed, what early stopping usually leaves. */
 static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.6;
@@ -119,22 +120,31 @@ static const char *limit_passed(const struct recommend_input *in, struct recomme
     return NULL;
 }
 
-/* Is `a` the better mix of the same base? Both fit. */
-static bool better_mix(const struct candidate *a, const struct candidate *b) {
-    bool little_a = costs_little(a->mix), little_b = costs_little(b->mix);
-    if (little_a != little_b)
-        return little_a;
-    if (!little_a) /* both cost: the one that costs less, which is the earlier in the list */
-        return a->mix < b->mix;
-    double time_a = a->predicted.decision_s.value, time_b = b->predicted.decision_s.value;
-    if (time_a * SAME_SPEED < time_b || time_b * SAME_SPEED < time_a)
-        return time_a < time_b;
-    return a->predicted.file_bytes.value < b->predicted.file_bytes.value;
+/* Groups the fitting mixes of a base: those that cost little and decide as fast as the fastest of these, the slower ones that
+ * cost little, and those that cost. */
+static void group_mixes(struct candidate *mixes, int n) {
+    double best = INFINITY;
+    for (int i = 0; i < n; i++)
+        if (costs_little(mixes[i].mix))
+            best = fmin(best, mixes[i].predicted.decision_s.value);
+    for (int i = 0; i < n; i++) {
+        double time = mixes[i].predicted.decision_s.value;
+        bool fast = time <= best * SAME_SPEED || time - best <= SAME_SPEED_S;
+        mixes[i].group = !costs_little(mixes[i].mix) ? 2 : fast ? 0 : 1;
+    }
 }
 
-static int compare_mixes(const void *a, const void *b) {
-    const struct candidate *x = a, *y = b;
-    return better_mix(x, y) ? -1 : better_mix(y, x) ? 1 : 0;
+/* Within the groups: the smaller file, the faster decision, what costs less (the earlier in the list of mixes). */
+static int compare_mixes(const void *pa, const void *pb) {
+    const struct candidate *a = pa, *b = pb;
+    if (a->group != b->group)
+        return a->group < b->group ? -1 : 1;
+    double x = a->mix, y = b->mix;
+    if (a->group < 2) {
+        x = a->group == 0 ? a->predicted.file_bytes.value : a->predicted.decision_s.value;
+        y = a->group == 0 ? b->predicted.file_bytes.value : b->predicted.decision_s.value;
+    }
+    return x < y ? -1 : x > y ? 1 : 0;
 }
 
 static void say_why(const struct recommend_input *in, struct recommendation *r, struct candidate *c,
@@ -220,6 +230,7 @@ static int consider(const struct recommend_input *in, struct recommendation *r, 
     if (n == 0)
         return drop(l, b, gone.dropped != NULL ? &gone : NULL,
                     gone.dropped != NULL ? gone.dropped : "the wished quantisation is not offered", e);
+    group_mixes(mixes, n);
     qsort(mixes, (size_t)n, sizeof *mixes, compare_mixes);
     int code = 0;
     for (int i = 0; code == 0 && i < (b->wished ? n : 1); i++) {

@@ -8,7 +8,7 @@
  *
  * Order: decisions within the wished latency before slower ones; then the larger base, because it needs less data for the same
  * accuracy; the embedded base last, unless it was asked for. Of a base's mixes the one with the fastest decision among those
- * that cost little (Q4_K_M or better), the smaller file when two are within a tenth. */
+ * that cost little (Q4_K_M or better), the smaller file when two are within a tenth or a hundredth of a second. */
 #ifndef PLAN_RECOMMEND_H
 #define PLAN_RECOMMEND_H
 
@@ -41,6 +41,7 @@ struct candidate {
     int64_t context, ubatch;
     int threads;
     bool embedded, wished, tight; /* tight: fits, but not with the upper bounds */
+    int group;                    /* of a base's mixes: 0 the best ones, 1 slower, 2 at a cost */
     struct plan_prediction predicted;
     const char *reason;  /* one paragraph: why it is on the list */
     const char *dropped; /* the limit that dropped it; NULL: it fits */
