@@ -23,10 +23,23 @@ static const struct err_entry *entry_of(int code) {
     return &entries[index];
 }
 
+/* A text that was cut to fit may end within a UTF-8 character: drop what is left of it. `size`: of the storage. */
+static void drop_partial(char *text, size_t size) {
+    size_t n = strlen(text);
+    if (n + 1 < size)
+        return;
+    size_t start = n;
+    while (start > 0 && n - start < 3 && ((unsigned char)text[start - 1] & 0xc0) == 0x80)
+        start--;
+    if (start > 0 && (unsigned char)text[start - 1] >= 0xc0)
+        text[start - 1] = '\0';
+}
+
 static void fill(struct err *e, int code, const char *origin, const char *format, va_list args) {
     e->code = code;
     snprintf(e->origin, sizeof e->origin, "%s", origin ? origin : "");
     vsnprintf(e->message, sizeof e->message, format, args);
+    drop_partial(e->message, sizeof e->message);
 }
 
 int err_set(struct err *e, int code, const char *origin, const char *format, ...) {
@@ -56,6 +69,7 @@ int err_set_errno(struct err *e, int code, const char *origin, const char *forma
     va_end(args);
     size_t used = strlen(e->message);
     snprintf(e->message + used, sizeof e->message - used, ": %s", strerror(number));
+    drop_partial(e->message, sizeof e->message);
     return code;
 }
 
@@ -67,6 +81,7 @@ int err_hint(struct err *e, const char *format, ...) {
         va_start(args, format);
         vsnprintf(e->hint, sizeof e->hint, format, args);
         va_end(args);
+        drop_partial(e->hint, sizeof e->hint);
     }
     return e->code;
 }
@@ -83,6 +98,7 @@ int err_context(struct err *e, const char *format, ...) {
     size_t used = n < 0 ? 0 : (size_t)n;
     if (used < sizeof e->message)
         snprintf(e->message + used, sizeof e->message - used, ": %s", old);
+    drop_partial(e->message, sizeof e->message);
     return e->code;
 }
 

@@ -14,6 +14,7 @@
 
 #define FIRST_SHOWN_S    2.0
 #define TERMINAL_EVERY_S 0.2
+#define JSON_EVERY_S     1.0
 #define PLAIN_EVERY_S    10.0
 
 enum { TEXT_SIZE = 512 };
@@ -93,11 +94,11 @@ void progress_update(struct progress *p, int64_t done) {
     if (!p)
         return;
     p->done = done;
-    if (atomic_load(&quiet) || log_get_level() < LOG_INFO)
-        return;
     double now = clock_seconds();
-    double every = log_is_terminal() ? TERMINAL_EVERY_S : PLAIN_EVERY_S;
-    if (now - p->start_s >= FIRST_SHOWN_S && now - p->shown_s >= every)
+    if (now - p->start_s < FIRST_SHOWN_S || now - p->shown_s < TERMINAL_EVERY_S || atomic_load(&quiet))
+        return; /* the cheap answer to most calls */
+    double every = want_json() ? JSON_EVERY_S : log_is_terminal() ? TERMINAL_EVERY_S : PLAIN_EVERY_S;
+    if (now - p->shown_s >= every && log_get_level() >= LOG_INFO)
         show(p, now);
 }
 

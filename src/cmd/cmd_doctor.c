@@ -9,6 +9,7 @@
 #include "cmd/probe.h"
 #include "cmd/project.h"
 #include "config.h"
+#include "format/json.h"
 #include "llama/lm.h"
 #include "tensor/ops.h"
 
@@ -37,9 +38,10 @@ static __attribute__((format(printf, 5, 6))) void note(struct doctor *d, enum ve
     va_start(args, format);
     str_addv(&detail, format, args);
     va_end(args);
-    json_t *o = json_pack("{s:s, s:s, s:s}", "check", name, "verdict", texts[v], "detail", str_text(&detail));
+    json_t *o = json_pack("{s:s, s:s, s:o}", "check", name, "verdict", texts[v], "detail",
+                          json_lossy_string(str_text(&detail)));
     if (v != GOOD && hint)
-        json_object_set_new(o, "hint", json_string(hint));
+        json_object_set_new(o, "hint", json_lossy_string(hint));
     json_array_append_new(d->list, o);
     cmd_print(d->c, "  %-8s %-16s %s\n", texts[v], name, str_text(&detail));
     if (v != GOOD && hint)

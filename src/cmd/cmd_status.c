@@ -1,13 +1,14 @@
 /* `edgestill status`: where a project stands, stage by stage, and what to type next. Reads only. */
 #include "cmd/cmd.h"
 #include "cmd/stages.h"
+#include "format/json.h"
 
 #include <string.h>
 
 static json_t *stage_json(const struct stage *s, const struct stage_report *r) {
     json_t *o = json_pack("{s:s, s:s}", "stage", s->verb, "state", stage_state_text(r->state));
     if (r->reason[0])
-        json_object_set_new(o, "reason", json_string(r->reason));
+        json_object_set_new(o, "reason", json_lossy_string(r->reason));
     return o;
 }
 

@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "cmd/options.h"
 #include "config.h"
+#include "format/json.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -164,9 +165,10 @@ int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err
 }
 
 static void add_error(json_t *document, const struct err *e) {
-    json_t *error = json_pack("{s:s, s:s}", "code", err_name(e->code), "message", e->message);
+    json_t *error =
+        json_pack("{s:s, s:o}", "code", err_name(e->code), "message", json_lossy_string(e->message));
     if (e->hint[0])
-        json_object_set_new(error, "hint", json_string(e->hint));
+        json_object_set_new(error, "hint", json_lossy_string(e->hint));
     json_object_set_new(document, "error", error);
 }
 

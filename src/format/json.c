@@ -245,6 +245,14 @@ void json_text_string(struct str *out, const char *text) {
     json_text_string_n(out, text, strlen(text));
 }
 
+json_t *json_lossy_string(const char *text) {
+    struct str quoted = {0};
+    json_text_string(&quoted, text);
+    json_t *value = quoted.failed ? NULL : json_loadb(quoted.data, quoted.len, JSON_DECODE_ANY, NULL);
+    str_release(&quoted);
+    return value;
+}
+
 void json_text_number(struct str *out, double x) {
     char buffer[40];
     if (!isfinite(x)) {

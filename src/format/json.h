@@ -28,6 +28,10 @@ void json_text_number(struct str *out, double x);
 void json_text_node(struct str *out,
                     const struct node *n); /* compact, keys in file order, numbers as written */
 
+/* A JSON string of any bytes, with the same replacement; NULL when out of memory. json_string refuses such bytes, and a message
+ * may quote them. New reference. */
+json_t *json_lossy_string(const char *text);
+
 /* Whole documents. Reading gives a new reference; writing is atomic, indented, keys in order of insertion. */
 int json_file_read(const char *path, json_t **out, struct err *e);
 int json_file_write(const char *path, const json_t *document, struct err *e);

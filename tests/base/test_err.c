@@ -1,5 +1,6 @@
 /* Errors: the first writer wins, context goes in front, texts and exit codes follow the table. */
 #include "base/err.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -65,6 +66,23 @@ static void long_texts_are_cut(void **state) {
     assert_int_equal(strlen(e.origin), sizeof e.origin - 1);
 }
 
+static void cuts_fall_between_characters(void **state) {
+    (void)state;
+    char text[2000];
+    for (size_t shift = 0; shift < 4; shift++) {
+        memset(text, 'x', shift);
+        for (size_t i = shift; i + 4 < sizeof text; i += 4)
+            memcpy(text + i, "\xf0\x9f\x98\x80", 5);
+        struct err e = {0};
+        err_set(&e, ERR_INPUT, "x", "%s", text);
+        err_hint(&e, "%s", text);
+        err_context(&e, "in");
+        assert_true(str_is_utf8(e.message, strlen(e.message), NULL));
+        assert_true(str_is_utf8(e.hint, strlen(e.hint), NULL));
+        assert_true(strlen(e.message) > sizeof e.message - 6);
+    }
+}
+
 static void table(void **state) {
     (void)state;
     assert_int_equal(err_exit_code(0), 0);
@@ -83,6 +101,7 @@ int main(void) {
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(errno_names_its_cause),
         cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(cuts_fall_between_characters),
         cmocka_unit_test(table),
     };
     return cmocka_run_group_tests_name("err", tests, NULL, NULL);

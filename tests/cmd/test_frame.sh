@@ -29,6 +29,11 @@ import json, sys
 d = json.load(open(sys.argv[1]))
 assert d["ok"] is False and d["error"]["code"] == "NOT_FOUND" and d["error"]["hint"] and d["verb"] == "status"' "$out"
 
+expect 2 "an error that quotes bytes that are no text" "$EDGESTILL" status --json -C $'no\xffsuch'
+check "is a JSON document all the same" python3 -c '
+import json, sys
+assert "no\ufffdsuch" in json.load(open(sys.argv[1]))["error"]["message"]' "$out"
+
 if [ -w /dev/full ]; then
     full() { "$EDGESTILL" --help >/dev/full; }
     expect 1 "standard output is full" full

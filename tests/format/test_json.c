@@ -188,6 +188,9 @@ static void files(void **state) {
     assert_int_equal(json_file_write("no/such/folder", document, NULL), ERR_IO);
     json_decref(document);
     json_decref(back);
+    json_t *odd = json_lossy_string("a\xff\"");
+    assert_string_equal(json_string_value(odd), "a\xef\xbf\xbd\"");
+    json_decref(odd);
 }
 
 static void each_allocation_fails(void **state) {
