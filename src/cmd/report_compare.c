@@ -56,8 +56,7 @@ json_t *report_comparison(const json_t *document) {
     add_row(rows, predicted, "train_s", "training", "s",
             json_object_get(stage_of(document, "train"), "seconds"), "here");
     add_row(rows, predicted, "train_memory_bytes", "training memory", "bytes",
-            json_object_get(json_object_get(json_object_get(document, "training"), "last"), "memory_bytes"),
-            "here");
+            json_object_get(json_object_get(document, "training"), "memory_bytes"), "here");
     add_row(rows, predicted, "memory_bytes", "memory on the device", "bytes",
             json_object_get(measured, "memory_bytes"), where);
     add_row(rows, predicted, "prefill_tps", "reading", "tokens/s", json_object_get(measured, "prefill_tps"),

@@ -178,6 +178,7 @@ static json_t *thin_curve(const json_t *all) {
     return out;
 }
 
+/* Lines with a step are the curve; what the run said of itself at its start (memory, rows) stands beside it. */
 static int gather_training(struct project *p, json_t *document, struct err *e) {
     const char *path = project_path(p, "train/log.jsonl");
     struct str text = {0};
@@ -185,19 +186,20 @@ static int gather_training(struct project *p, json_t *document, struct err *e) {
     if (path == NULL || !file_exists(path))
         return path != NULL ? 0 : no_memory(e);
     int code = file_read(path, 0, &text, e);
-    json_t *lines = json_array();
+    json_t *lines = json_array(), *training = json_object();
     for (char *line = text.data; code == 0 && line != NULL && *line != '\0';) {
         char *end = strchr(line, '\n');
         json_t *one = json_loadb(line, end != NULL ? (size_t)(end - line) : strlen(line), 0, NULL);
         if (json_is_object(one) && json_object_get(one, "step") != NULL)
             json_array_append(lines, one);
+        else if (json_is_object(one))
+            json_object_update(training, one);
         json_decref(one);
         line = end != NULL ? end + 1 : NULL;
     }
-    json_t *curve = thin_curve(lines), *last = json_array_get(lines, json_array_size(lines) - 1);
-    if (code == 0)
-        json_object_set_new(document, "training", json_pack("{s:O, s:O?}", "curve", curve, "last", last));
-    json_decref(curve);
+    json_object_del(training, "event");
+    json_object_set_new(training, "curve", thin_curve(lines));
+    json_object_set_new(document, "training", training);
     json_decref(lines);
     str_release(&text);
     return code;

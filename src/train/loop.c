@@ -370,6 +370,11 @@ static int run_steps(struct loop *l, struct err *e) {
 
 /* ---- ending ---- */
 
+/* Weights, gradients, moments and activations: what the operations' memory holds. */
+static int64_t memory_bytes(const struct loop *l) {
+    return (int64_t)l->run.slab_bytes + (l->m->base.n_values + 3 * l->m->trained->n_values) * 4;
+}
+
 static void report(const struct loop *l, struct train_result *r) {
     const struct train_state *s = &l->state;
     *r = (struct train_result){.steps = l->optimizer.step,
@@ -382,8 +387,8 @@ static void report(const struct loop *l, struct train_result *r) {
                                .samples_per_s = (double)s->samples / (s->seconds + 1e-9),
                                .tokens_per_s = (double)s->tokens / (s->seconds + 1e-9),
                                .stopped_early = s->finished == STOPPED_EARLY,
+                               .memory_bytes = memory_bytes(l),
                                .resumed = l->resumed};
-    r->memory_bytes = (int64_t)l->run.slab_bytes + (l->m->base.n_values + 3 * l->m->trained->n_values) * 4;
 }
 
 int train_run(struct nn_model *m, const struct dataset *train, const struct dataset *validation,
@@ -395,10 +400,11 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
     if (rc == 0) {
         train_log_line(
             &l.log,
-            "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld}",
+            "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld,"
+            "\"memory_bytes\":%lld}",
             l.resumed ? "resume" : "start", (long long)l.optimizer.step,
             (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
-            (long long)l.s.micro_tokens);
+            (long long)l.s.micro_tokens, (long long)memory_bytes(&l));
         progress_begin(progress, "train", "step", l.s.epochs * l.steps_per_epoch);
         rc = run_steps(&l, e);
         progress_end(progress);
