@@ -1,6 +1,7 @@
 /* The one place where the student's prompt is rendered. */
 #include "task/prompt.h"
 #include "format/json.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -9,10 +10,9 @@ static int no_memory(struct err *e) {
 }
 
 static void hash_int(struct sha256 *h, int number) {
-    struct str s = {0};
-    str_addf(&s, "%d", number);
-    sha256_add_text(h, str_text(&s));
-    str_release(&s);
+    char text[16];
+    snprintf(text, sizeof text, "%d", number);
+    sha256_add_text(h, text);
 }
 
 /* Everything that decides which tokens a record and its answer become. */
