@@ -70,10 +70,12 @@ void machine_describe(struct machine *m) {
     snprintf(m->kernel, sizeof m->kernel, "%.30s %.60s", u.sysname, u.release);
     read_text("/proc/cpuinfo", &text);
     m->emulated = machine_cpuinfo_is_foreign(str_text(&text), m->arch) || shell_is_foreign(m->arch);
-    cpu_name(str_text(&text), m->model, sizeof m->model);
-    read_text("/proc/device-tree/model", &text);
-    if (text.len > 0)
-        first_line(str_text(&text), m->model, sizeof m->model);
+    if (!m->emulated) { /* an emulator lets the host's names through */
+        cpu_name(str_text(&text), m->model, sizeof m->model);
+        read_text("/proc/device-tree/model", &text);
+        if (text.len > 0)
+            first_line(str_text(&text), m->model, sizeof m->model);
+    }
     str_release(&text);
 }
 

@@ -13,7 +13,7 @@
  *    "predicted":{as in bundle.json}}
  *
  * What is not known is null. With "emulated":true the measured figures are the emulator's: they say that it runs, not
- * how fast the device is, and "machine" describes what the emulator shows. */
+ * how fast the device is, and "machine" has no model. */
 #ifndef DEVICE_RECEIPT_H
 #define DEVICE_RECEIPT_H
 

@@ -32,7 +32,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void expect_receipt(const char *path, bool emulated) {
+static void expect_receipt(const char *path, bool emulated, int n_rows) {
     json_t *receipt = NULL;
     assert_int_equal(json_file_read(path, &receipt, NULL), 0);
     json_t *test = json_object_get(receipt, "selftest"), *measured = json_object_get(receipt, "measured");
@@ -40,8 +40,8 @@ static void expect_receipt(const char *path, bool emulated) {
     assert_int_equal(json_is_true(json_object_get(receipt, "emulated")), emulated);
     assert_true(json_is_true(json_object_get(test, "passed")));
     assert_true(json_is_true(json_object_get(test, "prefix_restored")));
-    assert_int_equal(json_integer_value(json_object_get(test, "rows")), 6);
-    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), 6);
+    assert_int_equal(json_integer_value(json_object_get(test, "rows")), n_rows);
+    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), n_rows);
     assert_true(json_number_value(json_object_get(test, "largest_difference")) < 0.05);
     assert_true(json_number_value(json_object_get(measured, "decision_s")) > 0);
     assert_true(json_number_value(json_object_get(measured, "prefill_tps")) > 0);
@@ -57,11 +57,11 @@ static void test_passes_here(void **state) {
     if (!possible)
         skip();
     assert_int_equal(tiny_shell("env -i here/selftest --threads 1 --receipt here.json"), 0);
-    expect_receipt("here.json", false);
+    expect_receipt("here.json", false, 6);
     assert_int_equal(
-        tiny_shell("env -i here/selftest --threads 1 --emulated --no-verify --rows 6 --receipt told.json"),
+        tiny_shell("env -i here/selftest --threads 1 --emulated --no-verify --rows 2 --receipt told.json"),
         0);
-    expect_receipt("told.json", true);
+    expect_receipt("told.json", true, 2);
 }
 
 static void test_answers(void **state) {
@@ -82,6 +82,22 @@ static void test_answers(void **state) {
     assert_int_equal(tiny_shell("sed -n 2p out.jsonl | grep -q '\"error\":.*delay.*\"line\":3'"), 0);
     assert_int_equal(tiny_shell("sed -n 3p out.jsonl | grep -q '\"error\":.*\"line\":4'"), 0);
     assert_int_equal(tiny_shell("sed -n 4p out.jsonl | grep -q '^{\"label\":'"), 0);
+}
+
+/* A line beyond the limit is answered as an error and the pipe goes on; SIGTERM ends a waiting pipe at once, cleanly. */
+static void test_pipes_last(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    static const char long_line[] =
+        "{ head -c 1500000 /dev/zero | tr '\\0' x; printf '\\n{}\\n'; } | " RUN
+        " >long.jsonl; test $? = 2 && sed -n 1p long.jsonl | grep -q '\"error\"' && "
+        "sed -n 2p long.jsonl | grep -q '\"label\"'";
+    assert_int_equal(tiny_shell(long_line), 0);
+    static const char terminated[] =
+        "mkfifo in; " RUN "<in >term.jsonl & pid=$!; exec 3>in; echo '{}' >&3; "
+        "while ! test -s term.jsonl; do sleep 0.1; done; kill -TERM $pid; wait $pid";
+    assert_int_equal(tiny_shell(terminated), 0);
 }
 
 static void test_wrong_usage(void **state) {
@@ -115,11 +131,16 @@ static void test_damage_is_noticed(void **state) {
         0);
 }
 
+/* User-mode emulation starts the bundle's loader as `run` does. */
+#define QEMU(core)                                                                                           \
+    "qemu-aarch64-static -cpu " core                                                                         \
+    " there/lib/ld-linux-aarch64.so.1 --library-path there/lib there/bin/edgestill-run "                     \
+    "--bundle there "
+
 static void test_passes_emulated_on_the_device(void **state) {
     (void)state;
     struct err e = {0};
     struct bundle_result r;
-    static const char *const cores[] = {"cortex-a76", "cortex-a35"};
     if (!tiny_bundle_possible("arm64"))
         skip();
     if (tiny_shell("command -v qemu-aarch64-static") != 0) {
@@ -129,26 +150,19 @@ static void test_passes_emulated_on_the_device(void **state) {
     struct bundle_request q = tiny_bundle_request(&t, "arm64", "there", NULL);
     if (bundle_make(&r, &q, &e) < 0)
         fail_msg("%s", e.message);
-    for (size_t i = 0; i < sizeof cores / sizeof *cores; i++) {
-        char command[512];
-        snprintf(command, sizeof command,
-                 "qemu-aarch64-static -cpu %s there/lib/ld-linux-aarch64.so.1 --library-path there/lib "
-                 "there/bin/edgestill-run "
-                 "--bundle there --selftest --threads 1 --receipt there.json%s",
-                 cores[i], i ? " --no-verify" : "");
-        assert_int_equal(tiny_shell(command), 0);
-        expect_receipt("there.json", true);
-    }
+    static const char selftest[] = QEMU("cortex-a76") "--selftest --rows 2 --threads 1 --receipt there.json";
+    assert_int_equal(tiny_shell(selftest), 0);
+    expect_receipt("there.json", true, 2);
+    assert_int_equal(tiny_shell(QEMU("cortex-a35") "--threads 1 delay=3"),
+                     0); /* no dotprod: the oldest kernels */
 }
 
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes_here),
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_wrong_usage),
-        cmocka_unit_test(test_damage_is_noticed),
-        cmocka_unit_test(test_passes_emulated_on_the_device),
+        cmocka_unit_test(test_passes_here),       cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_pipes_last),        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_passes_emulated_on_the_device),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -19,20 +19,21 @@ static void must(int rc, const struct err *e) {
 void tiny_bundle_begin(struct tiny_bundle *t) {
     struct err e = {0};
     struct rng r;
-    struct tiny_gguf model = {.n_vocab = 300, .n_ff = 256, .tied = true, .seed = 6, .type = GGML_TYPE_F16};
+    struct tiny_gguf model = {
+        .n_embd = 64, .n_head = 2, .n_kv = 1, .n_ff = 128, .n_vocab = 300, .seed = 6, .type = GGML_TYPE_F16};
     *t = (struct tiny_bundle){0};
     rng_seed(&r, 3);
     arena_init(&t->rows.arena);
     must(tiny_task(&t->task, &e), &e);
     must(tiny_gguf_write("f16.gguf", &model, &e), &e);
-    must(quantize_file("f16.gguf", "student.gguf",
-                       &(struct quantize_options){.type = "Q4_K_M", .n_threads = 1}, &e),
+    must(quantize_file("f16.gguf", "student.gguf", &(struct quantize_options){.type = "Q8_0", .n_threads = 1},
+                       &e),
          &e);
     t->rows.n = 12;
     t->rows.records = arena_calloc(&t->rows.arena, 12, sizeof *t->rows.records);
     for (int i = 0; i < 12 && t->rows.records; i++)
         t->rows.records[i] = tiny_record(&t->task, &t->rows.arena, &r);
-    t->plan = (struct plan){.quantisation = "Q4_K_M",
+    t->plan = (struct plan){.quantisation = "Q8_0",
                             .context = 512,
                             .ubatch = 128,
                             .threads = 2,
