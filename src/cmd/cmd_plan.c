@@ -101,9 +101,11 @@ static void show_option(struct cmd_ctx *c, int64_t number, const struct candidat
     str_add(&decision, " to ");
     plan_text_value(&decision, p->decision_s.high, "s");
     str_add(&decision, ")");
-    cmd_print(c, "%3lld  %-24s %-7s %9s %9s  %-28s %6.0f %6.0f  %s%s\n", (long long)number, o->base,
+    char train[32];
+    cmd_print(c, "%3lld  %-22s %-7s %8s %8s  %-26s %6.0f %6.0f %12s  %s%s\n", (long long)number, o->base,
               mix_name(o->mix), str_text(&size), str_text(&memory), str_text(&decision), p->prefill_tps.value,
-              p->decode_tps.value, o->path != NULL ? "ready" : "needs pull", o->tight ? ", tight" : "");
+              p->decode_tps.value, str_duration(train, sizeof train, p->train_s.value),
+              o->path != NULL ? "ready" : "needs pull", o->tight ? ", tight" : "");
     str_release(&size);
     str_release(&memory);
     str_release(&decision);
@@ -146,8 +148,8 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
     bool all = cmd_flag(c, "all"), why = cmd_flag(c, "why");
     show_head(c, p);
     if (r->n_fit > 0)
-        cmd_print(c, "\n%3s  %-24s %-7s %9s %9s  %-28s %6s %6s  state\n", "", "base", "mix", "file", "memory",
-                  "one decision", "reads", "writes");
+        cmd_print(c, "\n%3s  %-22s %-7s %8s %8s  %-26s %6s %6s %12s  state\n", "", "base", "mix", "file",
+                  "memory", "one decision", "reads", "writes", "training");
     int64_t hidden = 0, shown_wished = 0, shown_others = 0;
     for (int64_t i = 0; i < r->n_fit; i++) {
         int64_t *shown = r->list[i].wished ? &shown_wished : &shown_others;

@@ -1,7 +1,9 @@
 /* The arithmetic of the predictions. */
 #include "plan/predict.h"
 
+#include "base/mem.h"
 #include "base/str.h"
+#include "nn/transformer.h"
 #include <math.h>
 
 static const double MB = 1e6, MIB = 1024 * 1024;
@@ -156,6 +158,52 @@ static struct estimate decision(const struct predict_input *in, const struct mix
 
 /* ---- training here ---- */
 
+enum {
+    MICRO_TOKENS = 4096
+}; /* that the trainer computes at once at most, and less where a quarter of the memory is not enough */
+
+/* The trainer's own plan of its activations, for a model that does not exist yet: it asks for the shape alone. */
+static double activation_bytes(const struct predict_input *in) {
+    const struct shape *s = in->shape;
+    const struct nn_model model = {
+        .config = {.n_layer = s->n_layer,
+                   .d_model = s->n_embd,
+                   .n_heads = s->n_head,
+                   .n_kv_heads = s->n_head_kv,
+                   .head_dim = s->head_dim,
+                   .d_ff = s->n_ff,
+                   .n_vocab = (int)s->n_vocab,
+                   .tied_head = s->tied,
+                   .qk_norm = s->qk_norm},
+        .lora = {.rank = in->method == PLAN_LORA ? in->rank : 0, .alpha = 1},
+    };
+    int64_t tokens = MICRO_TOKENS, total = mem_total_bytes();
+    double bytes = (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens});
+    while (total > 0 && bytes > (double)total / 4 && tokens / 2 >= in->task->longest_tokens && tokens > 64) {
+        tokens /= 2;
+        bytes = (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens});
+    }
+    return bytes;
+}
+
+/* Values in the adapters of the seven matrices of every layer. */
+static double adapter_values(const struct shape *s, int rank) {
+    double q = (double)s->n_head * s->head_dim, kv = (double)s->n_head_kv * s->head_dim, d = s->n_embd,
+           f = s->n_ff;
+    return (double)rank * s->n_layer * ((d + q) * 2 + (d + kv) * 2 + (d + f) * 3);
+}
+
+static struct estimate training_memory(const struct predict_input *in, double params, struct arena *a) {
+    double trained = in->method == PLAN_FULL ? params : adapter_values(in->shape, in->rank);
+    double activations = activation_bytes(in), value = 4 * (params + 3 * trained) + activations;
+    return (struct estimate){
+        value, 0.95 * value, 1.05 * value + 100 * MIB,
+        arena_printf(a,
+                     "weights in 32 bits %.0f MB, what is trained with gradients and moments %.0f MB, "
+                     "activations %.0f MB",
+                     4 * params / MB, 12 * trained / MB, activations / MB)};
+}
+
 static void training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
                      struct plan_prediction *out) {
     const struct shape *s = in->shape;
@@ -167,10 +215,7 @@ static void training(const struct predict_input *in, const struct mix_work *work
     double targets = (double)in->task->answer_tokens + 1;
     double passes =
         in->method == PLAN_FULL ? 3 : 2; /* forward, and back to the inputs; full adds back to the weights */
-    double lora = in->method == PLAN_LORA
-                      ? 3.0 * in->rank * s->n_layer *
-                            (9.0 * s->n_embd + 3.0 * s->n_ff + 2.0 * s->n_head_kv * s->head_dim)
-                      : 0;
+    double lora = in->method == PLAN_LORA ? 3 * adapter_values(s, in->rank) : 0;
     double sample = tokens * (passes * block + lora) + targets * passes * work->head_macs;
     double n = (double)(in->task->n_records * in->task->epochs);
     out->train_s = around(
@@ -180,15 +225,7 @@ static void training(const struct predict_input *in, const struct mix_work *work
                      "reaches here on %d threads",
                      n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size,
                      h->threads));
-    double batch = 2048; /* tokens in flight */
-    double activations =
-        batch * 4 * s->n_layer * (8.0 * s->n_embd + 4.0 * s->n_ff + 3.0 * s->n_head * s->head_dim);
-    double states = in->method == PLAN_FULL ? 3 * 4 * params : 0;
-    double value = 4 * params + states + activations + 512.0 * 4 * (double)s->n_vocab + 60 * MIB;
-    out->train_memory_bytes =
-        around(value, 1.5,
-               arena_printf(a, "weights in 32 bits %.0f MB, activations %.0f MB, the rest %.0f MB",
-                            4 * params / MB, activations / MB, (value - 4 * params - activations) / MB));
+    out->train_memory_bytes = training_memory(in, params, a);
 }
 
 int predict(const struct predict_input *in, struct arena *a, struct plan_prediction *out, struct err *e) {

@@ -16,7 +16,8 @@ enum { N_OFFERED = sizeof offered / sizeof *offered, DEFAULT_RANK = 16 };
 
 /* A mix that costs no more than Q4_K_M is taken as costing little; a tenth of a decision's time, or a hundredth of a second,
  * is no difference. */
-static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, SAME_SPEED_S = 0.01, DEFAULT_DECISION_S = 2;
+static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, SAME_SPEED_S = 0.01, DEFAULT_DECISION_S = 2,
+                    DEFAULT_TRAIN_S = 24 * 3600;
 
 /* Share of the records that train; and of the epochs allowed, what early stopping usually leaves. */
 static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.6;
@@ -161,6 +162,9 @@ static void say_why(const struct recommend_input *in, struct recommendation *r, 
         str_addf(&text, "a larger base needs less data, and this one decides within %.2g s. ", wish);
     else
         str_addf(&text, "decides more slowly than the %.2g s wished for. ", wish);
+    if (p->train_s.value > DEFAULT_TRAIN_S)
+        str_addf(&text, "Training it here takes about %s. ",
+                 str_duration(need, sizeof need, p->train_s.value));
     str_bytes(need, sizeof need, (int64_t)p->memory_bytes.value);
     if (r->free_bytes > 0)
         str_addf(&text, "Needs %s of %s free%s. ", need, str_bytes(have, sizeof have, (int64_t)r->free_bytes),
@@ -242,16 +246,22 @@ static int consider(const struct recommend_input *in, struct recommendation *r, 
     return code;
 }
 
+/* Slower than most would like; a limit of the user's has dropped what is slower than that. */
+static bool is_slow(const struct candidate *c) {
+    return c->predicted.decision_s.value > DEFAULT_DECISION_S || c->predicted.train_s.value > DEFAULT_TRAIN_S;
+}
+
 static int compare_candidates(const void *pa, const void *pb) {
     const struct candidate *a = pa, *b = pb;
     if (a->wished != b->wished)
         return a->wished ? -1 : 1;
     if (a->wished)
         return compare_mixes(a, b);
+    if ((a->path != NULL) != (b->path != NULL))
+        return a->path != NULL ? -1 : 1;
     if (a->embedded != b->embedded)
         return a->embedded ? 1 : -1;
-    double wish = DEFAULT_DECISION_S; /* a limit of the user's has dropped slower ones already */
-    bool slow_a = a->predicted.decision_s.value > wish, slow_b = b->predicted.decision_s.value > wish;
+    bool slow_a = is_slow(a), slow_b = is_slow(b);
     if (slow_a != slow_b)
         return slow_a ? 1 : -1;
     if (slow_a)

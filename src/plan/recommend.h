@@ -6,7 +6,7 @@
  *     for (int64_t i = 0; i < r.n; i++) ... r.list[i] ...      // fitting ones first, best first
  *     recommend_release(&r);
  *
- * Order: decisions within the wished latency before slower ones; then the larger base, because it needs less data for the same
+ * Order: bases that are here before those that must be pulled; decisions within 2 s and training within a day here before slower ones; then the larger base, because it needs less data for the same
  * accuracy; the embedded base last, unless it was asked for. Of a base's mixes the one with the fastest decision among those
  * that cost little (Q4_K_M or better), the smaller file when two are within a tenth or a hundredth of a second. */
 #ifndef PLAN_RECOMMEND_H

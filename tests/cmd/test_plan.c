@@ -133,6 +133,18 @@ static void test_list(void **state) {
     json_decref(result);
 }
 
+/* Without a wish, what is here comes first, so that `run --yes` can go on. */
+static void test_what_is_here_comes_first(void **state) {
+    (void)state;
+    struct err e;
+    json_t *result = NULL;
+    assert_int_equal(plan(&result, &e, NO_WORDS), 0);
+    assert_string_equal(option_text(result, 0, "base"), "embedded");
+    assert_true(
+        json_is_false(json_object_get(json_array_get(json_object_get(result, "options"), 1), "here")));
+    json_decref(result);
+}
+
 static void test_accepting(void **state) {
     (void)state;
     struct err e;
@@ -284,6 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_waits_for_the_task),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_what_is_here_comes_first),
         cmocka_unit_test(test_accepting),
         cmocka_unit_test(test_accepting_again_changes_nothing),
         cmocka_unit_test(test_device_and_task_void_it),
