@@ -119,5 +119,28 @@ if [ ! -f "../$name.csv" ] || [ "$(($(wc -l <"../$name.csv") - 1))" -lt "$rows" 
 fi
 run eval edgestill eval --rows "../$name.csv"
 
-heading "8 of 9: the bundle for the device, tested under emulation"
+heading "8 of 9: the bundle for the device, and its self-test under emulation"
 run bundle edgestill bundle
+bundle=$(echo dist/*-arm64)
+emulator=$(command -v qemu-aarch64-static || command -v qemu-aarch64 || :)
+receipt=receipts/emulated-cortex-a76.json
+hash=$(sha256sum <"$bundle/bundle.json" | cut -d' ' -f1)
+if [ -z "$emulator" ]; then
+    echo "No emulator for arm64 is here (qemu-user-static), so the self-test is left out. On the device: ./selftest"
+elif grep -q "$hash" "$receipt" 2>/dev/null && [ "$receipt" -nt "$bundle/bundle.json" ]; then
+    echo "The self-test's receipt for this bundle is there: $receipt"
+else
+    # On the device this is ./selftest; under emulation the bundle's own loader is named.
+    mkdir -p receipts
+    rm -f "$receipt"
+    run self-test "$(basename "$emulator")" -cpu cortex-a76 "$bundle/lib/ld-linux-aarch64.so.1" --inhibit-rpath '' \
+        --library-path "$bundle/lib" "$bundle/bin/edgestill-run" --bundle "$bundle" --selftest --emulated --receipt "$receipt"
+fi
+
+heading "9 of 9: predicted beside measured"
+run report edgestill report --summary ../summary.json --seconds "$times"
+
+total=$((($(now_ms) - begin) / 1000))
+printf '\n%sThe figures: build/demo/summary.json. The page: build/demo/%s/report.html. %d min %02d s in all.%s\n' "$bold" "$name" \
+    $((total / 60)) $((total % 60)) "$plain"
+echo "Try it: cd build/demo/$name && edgestill status     (with build/ in the PATH)"
