@@ -42,15 +42,16 @@ static const struct variant {
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
+#define SENTENCE "Tell fraudulent claims from others by the labels of the table itself."
+
 /* ---- the task, written as a user would who knows the table ---- */
 
-static const char fields_first[] =
-    "  - {name: delay, column: Days_Between_Service_and_Claim, type: integer, min: 0, max: 60, unit: days}\n"
-    "  - {name: claim amount, column: Claim_Amount, type: number, decimals: 0}\n";
 static const char fields_leak[] =
-    "  - {name: approved amount, column: Approved_Amount, type: number, decimals: 0}\n"
+    "  - {name: approved amount, column: Approved_Amount, type: number, decimals: 2}\n"
     "  - {name: claim status, column: Claim_Status, type: category, values: [Approved, Pending, Rejected]}\n";
-static const char fields_rest[] =
+static const char fields_free[] =
+    "  - {name: delay, column: Days_Between_Service_and_Claim, type: integer, min: 0, max: 60, unit: days}\n"
+    "  - {name: claim amount, column: Claim_Amount, type: number, decimals: 2}\n"
     "  - {name: visit type, column: Visit_Type, type: category, values: [Outpatient, Inpatient, Emergency]}\n"
     "  - {name: stay, column: Length_of_Stay, type: integer, min: 0, max: 60, unit: days}\n"
     "  - {name: patient age, column: Patient_Age, type: integer, min: 0, max: 120}\n"
@@ -71,19 +72,9 @@ static void write_task(const struct variant *v, const char *path) {
     struct str s = {0};
     struct err e = {0};
     str_add(&s, "format: edgestill.task/1\nkind: classify\nname: public-claims\n"
-                "sentence: Tell fraudulent claims from others by the table's own labels.\n"
+                "sentence: " SENTENCE "\n"
                 "instruction: \"Label the claim as fraud: 1 or 0.\"\nfields:\n");
-    if (v->share) /* the ratio needs the cents, and the prompt is better off with the ratio first */
-        str_add(&s,
-                "  - {name: delay, column: Days_Between_Service_and_Claim, type: integer, min: 0, max: 60, "
-                "unit: days}\n"
-                "  - {name: claim amount, column: Claim_Amount, type: number, decimals: 2}\n"
-                "  - {name: approved amount, column: Approved_Amount, type: number, decimals: 2}\n"
-                "  - {name: claim status, column: Claim_Status, type: category, values: [Approved, Pending, "
-                "Rejected]}\n");
-    else
-        str_addf(&s, "%s%s", fields_first, v->leaks ? fields_leak : "");
-    str_add(&s, fields_rest);
+    str_addf(&s, "%s%s", v->leaks ? fields_leak : "", fields_free);
     if (v->share)
         str_add(&s, "derived:\n  - {name: approved share, op: ratio, of: [approved amount, claim amount], "
                     "decimals: 2}\n");
@@ -98,7 +89,7 @@ static void write_task(const struct variant *v, const char *path) {
 
 /* ---- the splits ---- */
 
-/* Each label's rows are dealt out by themselves, so that all parts have the table's share of fraud. */
+/* Rows are dealt out at random, as the ceiling's splits were. */
 static int part_of(struct rng *r, const double share[PARTS]) {
     double u = rng_double(r);
     return u < share[0] ? 0 : u < share[0] + share[1] ? 1 : 2;
@@ -174,14 +165,17 @@ static void run_chain(const struct run *r) {
     char project_file[600];
     snprintf(project_file, sizeof project_file, "%s/edgestill.yaml", r->dir);
     if (!file_exists(project_file)) {
-        chain_run(&c, (const char *const[]){program, "init", r->dir, "--task",
-                                            "Tell fraudulent claims from others.", "--device", "rpi5-8gb",
-                                            "--base", "embedded", "--teacher", "none", "--data", train,
-                                            "--label", "Is_Fraud", "--seed", seed, NULL});
+        chain_run(&c, (const char *const[]){program, "init", r->dir, "--task", SENTENCE, "--device",
+                                            "rpi5-8gb", "--base", "embedded", "--teacher", "none", "--data",
+                                            train, "--label", "Is_Fraud", "--seed", seed, NULL});
         write_task(r->variant, task);
         chain_run(&c, (const char *const[]){program, "task", "-C", r->dir, "--accept", NULL});
     }
-    chain_run(&c, (const char *const[]){program, "run", "-C", r->dir, "--yes", "--until", "compress", NULL});
+    static const char *const verbs[][6] = {
+        {"plan", "--accept", "1"}, {"generate", "--balance", "--split", "90/10/0"}, {"train"}, {"compress"}};
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        chain_run(&c, (const char *const[]){program, verbs[i][0], "-C", r->dir, verbs[i][1], verbs[i][2],
+                                            verbs[i][3], NULL});
     chain_run(&c,
               (const char *const[]){program, "eval", "-C", r->dir, "--rows", r->rows, "--label", "Is_Fraud",
                                     "--validation", r->validation, "--only", "base,student", NULL});
