@@ -29,6 +29,8 @@ template <int WIDTH_, bool EXACT_> struct attention_tile {
     static constexpr int STRIDE = WIDTH + 4;
     static constexpr int STEP =
         WIDTH <= 64 ? 64 : 32; // rows of the walked side in one tile: what registers allow
+    static constexpr int BLOCKS =
+        WIDTH <= 64 ? 3 : 2; // on a multiprocessor at once: while one waits, others compute
     static constexpr int ROWS_SIZE = ROWS * STRIDE, STEP_SIZE = STEP * STRIDE; // in floats
 };
 
@@ -61,27 +63,78 @@ __device__ inline struct attention_sight sight_prefix(const struct attention_vie
     return {a.window > 0 ? max(0, low) : 0, a.n_prefix - 1};
 }
 
-// A tile: rows [0, n_rows) of one head of a matrix whose rows are `pitch` floats apart; zeros beyond, up to N rows.
-// Rounded to TF32 here, once, unless the products are exact.
+// Rounded to TF32 when it enters shared memory, once, unless the products are exact.
+template <typename TILE> __device__ inline float as_factor(float x) {
+    return TILE::EXACT ? x : tf32_round(x);
+}
+
+// A tile: rows [0, n_rows) of one head of a matrix whose rows are `pitch` floats apart; zeros beyond, up to N rows. This
+// is the way for heads or addresses that are not multiples of four floats.
 template <typename TILE, int N>
-__device__ void tile_load(float *to, const float *from, int64_t pitch, int n_rows,
-                          const struct attention_view &a) {
-    constexpr int GROUPS = TILE::WIDTH / 4;
-    for (int i = static_cast<int>(threadIdx.x); i < N * GROUPS; i += ATTENTION_THREADS) {
-        int row = i / GROUPS, column = i % GROUPS * 4;
-        floats<4> x = {};
-        const float *p = from + row * pitch + column;
-        if (row < n_rows && column < a.head_dim) {
-            if (a.by_four)
-                x = load<4>(p, 0);
-            else
-                for (int j = 0; j < 4 && column + j < a.head_dim; j++)
-                    x.v[j] = p[j];
-        }
-        for (int j = 0; j < 4; j++)
-            x.v[j] = TILE::EXACT ? x.v[j] : tf32_round(x.v[j]);
-        store(to + row * TILE::STRIDE + column, 0, x);
+__device__ void tile_load_by_one(float *to, const float *from, int64_t pitch, int n_rows, int head_dim) {
+    for (int i = static_cast<int>(threadIdx.x); i < N * TILE::WIDTH; i += ATTENTION_THREADS) {
+        int row = i / TILE::WIDTH, column = i % TILE::WIDTH;
+        float x = row < n_rows && column < head_dim ? from[row * pitch + column] : 0;
+        to[row * TILE::STRIDE + column] = as_factor<TILE>(x);
     }
+}
+
+// A thread's share of a tile on its way from global to shared memory: fetching and putting are two steps, so that all
+// loads are under way before the first is waited for.
+template <typename TILE, int N> struct tile_share {
+    static constexpr int GROUPS = TILE::WIDTH / 4, COUNT = N * GROUPS / ATTENTION_THREADS;
+    static_assert(COUNT * ATTENTION_THREADS == N * GROUPS, "the threads share a tile without rest");
+    floats<4> x[COUNT];
+
+    __device__ inline void fetch(const float *from, int64_t pitch, int n_rows, int head_dim) {
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+            int i = static_cast<int>(threadIdx.x) + j * ATTENTION_THREADS;
+            int row = i / GROUPS, column = i % GROUPS * 4;
+            x[j] = {};
+            if (row < n_rows && column < head_dim)
+                x[j] = load<4>(from + row * pitch + column, 0);
+        }
+    }
+
+    __device__ inline void put(float *to) const {
+#pragma unroll
+        for (int j = 0; j < COUNT; j++) {
+            int i = static_cast<int>(threadIdx.x) + j * ATTENTION_THREADS;
+            floats<4> y = x[j];
+            for (int l = 0; l < 4; l++)
+                y.v[l] = as_factor<TILE>(y.v[l]);
+            store(to + i / GROUPS * TILE::STRIDE + i % GROUPS * 4, 0, y);
+        }
+    }
+};
+
+template <typename TILE, int N>
+__device__ inline void tile_load(float *to, const float *from, int64_t pitch, int n_rows,
+                                 const struct attention_view &a) {
+    if (!a.by_four) {
+        tile_load_by_one<TILE, N>(to, from, pitch, n_rows, a.head_dim);
+        return;
+    }
+    struct tile_share<TILE, N> share;
+    share.fetch(from, pitch, n_rows, a.head_dim);
+    share.put(to);
+}
+
+// The same rows of two matrices of one shape: keys and values, or queries and the gradient of their output.
+template <typename TILE, int N>
+__device__ inline void tiles_load(float *to_x, float *to_y, const float *x, const float *y, int64_t pitch,
+                                  int n_rows, const struct attention_view &a) {
+    if (!a.by_four) {
+        tile_load_by_one<TILE, N>(to_x, x, pitch, n_rows, a.head_dim);
+        tile_load_by_one<TILE, N>(to_y, y, pitch, n_rows, a.head_dim);
+        return;
+    }
+    struct tile_share<TILE, N> of_x, of_y;
+    of_x.fetch(x, pitch, n_rows, a.head_dim);
+    of_y.fetch(y, pitch, n_rows, a.head_dim);
+    of_x.put(to_x);
+    of_y.put(to_y);
 }
 
 // c += a b for one fragment. An exact product splits both factors in two TF32 numbers and leaves out low * low.
@@ -138,7 +191,7 @@ __device__ void product_registers(float (&c)[TILE::WIDTH / 8][4], const float (&
     for (int n = 0; n < TILE::STEP / 8; n++) {
         float of_p[4] = {p[n][0], p[n][2], p[n][1], p[n][3]};
         for (int i = 0; i < 4; i++)
-            of_p[i] = TILE::EXACT ? of_p[i] : tf32_round(of_p[i]);
+            of_p[i] = as_factor<TILE>(of_p[i]);
 #pragma unroll
         for (int e = 0; e < TILE::WIDTH / 8; e++) {
             const float of_b[2] = {b[n * 8 * S + e * 8], b[n * 8 * S + S + e * 8]};

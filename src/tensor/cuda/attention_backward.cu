@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(256)
 
 // Block: 64 queries of one head.
 template <typename TILE>
-__global__ void __launch_bounds__(ATTENTION_THREADS)
+__global__ void __launch_bounds__(ATTENTION_THREADS, TILE::BLOCKS)
     query_gradient_kernel(float *dq, const float *dout, const float *lse, const float *delta, const float *q,
                           const float *k, const float *v, struct attention_view a) {
     DYNAMIC_SHARED(shared);
@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         row_delta[i] = exists ? delta[at] : 0;
     }
 
-    tile_load<TILE, ROWS>(q_tile, q + first * pitch + head * a.head_dim, pitch, a.n_tokens - first, a);
-    tile_load<TILE, ROWS>(dout_tile, dout + first * pitch + head * a.head_dim, pitch, a.n_tokens - first, a);
+    int64_t offset = first * pitch + head * a.head_dim;
+    tiles_load<TILE, ROWS>(q_tile, dout_tile, q + offset, dout + offset, pitch, a.n_tokens - first, a);
     for (int prefix = a.n_prefix > 0; prefix >= 0; prefix--) {
         const struct attention_sight sight[2] = {prefix ? sight_prefix(a, row) : sight_own(a, row),
                                                  prefix ? sight_prefix(a, row + 8) : sight_own(a, row + 8)};
@@ -55,8 +55,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         int end = prefix ? a.n_prefix : min(first + ROWS, a.n_tokens);
         for (; key < end; key += TILE::STEP) {
             __syncthreads();
-            tile_load<TILE, TILE::STEP>(k_tile, keys + key * kv_pitch + kv_offset, kv_pitch, end - key, a);
-            tile_load<TILE, TILE::STEP>(v_tile, values + key * kv_pitch + kv_offset, kv_pitch, end - key, a);
+            int64_t at = key * kv_pitch + kv_offset;
+            tiles_load<TILE, TILE::STEP>(k_tile, v_tile, keys + at, values + at, kv_pitch, end - key, a);
             __syncthreads();
             if (key >= first + (warp + 1) * 16 && !prefix)
                 continue; // all keys lie after all queries of the warp
@@ -96,8 +96,7 @@ __device__ void query_tiles_load(float *q_tile, float *dout_tile, const float *d
                                  bool prefix, const struct attention_view &a) {
     int64_t pitch = static_cast<int64_t>(a.n_heads) * a.head_dim;
     int64_t offset = first * pitch + head * a.head_dim;
-    tile_load<TILE, TILE::STEP>(q_tile, q + offset, pitch, end - first, a);
-    tile_load<TILE, TILE::STEP>(dout_tile, dout + offset, pitch, end - first, a);
+    tiles_load<TILE, TILE::STEP>(q_tile, dout_tile, q + offset, dout + offset, pitch, end - first, a);
     for (int i = static_cast<int>(threadIdx.x); i < TILE::STEP; i += ATTENTION_THREADS) {
         float *number = q_tile + i * TILE::STRIDE + TILE::WIDTH;
         bool exists = first + i < end;
@@ -114,7 +113,7 @@ __device__ void query_tiles_load(float *q_tile, float *dout_tile, const float *d
 
 // Block: 64 keys of one key-value head, and one chunk of queries. Rows are keys here, columns queries.
 template <typename TILE>
-__global__ void __launch_bounds__(ATTENTION_THREADS)
+__global__ void __launch_bounds__(ATTENTION_THREADS, TILE::BLOCKS)
     key_gradient_kernel(struct key_side side, const float *dout, const float *lse, const float *delta,
                         const float *q, struct attention_view a) {
     DYNAMIC_SHARED(shared);
@@ -134,8 +133,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         end = min(end, last + a.window);
     float dk[TILE::WIDTH / 8][4] = {}, dv[TILE::WIDTH / 8][4] = {};
 
-    tile_load<TILE, ROWS>(k_tile, side.k + kv_offset, kv_pitch, side.n_keys - first, a);
-    tile_load<TILE, ROWS>(v_tile, side.v + kv_offset, kv_pitch, side.n_keys - first, a);
+    tiles_load<TILE, ROWS>(k_tile, v_tile, side.k + kv_offset, side.v + kv_offset, kv_pitch,
+                           side.n_keys - first, a);
     for (int head = kv_head * group; head < (kv_head + 1) * group; head++)
         for (int query = begin; query < end; query += TILE::STEP) {
             __syncthreads();

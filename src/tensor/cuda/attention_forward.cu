@@ -155,7 +155,7 @@ __device__ void softmax_step(struct running_softmax<TILE> &r, const float *q, co
 
 // Block: 64 queries of one head.
 template <typename TILE>
-__global__ void __launch_bounds__(ATTENTION_THREADS)
+__global__ void __launch_bounds__(ATTENTION_THREADS, TILE::BLOCKS)
     attention_kernel(float *out, float *lse, const float *q, const float *k, const float *v,
                      struct attention_view a) {
     DYNAMIC_SHARED(shared);
@@ -178,8 +178,8 @@ __global__ void __launch_bounds__(ATTENTION_THREADS)
         int end = prefix ? a.n_prefix : min(first + ROWS, a.n_tokens);
         for (; key < end; key += TILE::STEP) {
             __syncthreads();
-            tile_load<TILE, TILE::STEP>(k_tile, keys + key * kv_pitch + kv_offset, kv_pitch, end - key, a);
-            tile_load<TILE, TILE::STEP>(v_tile, values + key * kv_pitch + kv_offset, kv_pitch, end - key, a);
+            int64_t at = key * kv_pitch + kv_offset;
+            tiles_load<TILE, TILE::STEP>(k_tile, v_tile, keys + at, values + at, kv_pitch, end - key, a);
             __syncthreads();
             if (key < first + (warp + 1) * 16 || prefix) // else all keys lie after all queries of the warp
                 softmax_step<TILE>(r, q_rows, k_tile, v_tile, key, sight, a.scale * LOG2_E);
