@@ -5,8 +5,10 @@
 #include "nn/transformer.h"
 
 /* What backward needs of one block's forward pass. Normalised inputs and the gated product are not kept: they are computed
- * again from these at the cost of one elementwise pass. In forward-only runs all blocks share one set and x, mid and the
- * final x are one buffer. */
+ * again from these at the cost of one elementwise pass. In forward-only runs all blocks share one set.
+ *
+ * The last block's queries, output and feed-forward are needed at rows with a target alone. Where those are few, its mid, gate,
+ * up and u (of Q, O and the feed-forward) have N rows instead of T; x, k and v have T as ever, and q is zero elsewhere. */
 struct nn_activations {
     float *x;                     /* [T, D] input of the block */
     float *rstd1;                 /* [T] */
@@ -33,13 +35,16 @@ struct nn_memory {
     float *dk, *dv;   /* [T, K, E] */
     float *dq_raw, *dk_raw;
     float *du;                  /* [T, R] */
-    float *xn, *hn, *dxn, *dhn; /* [N, D] rows with a target */
-    float *rstdn;               /* [N] */
-    float *logits;              /* [head_rows, V] */
-    float *row_loss, *weight;   /* [N] */
-    int32_t *token, *position;  /* [T] */
-    int32_t *row, *target;      /* [N] */
-    int32_t *host_row, *host_target;
+    float *xn, *hn, *dxn, *dhn; /* [N, D] rows with a target: last x, normalised, their gradients */
+    float *hs, *qs,
+        *as;       /* [N, D], [N, H, E] twice: rows of h, q, att where only those with a target are needed */
+    float *rstdn;  /* [N] */
+    float *logits; /* [head_rows, V] */
+    float *row_loss, *weight;  /* [N] */
+    int32_t *token, *position; /* [T] */
+    int32_t *row, *target;     /* [N] */
+    int32_t *row_position;     /* [N] */
+    int32_t *host_row, *host_target, *host_position;
     float *host_weight, *host_loss; /* host memory, [N] each */
 };
 

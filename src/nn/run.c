@@ -20,12 +20,11 @@ static float *floats(struct placer *p, int64_t n) {
     return place(p, n, sizeof(float));
 }
 
-static void place_block(struct placer *p, struct nn_activations *a, const struct nn_model *m, int64_t t,
-                        bool forward) {
+static void place_block(struct placer *p, struct nn_activations *a, const struct nn_model *m, int64_t t) {
     const struct model_config *c = &m->config;
     int64_t d = c->d_model, he = (int64_t)c->n_heads * c->head_dim, ke = (int64_t)c->n_kv_heads * c->head_dim;
     a->x = floats(p, t * d);
-    a->mid = forward ? a->x : floats(p, t * d);
+    a->mid = floats(p, t * d);
     a->rstd1 = floats(p, t);
     a->rstd2 = floats(p, t);
     if (c->qk_norm) {
@@ -42,7 +41,7 @@ static void place_block(struct placer *p, struct nn_activations *a, const struct
     a->gate = floats(p, t * c->d_ff);
     a->up = floats(p, t * c->d_ff);
     for (size_t i = 0; m->lora.rank > 0 && i < sizeof a->u / sizeof *a->u; i++)
-        a->u[i] = i > 0 && forward ? a->u[0] : floats(p, t * m->lora.rank);
+        a->u[i] = floats(p, t * m->lora.rank);
 }
 
 static void place_backward(struct placer *p, struct nn_memory *y, const struct nn_model *m, int64_t t,
@@ -88,7 +87,7 @@ static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *b
         if (i > 0 && l->forward_only && blocks)
             *a = blocks[0];
         else if (i == 0 || !l->forward_only)
-            place_block(p, a, m, t, l->forward_only);
+            place_block(p, a, m, t);
     }
     y->x = l->forward_only && blocks ? blocks[0].x : l->forward_only ? NULL : floats(p, t * d);
     y->h = floats(p, t * d);
@@ -96,6 +95,9 @@ static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *b
     y->xn = floats(p, n * d);
     y->hn = floats(p, n * d);
     y->rstdn = floats(p, n);
+    y->hs = floats(p, n * d);
+    y->qs = floats(p, n * c->n_heads * c->head_dim);
+    y->as = floats(p, n * c->n_heads * c->head_dim);
     y->logits = floats(p, l->head_rows * c->n_vocab);
     y->row_loss = floats(p, n);
     y->weight = floats(p, n);
@@ -103,6 +105,7 @@ static void plan(struct placer *p, struct nn_memory *y, struct nn_activations *b
     y->position = place(p, t, sizeof(int32_t));
     y->row = place(p, n, sizeof(int32_t));
     y->target = place(p, n, sizeof(int32_t));
+    y->row_position = place(p, n, sizeof(int32_t));
     if (!l->forward_only)
         place_backward(p, y, m, t, n);
 }
@@ -119,9 +122,12 @@ static int alloc_host(struct nn_memory *y, const struct nn_model *m, const struc
     y->blocks = calloc((size_t)m->config.n_layer, sizeof *y->blocks);
     y->host_row = calloc((size_t)l->n_targets, sizeof *y->host_row);
     y->host_target = calloc((size_t)l->n_targets, sizeof *y->host_target);
+    y->host_position = calloc((size_t)l->n_targets, sizeof *y->host_position);
     y->host_weight = calloc((size_t)l->n_targets, sizeof *y->host_weight);
     y->host_loss = calloc((size_t)l->n_targets, sizeof *y->host_loss);
-    return y->blocks && y->host_row && y->host_target && y->host_weight && y->host_loss ? 0 : ERR_NO_MEMORY;
+    bool ok =
+        y->blocks && y->host_row && y->host_target && y->host_position && y->host_weight && y->host_loss;
+    return ok ? 0 : ERR_NO_MEMORY;
 }
 
 int nn_run_init(struct nn_run *r, const struct nn_model *m, const struct nn_limits *limits, struct err *e) {
@@ -154,6 +160,7 @@ void nn_run_release(struct nn_run *r) {
         free(y->blocks);
         free(y->host_row);
         free(y->host_target);
+        free(y->host_position);
         free(y->host_weight);
         free(y->host_loss);
         free(y);

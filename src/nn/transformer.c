@@ -4,7 +4,10 @@
  *               h = norm(mid)  next x = mid + (silu(h Wg^T) * (h Wu^T)) Wd^T
  * Head, only at rows with a target and in blocks of rows: logits = norm(x) W^T, softmax cross-entropy.
  *
- * Backward walks the same lines upwards; `dx` is the gradient of the residual stream, changed in place. */
+ * Backward walks the same lines upwards; `dx` is the gradient of the residual stream, changed in place.
+ *
+ * In the last block nothing but keys and values is needed at tokens without a target. Where targets are few, its queries,
+ * output and feed-forward are computed at those rows alone: gathered before, scattered after (see nn_activations). */
 #include "nn/internal.h"
 #include <math.h>
 
@@ -14,7 +17,30 @@ struct pass {
     struct nn_memory *y;
     const struct nn_batch *b;
     int64_t t, n; /* tokens; tokens with a target */
+    bool few;     /* the last block works at the n rows alone */
 };
+
+static bool at_few(const struct pass *p, int layer) {
+    return p->few && layer + 1 == p->m->config.n_layer;
+}
+
+static int64_t rows_of(const struct pass *p, int layer) {
+    return at_few(p, layer) ? p->n : p->t;
+}
+
+/* The block's rows of x [T, width]: all of it, or those with a target gathered into `few`. */
+static const float *pick(const struct pass *p, int layer, float *few, const float *x, int64_t width) {
+    if (!at_few(p, layer))
+        return x;
+    p->m->ops->gather(p->m->ops, few, x, p->y->row, p->n, width);
+    return few;
+}
+
+/* x [T, width] becomes zero but for the rows with a target. */
+static void spread(const struct pass *p, float *x, const float *few, int64_t width) {
+    p->m->ops->zero(p->m->ops, x, (size_t)(p->t * width) * sizeof *x);
+    p->m->ops->scatter_add(p->m->ops, x, few, p->y->row, p->n, width);
+}
 
 static struct attention_shape attention_shape(const struct pass *p) {
     const struct model_config *c = &p->m->config;
@@ -27,14 +53,14 @@ static struct attention_shape attention_shape(const struct pass *p) {
                                     .start = p->b->start};
 }
 
-static void rotate(const struct pass *p, float *x, int n_heads, bool inverse) {
+static void rotate(const struct pass *p, float *x, int n_heads, bool few, bool inverse) {
     const struct model_config *c = &p->m->config;
-    struct rope_shape s = {.n_tokens = p->t,
+    struct rope_shape s = {.n_tokens = few ? p->n : p->t,
                            .n_heads = n_heads,
                            .head_dim = c->head_dim,
                            .halves = c->rope_halves,
                            .freq = p->m->rope_freq,
-                           .position = p->y->position};
+                           .position = few ? p->y->row_position : p->y->position};
     p->m->ops->rope(p->m->ops, x, &s, inverse);
 }
 
@@ -58,19 +84,45 @@ static void norm_backward(const struct pass *p, int layer, enum nn_kind kind, in
                         g->rstd, rows, width);
 }
 
-static void project(const struct pass *p, int layer, enum nn_kind kind, float *out, const float *x,
-                    bool add) {
-    nn_linear(p->m, layer, kind, p->t, out, x, p->y->blocks[layer].u[kind - NN_Q], add);
+/* A matrix product of a block over `rows` rows. */
+struct product {
+    int layer;
+    enum nn_kind kind;
+    int64_t rows;
+};
+
+static void project(const struct pass *p, struct product k, float *out, const float *x, bool add) {
+    nn_linear(p->m, k.layer, k.kind, k.rows, out, x, p->y->blocks[k.layer].u[k.kind - NN_Q], add);
 }
 
-static void project_backward(const struct pass *p, int layer, enum nn_kind kind, const float *dy,
-                             const float *x, float *dx, bool add) {
+static void project_backward(const struct pass *p, struct product k, const float *dy, const float *x,
+                             float *dx, bool add) {
     struct nn_linear_grad g = {
-        .dy = dy, .x = x, .u = p->y->blocks[layer].u[kind - NN_Q], .dx = dx, .du = p->y->du, .add = add};
-    nn_linear_backward(p->m, layer, kind, p->t, &g);
+        .dy = dy, .x = x, .u = p->y->blocks[k.layer].u[k.kind - NN_Q], .dx = dx, .du = p->y->du, .add = add};
+    nn_linear_backward(p->m, k.layer, k.kind, k.rows, &g);
 }
 
 /* ---- forward ---- */
+
+static void queries_and_keys(const struct pass *p, int layer) {
+    const struct model_config *c = &p->m->config;
+    struct nn_memory *y = p->y;
+    struct nn_activations *a = &y->blocks[layer];
+    bool few = at_few(p, layer);
+    int64_t n = rows_of(p, layer), he = (int64_t)c->n_heads * c->head_dim;
+    float *q = few ? y->qs : a->q;
+    const float *hq = pick(p, layer, y->hs, y->h, c->d_model);
+    project(p, (struct product){layer, NN_Q, n}, c->qk_norm ? a->q_raw : q, hq, false);
+    project(p, (struct product){layer, NN_K, p->t}, c->qk_norm ? a->k_raw : a->k, y->h, false);
+    if (c->qk_norm) {
+        norm(p, layer, NN_Q_NORM, q, a->q_rstd, a->q_raw, n * c->n_heads);
+        norm(p, layer, NN_K_NORM, a->k, a->k_rstd, a->k_raw, p->t * c->n_kv_heads);
+    }
+    rotate(p, q, c->n_heads, few, false);
+    rotate(p, a->k, c->n_kv_heads, false, false);
+    if (few)
+        spread(p, a->q, q, he);
+}
 
 static void attention_forward(const struct pass *p, int layer) {
     const struct model_config *c = &p->m->config;
@@ -78,32 +130,26 @@ static void attention_forward(const struct pass *p, int layer) {
     struct nn_activations *a = &p->y->blocks[layer];
     struct attention_shape shape = attention_shape(p);
     norm(p, layer, NN_ATTN_NORM, p->y->h, a->rstd1, a->x, p->t);
-    project(p, layer, NN_Q, c->qk_norm ? a->q_raw : a->q, p->y->h, false);
-    project(p, layer, NN_K, c->qk_norm ? a->k_raw : a->k, p->y->h, false);
-    project(p, layer, NN_V, a->v, p->y->h, false);
-    if (c->qk_norm) {
-        norm(p, layer, NN_Q_NORM, a->q, a->q_rstd, a->q_raw, p->t * c->n_heads);
-        norm(p, layer, NN_K_NORM, a->k, a->k_rstd, a->k_raw, p->t * c->n_kv_heads);
-    }
-    rotate(p, a->q, c->n_heads, false);
-    rotate(p, a->k, c->n_kv_heads, false);
+    queries_and_keys(p, layer);
+    project(p, (struct product){layer, NN_V, p->t}, a->v, p->y->h, false);
     o->attention(o, a->att, a->lse, a->q, a->k, a->v, &shape);
-    if (a->mid != a->x)
+    const float *att = pick(p, layer, p->y->as, a->att, (int64_t)c->n_heads * c->head_dim);
+    if (pick(p, layer, a->mid, a->x, c->d_model) == a->x)
         o->copy(o, a->mid, a->x, p->t * c->d_model);
-    project(p, layer, NN_O, a->mid, a->att, true);
+    project(p, (struct product){layer, NN_O, rows_of(p, layer)}, a->mid, att, true);
 }
 
 static void ffn_forward(const struct pass *p, int layer, float *next) {
     const struct model_config *c = &p->m->config;
     const struct ops *o = p->m->ops;
     struct nn_activations *a = &p->y->blocks[layer];
-    norm(p, layer, NN_FFN_NORM, p->y->h, a->rstd2, a->mid, p->t);
-    project(p, layer, NN_GATE, a->gate, p->y->h, false);
-    project(p, layer, NN_UP, a->up, p->y->h, false);
-    o->swiglu(o, p->y->wide, a->gate, a->up, p->t * c->d_ff);
-    if (next != a->mid)
-        o->copy(o, next, a->mid, p->t * c->d_model);
-    project(p, layer, NN_DOWN, next, p->y->wide, true);
+    int64_t n = rows_of(p, layer);
+    norm(p, layer, NN_FFN_NORM, p->y->h, a->rstd2, a->mid, n);
+    project(p, (struct product){layer, NN_GATE, n}, a->gate, p->y->h, false);
+    project(p, (struct product){layer, NN_UP, n}, a->up, p->y->h, false);
+    o->swiglu(o, p->y->wide, a->gate, a->up, n * c->d_ff);
+    o->copy(o, next, a->mid, n * c->d_model);
+    project(p, (struct product){layer, NN_DOWN, n}, next, p->y->wide, true);
 }
 
 /* Rows with a target, in order, to the backend. */
@@ -111,19 +157,21 @@ static void upload_batch(struct pass *p) {
     struct nn_memory *y = p->y;
     const struct nn_batch *b = p->b;
     const struct ops *o = p->m->ops;
-    p->n = 0;
+    int64_t n = 0;
     for (int64_t t = 0; t < b->n_tokens; t++) {
         if (b->target[t] < 0)
             continue;
-        y->host_row[p->n] = (int32_t)t;
-        y->host_target[p->n] = b->target[t];
-        y->host_weight[p->n++] = b->weight ? b->weight[t] : 1;
+        y->host_row[n] = (int32_t)t;
+        y->host_target[n] = b->target[t];
+        y->host_position[n] = b->position[t];
+        y->host_weight[n++] = b->weight ? b->weight[t] : 1;
     }
     o->upload(o, y->token, b->token, (size_t)p->t * sizeof *b->token);
     o->upload(o, y->position, b->position, (size_t)p->t * sizeof *b->position);
-    o->upload(o, y->row, y->host_row, (size_t)p->n * sizeof *y->host_row);
-    o->upload(o, y->target, y->host_target, (size_t)p->n * sizeof *y->host_target);
-    o->upload(o, y->weight, y->host_weight, (size_t)p->n * sizeof *y->host_weight);
+    o->upload(o, y->row, y->host_row, (size_t)n * sizeof *y->host_row);
+    o->upload(o, y->row_position, y->host_position, (size_t)n * sizeof *y->host_position);
+    o->upload(o, y->target, y->host_target, (size_t)n * sizeof *y->host_target);
+    o->upload(o, y->weight, y->host_weight, (size_t)n * sizeof *y->host_weight);
 }
 
 /* All blocks, then the normalised rows with a target in y->hn. */
@@ -135,70 +183,90 @@ static void forward(struct pass *p) {
     o->embed(o, y->blocks[0].x, nn_weight(p->m, -1, NN_EMBED), y->token, p->t, c->d_model);
     for (int i = 0; i < c->n_layer; i++) {
         attention_forward(p, i);
-        ffn_forward(p, i, i + 1 < c->n_layer ? y->blocks[i + 1].x : y->x);
+        ffn_forward(p, i, i + 1 < c->n_layer ? y->blocks[i + 1].x : p->few ? y->xn : y->x);
     }
-    o->gather(o, y->xn, y->x, y->row, p->n, c->d_model);
+    if (!p->few)
+        o->gather(o, y->xn, y->x, y->row, p->n, c->d_model);
     norm(p, -1, NN_FINAL_NORM, y->hn, y->rstdn, y->xn, p->n);
 }
 
 /* ---- backward ---- */
 
-static void ffn_backward(const struct pass *p, int layer) {
+static void ffn_backward(const struct pass *p, int layer, float *dx) {
     const struct model_config *c = &p->m->config;
     const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
     struct nn_activations *a = &y->blocks[layer];
-    norm(p, layer, NN_FFN_NORM, y->h, a->rstd2, a->mid, p->t);
-    o->swiglu(o, y->wide, a->gate, a->up, p->t * c->d_ff);
-    project_backward(p, layer, NN_DOWN, y->dx, y->wide, y->dwide, false);
-    o->swiglu_backward(o, a->gate, a->up, y->dwide, a->gate, a->up, p->t * c->d_ff);
-    project_backward(p, layer, NN_GATE, a->gate, y->h, y->dh, false);
-    project_backward(p, layer, NN_UP, a->up, y->h, y->dh, true);
-    norm_backward(p, layer, NN_FFN_NORM, p->t, &(struct norm_grad){y->dx, y->dh, a->mid, a->rstd2});
+    int64_t n = rows_of(p, layer);
+    norm(p, layer, NN_FFN_NORM, y->h, a->rstd2, a->mid, n);
+    o->swiglu(o, y->wide, a->gate, a->up, n * c->d_ff);
+    project_backward(p, (struct product){layer, NN_DOWN, n}, dx, y->wide, y->dwide, false);
+    o->swiglu_backward(o, a->gate, a->up, y->dwide, a->gate, a->up, n * c->d_ff);
+    project_backward(p, (struct product){layer, NN_GATE, n}, a->gate, y->h, y->dh, false);
+    project_backward(p, (struct product){layer, NN_UP, n}, a->up, y->h, y->dh, true);
+    norm_backward(p, layer, NN_FFN_NORM, n, &(struct norm_grad){dx, y->dh, a->mid, a->rstd2});
 }
 
-/* Through the heads' norms and the rotation: gradients of what Wq and Wk gave. */
-static void heads_backward(const struct pass *p, int layer, float **dq, float **dk) {
+/* Through rotation and the heads' norm: from the gradient of q or k to that of what the matrix gave. */
+static const float *head_backward(const struct pass *p, int layer, enum nn_kind kind, int64_t n, float *d) {
     const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
     struct nn_activations *a = &y->blocks[layer];
-    rotate(p, y->dq, c->n_heads, true);
-    rotate(p, y->dk, c->n_kv_heads, true);
-    *dq = y->dq;
-    *dk = y->dk;
+    bool query = kind == NN_Q;
+    int heads = query ? c->n_heads : c->n_kv_heads;
+    rotate(p, d, heads, query && at_few(p, layer), true);
     if (!c->qk_norm)
-        return;
-    o->zero(o, y->dq_raw, (size_t)(p->t * c->n_heads * c->head_dim) * sizeof(float));
-    o->zero(o, y->dk_raw, (size_t)(p->t * c->n_kv_heads * c->head_dim) * sizeof(float));
-    norm_backward(p, layer, NN_Q_NORM, p->t * c->n_heads,
-                  &(struct norm_grad){y->dq_raw, y->dq, a->q_raw, a->q_rstd});
-    norm_backward(p, layer, NN_K_NORM, p->t * c->n_kv_heads,
-                  &(struct norm_grad){y->dk_raw, y->dk, a->k_raw, a->k_rstd});
-    *dq = y->dq_raw;
-    *dk = y->dk_raw;
+        return d;
+    float *raw = query ? y->dq_raw : y->dk_raw;
+    p->m->ops->zero(p->m->ops, raw, (size_t)(n * heads * c->head_dim) * sizeof *raw);
+    struct norm_grad g = {raw, d, query ? a->q_raw : a->k_raw, query ? a->q_rstd : a->k_rstd};
+    norm_backward(p, layer, query ? NN_Q_NORM : NN_K_NORM, n * heads, &g);
+    return raw;
 }
 
-static void attention_backward(const struct pass *p, int layer) {
+/* From dq, dk, dv to the gradient of h in y->dh; `wanted`: somebody below needs it. */
+static void projections_backward(const struct pass *p, int layer, bool wanted) {
+    const struct model_config *c = &p->m->config;
+    struct nn_memory *y = p->y;
+    bool few = at_few(p, layer);
+    int64_t n = rows_of(p, layer), he = (int64_t)c->n_heads * c->head_dim;
+    float *dq = few ? y->qs : y->dq, *dh = wanted ? y->dh : NULL, *dhq = wanted && few ? y->dhn : dh;
+    pick(p, layer, y->qs, y->dq, he);
+    const float *dq_raw = head_backward(p, layer, NN_Q, n, dq),
+                *dk_raw = head_backward(p, layer, NN_K, p->t, y->dk);
+    const float *hq = pick(p, layer, y->hs, y->h, c->d_model);
+    project_backward(p, (struct product){layer, NN_K, p->t}, dk_raw, y->h, dh, false);
+    project_backward(p, (struct product){layer, NN_V, p->t}, y->dv, y->h, dh, true);
+    project_backward(p, (struct product){layer, NN_Q, n}, dq_raw, hq, dhq, !few);
+    if (wanted && few)
+        p->m->ops->scatter_add(p->m->ops, dh, dhq, y->row, p->n, c->d_model);
+}
+
+/* `dx`: the gradient of mid, at the block's rows. Afterwards y->dx is that of the block's input. */
+static void attention_backward(const struct pass *p, int layer, const float *dx) {
+    const struct model_config *c = &p->m->config;
     const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
     struct nn_activations *a = &y->blocks[layer];
     struct attention_shape shape = attention_shape(p);
-    float *dq, *dk;
-    bool first_frozen = layer == 0 && p->m->trained != &p->m->base; /* nobody below wants the gradient */
-    float *dh = first_frozen ? NULL : y->dh;
+    int64_t he = (int64_t)c->n_heads * c->head_dim;
+    bool few = at_few(p, layer), wanted = layer > 0 || p->m->trained == &p->m->base;
     norm(p, layer, NN_ATTN_NORM, y->h, a->rstd1, a->x, p->t);
-    project_backward(p, layer, NN_O, y->dx, a->att, y->datt, false);
+    const float *att = pick(p, layer, y->as, a->att, he);
+    project_backward(p, (struct product){layer, NN_O, rows_of(p, layer)}, dx, att, few ? y->qs : y->datt,
+                     false);
+    if (few)
+        spread(p, y->datt, y->qs, he);
     o->attention_backward(o, y->dq, y->dk, y->dv, y->datt, a->att, a->lse, a->q, a->k, a->v, &shape);
-    heads_backward(p, layer, &dq, &dk);
-    project_backward(p, layer, NN_Q, dq, y->h, dh, false);
-    project_backward(p, layer, NN_K, dk, y->h, dh, true);
-    project_backward(p, layer, NN_V, y->dv, y->h, dh, true);
-    if (!first_frozen)
+    projections_backward(p, layer, wanted);
+    if (few && wanted)
+        spread(p, y->dx, dx, c->d_model);
+    if (wanted)
         norm_backward(p, layer, NN_ATTN_NORM, p->t, &(struct norm_grad){y->dx, y->dh, a->x, a->rstd1});
 }
 
-/* Loss of the rows in y->hn, `rows` of logits at a time; with `divisor` also the gradients of head, final norm and y->dx. */
+/* Loss of the rows in y->hn, `rows` of logits at a time; with `divisor` also the gradients of head and final norm, and
+ * y->dxn, that of y->xn. */
 static void head(const struct pass *p, int64_t rows, double divisor) {
     const struct model_config *c = &p->m->config;
     const struct ops *o = p->m->ops;
@@ -222,8 +290,21 @@ static void head(const struct pass *p, int64_t rows, double divisor) {
         return;
     o->zero(o, y->dxn, (size_t)(p->n * d) * sizeof(float));
     norm_backward(p, -1, NN_FINAL_NORM, p->n, &(struct norm_grad){y->dxn, y->dhn, y->xn, y->rstdn});
-    o->zero(o, y->dx, (size_t)(p->t * d) * sizeof(float));
-    o->scatter_add(o, y->dx, y->dxn, y->row, p->n, d);
+}
+
+static void backward(const struct pass *p) {
+    const struct model_config *c = &p->m->config;
+    struct nn_memory *y = p->y;
+    float *dx = p->few ? y->dxn : y->dx; /* of the last block's rows, then y->dx for good */
+    if (!p->few)
+        spread(p, y->dx, y->dxn, c->d_model);
+    for (int i = c->n_layer - 1; i >= 0; i--, dx = y->dx) {
+        ffn_backward(p, i, dx);
+        attention_backward(p, i, dx);
+    }
+    float *dtable = nn_gradient(p->m, -1, NN_EMBED);
+    if (dtable)
+        p->m->ops->embed_backward(p->m->ops, dtable, y->dx, y->token, p->t, c->d_model, c->n_vocab);
 }
 
 /* ---- the public face ---- */
@@ -250,10 +331,11 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
 
 static int begin(struct pass *p, struct nn_model *m, struct nn_run *r, const struct nn_batch *b,
                  struct err *e) {
-    *p = (struct pass){.m = m, .y = r->memory, .b = b, .t = b->n_tokens};
     int64_t n = 0;
     for (int64_t t = 0; t < b->n_tokens; t++)
         n += b->target[t] >= 0;
+    *p = (struct pass){.m = m, .y = r->memory, .b = b, .t = b->n_tokens, .n = n};
+    p->few = !r->limits.everywhere && 4 * n < 3 * b->n_tokens; /* gathering costs less than it saves */
     if (b->n_tokens < 1 || b->n_tokens > r->limits.n_tokens || n > r->limits.n_targets)
         return err_set(e, ERR_INPUT, "nn_forward",
                        "a batch of %lld tokens, %lld with a target; the run has room for %lld, %lld",
@@ -277,13 +359,7 @@ int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_ba
     struct nn_memory *y = p.y;
     forward(&p);
     head(&p, r->limits.head_rows, divisor);
-    for (int i = m->config.n_layer - 1; i >= 0; i--) {
-        ffn_backward(&p, i);
-        attention_backward(&p, i);
-    }
-    float *dtable = nn_gradient(m, -1, NN_EMBED);
-    if (dtable)
-        o->embed_backward(o, dtable, y->dx, y->token, p.t, m->config.d_model, m->config.n_vocab);
+    backward(&p);
     if (!loss_sum)
         return 0;
     o->download(o, y->host_loss, y->row_loss, (size_t)p.n * sizeof *y->host_loss);

@@ -122,6 +122,8 @@ struct nn_limits {
     int64_t n_targets; /* largest number of tokens with a target; 0: n_tokens */
     int64_t head_rows; /* rows of logits held at once; 0: 512, fewer for large vocabularies */
     bool forward_only; /* no memory for backward */
+    bool
+        everywhere; /* the last block at every token, also where no target needs it: the plain path, for tests */
 };
 struct nn_memory; /* the buffers */
 struct nn_run {

@@ -58,6 +58,18 @@ int64_t dataset_longest(const struct dataset *d) {
     return d->form->head.n + longest + longest_answer(d->form) - 1;
 }
 
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity) {
+    int64_t shortest = capacity, most = 0;
+    for (int64_t i = 0; i < d->n_rows; i++)
+        shortest = d->rows[i].n < shortest ? d->rows[i].n : shortest;
+    for (int i = 0; i < d->form->n_labels; i++) {
+        int64_t row = with_answer(d->form, shortest, i),
+                n = capacity / (row > 0 ? row : 1) * d->form->answers[i].n;
+        most = n > most ? n : most;
+    }
+    return most < 1 ? 1 : most > capacity ? capacity : most;
+}
+
 static uint64_t hash_word(uint64_t h, uint64_t word) {
     h = (h ^ word) * 0x9e3779b97f4a7c15u;
     return h ^ (h >> 29);

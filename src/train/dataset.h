@@ -48,6 +48,8 @@ int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t 
 /* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
 int64_t dataset_longest(const struct dataset *d);
+/* Most tokens with a target that a batch of `capacity` tokens can have. */
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity);
 uint64_t dataset_hash(const struct dataset *d, uint64_t seed); /* of tokens, labels and weights */
 
 /* ---- packing ---- */

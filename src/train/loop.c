@@ -88,7 +88,9 @@ static int check_arguments(const struct loop *l, struct err *e) {
 }
 
 static int begin_memory(struct loop *l, struct err *e) {
-    int64_t n_val = l->validation->n_rows * l->validation->form->n_labels;
+    int64_t n_val = l->validation->n_rows * l->validation->form->n_labels, room = l->s.micro_tokens;
+    int64_t here = dataset_most_targets(l->train, room), there = dataset_most_targets(l->validation, room);
+    struct nn_limits limits = {.n_tokens = room, .n_targets = here > there ? here : there};
     l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
     l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
     if (!l->order || !l->log_prob)
@@ -96,7 +98,7 @@ static int begin_memory(struct loop *l, struct err *e) {
                        (long long)l->train->n_rows);
     int rc = packer_init(&l->packer, l->s.micro_tokens, e);
     if (rc == 0)
-        rc = nn_run_init(&l->run, l->m, &(struct nn_limits){.n_tokens = l->s.micro_tokens}, e);
+        rc = nn_run_init(&l->run, l->m, &limits, e);
     struct optimizer_options o = {.learning_rate = l->s.learning_rate,
                                   .beta2 = 0.98f,
                                   .weight_decay = l->s.weight_decay,

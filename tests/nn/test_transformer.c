@@ -227,6 +227,33 @@ static void test_merged_weights_give_the_adapters_loss(void **state) {
     close_toy(&merged);
 }
 
+/* The last block at rows with a target alone, against every block everywhere. Measured: 2.1e-6 at worst. */
+static void test_few_rows_give_the_same_gradients(void **state) {
+    (void)state;
+    for (int i = 0; i < N_VARIANTS; i++) {
+        struct toy few, all;
+        struct toy_batch b;
+        struct err e = {0};
+        double loss[2];
+        open_toy(&few, &variants[i], true);
+        open_toy(&all, &variants[i], true);
+        nn_run_release(&all.r);
+        struct nn_limits plain = {.n_tokens = TOY_TOKENS, .everywhere = true};
+        assert_int_equal(nn_run_init(&all.r, &all.m, &plain, &e), 0);
+        toy_batch(&b, &few.m, 17);
+        for (int t = 0; t < TOY_TOKENS; t++)
+            if (t % 7 != 3)
+                b.target[t] = -1;
+        double *g = gradient_of(&few, &b.batch, 3, &loss[0]), *h = gradient_of(&all, &b.batch, 3, &loss[1]);
+        assert_true(fabs(loss[0] / loss[1] - 1) < 1e-6);
+        assert_close(variants[i].name, g, h, few.m.trained->n_values, 1e-5);
+        free(g);
+        free(h);
+        close_toy(&few);
+        close_toy(&all);
+    }
+}
+
 static void test_fresh_adapters_change_nothing(void **state) {
     (void)state;
     struct toy t, base;
@@ -281,6 +308,7 @@ int main(void) {
         cmocka_unit_test(test_fast_agrees_with_reference),
         cmocka_unit_test(test_packing_changes_nothing),
         cmocka_unit_test(test_merged_weights_give_the_adapters_loss),
+        cmocka_unit_test(test_few_rows_give_the_same_gradients),
         cmocka_unit_test(test_fresh_adapters_change_nothing),
         cmocka_unit_test(test_refusals),
     };
