@@ -1,10 +1,12 @@
 /* Checkpoints: going on is bit for bit what never stopping would have been; a file that is broken anywhere, or another's,
  * is refused and changes nothing. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -172,12 +174,39 @@ static void test_a_folder_that_is_not_there(void **state) {
     end(&s);
 }
 
+/* No room left: a limit on file size stands for a full disk. What was there stays whole. */
+static void test_a_full_disk_leaves_the_last_one(void **state) {
+    (void)state;
+    struct setup s, t;
+    struct err e = {0};
+    struct rlimit limit;
+    begin(&s, 0);
+    steps(&s, 1);
+    assert_int_equal(checkpoint_save("run.ckpt", &s.o, &s.cursor, sizeof s.cursor, &e), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    struct rlimit tight = {.rlim_cur = 10000, .rlim_max = limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &tight);
+    steps(&s, 1);
+    int rc = checkpoint_save("run.ckpt", &s.o, &s.cursor, sizeof s.cursor, &e);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    assert_true(rc < 0 && strstr(e.message, "run.ckpt"));
+    err_clear(&e);
+    begin(&t, 0);
+    assert_int_equal(checkpoint_load("run.ckpt", &t.o, &t.cursor, sizeof t.cursor, &e), 0);
+    assert_int_equal(t.o.step, 1);
+    assert_false(file_exists("run.ckpt.part"));
+    end(&s);
+    end(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_going_on_is_bit_exact),
         cmocka_unit_test(test_broken_files_are_refused),
         cmocka_unit_test(test_anothers_file_is_refused),
         cmocka_unit_test(test_a_folder_that_is_not_there),
+        cmocka_unit_test(test_a_full_disk_leaves_the_last_one),
     };
     scratch_enter();
     return cmocka_run_group_tests(tests, NULL, NULL);
