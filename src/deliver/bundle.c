@@ -19,6 +19,7 @@ struct build {
     struct bundle_result *r;
     struct arena arena;
     const char *folder; /* the one being filled */
+    const char *top;    /* "claims-arm64": the folder in the archive */
     struct runtime runtime;
     struct bundle_facts facts;
     struct bundle_file *files;
@@ -271,7 +272,7 @@ static int pack(struct build *b, struct err *e) {
     struct archive_item *items = arena_calloc(&b->arena, (size_t)b->n_files, sizeof *items);
     for (int64_t i = 0; i < b->n_files && items; i++)
         items[i] = (struct archive_item){b->files[i].name, b->files[i].executable};
-    struct archive_request q = {b->folder, b->facts.name, b->q->archive, items, b->n_files, &p};
+    struct archive_request q = {b->folder, b->top, b->q->archive, items, b->n_files, &p};
     progress_begin(&p, "archive", "byte", b->r->folder_bytes);
     int rc = items ? archive_make(&q, e) : no_memory(e);
     progress_end(&p);
@@ -299,11 +300,11 @@ static int check_space(const struct bundle_request *q, const char *folder, struc
 static int make(struct build *b, struct err *e) {
     struct str name = {0};
     bundle_name(b->q->task, b->q->arch, &name);
-    b->facts = (struct bundle_facts){
-        .q = b->q, .name = arena_strdup(&b->arena, str_text(&name)), .tolerance = tolerance};
+    b->facts = (struct bundle_facts){.q = b->q, .name = b->q->task->name, .tolerance = tolerance};
+    b->top = arena_strdup(&b->arena, str_text(&name));
     b->folder = arena_printf(&b->arena, "%s.part", b->q->folder);
     str_release(&name);
-    if (!b->facts.name || !b->folder)
+    if (!b->top || !b->folder)
         return no_memory(e);
     int rc = runtime_collect(&b->runtime, b->q->arch, e);
     if (rc == 0)

@@ -10,7 +10,7 @@
  *       bin/edgestill-run, lib/, lib/backends/, licenses/
  *     dist/claims-arm64.tar.zst   the same, reproducible
  *
- *   bundle.json: {"format":"edgestill.bundle/1","name":"claims","arch":"arm64","device":"rpi5-8gb","task":"...",
+ *   bundle.json: {"format":"edgestill.bundle/1","name":"claims","arch":"arm64","device":"rpi5-8gb","task":"the sentence",
  *     "runtime":{"context":512,"batch":128,"threads":3,"kv_type":"f16","outputs":7,"prefix_state":true,"prefix_tokens":41},
  *     "tolerance":0.05,"golden_rows":64,"predicted":{"memory_bytes":{"value":..,"low":..,"high":..,"basis":".."},...},
  *     "model_license":"...","prompt_sha256":"...","versions":{"edgestill":"0.1.0","runtime":"llama 0.7.0, ggml 0.27.0"},

@@ -133,7 +133,7 @@ void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
     add_key(out, "name", f->name);
     add_key(out, "arch", f->q->arch);
     add_key(out, "device", f->q->device);
-    add_key(out, "task", f->q->task->name);
+    add_key(out, "task", f->q->task->sentence);
     str_addf(out,
              ",\n  \"runtime\": {\"context\": %lld, \"batch\": %lld, \"threads\": %d, \"kv_type\": \"%s\", "
              "\"outputs\": %lld, "

@@ -15,7 +15,8 @@ struct bundle_file {
 /* What the texts speak of. */
 struct bundle_facts {
     const struct bundle_request *q;
-    const char *name, *loader, *model_license, *prompt_sha256;
+    const char *name; /* the task's */
+    const char *loader, *model_license, *prompt_sha256;
     int64_t n_ctx, n_batch, n_outputs, prefix_tokens, n_golden;
     bool prefix_state;
     double tolerance;

@@ -56,6 +56,11 @@ bool runtime_arch_known(const char *arch) {
     return find_arch(arch) != NULL;
 }
 
+const char *runtime_loader(const char *arch) {
+    const struct arch *a = find_arch(arch);
+    return a ? a->loader : "";
+}
+
 /* ---- the list ---- */
 
 static int no_memory(struct err *e) {

@@ -8,6 +8,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 /* name, ELF machine, loader, edgestill-run below the program's data folder and below the source tree */
 #define RUNTIME_ARCHS(X)                                                                                     \
@@ -28,6 +30,8 @@ struct runtime {
 };
 
 bool runtime_arch_known(const char *arch);
+const char *
+runtime_loader(const char *arch); /* "ld-linux-aarch64.so.1"; "" when the architecture is unknown */
 
 /* ERR_UNSUPPORTED when this machine has no prefix for the architecture; ERR_NOT_FOUND naming what is missing. */
 int runtime_collect(struct runtime *out, const char *arch, struct err *e);

@@ -62,7 +62,7 @@ static void test_manifest_names_everything(void **state) {
     if (!possible)
         skip();
     assert_int_equal(json_file_read("one/bundle.json", &manifest, &e), 0);
-    assert_string_equal(json_string_value(json_object_get(manifest, "name")), "tiny-claims-arm64");
+    assert_string_equal(json_string_value(json_object_get(manifest, "name")), "tiny-claims");
     json_t *runtime = json_object_get(manifest, "runtime"), *files = json_object_get(manifest, "files");
     json_t *memory = json_object_get(json_object_get(manifest, "predicted"), "memory_bytes");
     assert_int_equal(json_integer_value(json_object_get(runtime, "context")), 512);
