@@ -83,6 +83,8 @@ static void old_or_new(void **state) {
 static void a_full_disk(void **state) {
     (void)state;
     struct err e = {0};
+    if (access("/dev/full", W_OK) != 0)
+        skip(); /* a container may keep it from its users */
     file_write("target", "old", 3, &e);
     assert_int_equal(symlink("/dev/full", "target.part"), 0); /* where the new file would grow */
     assert_int_equal(file_write("target", "new", 3, &e), ERR_NO_SPACE);
