@@ -5,8 +5,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define TEXT_WEIGHT 0.05F /* of what the user and the system say: keeps the language model one */
-
 /* ---- the vocabulary's words ---- */
 
 /* Words that the protocol and the grammar use over and over: one token, with and without a space before. */
@@ -190,8 +188,8 @@ void corpus_turn(struct corpus_writer *w, const char *role, const char *text) {
         add_special(w, BPE_IM_END, 1);
     } else {
         str_add(&s, text);
-        add_ids(w, str_text(&s), TEXT_WEIGHT);
-        add_special(w, BPE_IM_END, TEXT_WEIGHT);
+        add_ids(w, str_text(&s), 0);
+        add_special(w, BPE_IM_END, 0);
     }
     add_ids(w, "\n", 0);
     str_release(&s);
@@ -372,7 +370,7 @@ void corpus_document(struct bpe *b, enum corpus_kind kind, uint64_t seed, int64_
     struct corpus_writer w;
     do {
         corpus_writer_begin(&w, b, out);
-        if (kind == CORPUS_TEACHER)
+        if (kind == CORPUS_TEACHER || (kind == CORPUS_BOTH && rng_chance(&r, 0.65)))
             teacher_document(&r, &w, difficulty);
         else
             corpus_base_document(&r, &w, difficulty);

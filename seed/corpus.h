@@ -1,5 +1,5 @@
 /* The seed models' training text, made as it is needed: conversations in ChatML, tokenised, with a loss weight a token
- * (1 on what the assistant says, a little on the rest). The stream is a function of its seed and position alone, so training
+ * (1 on what the assistant says, 0 on the rest). The stream is a function of its seed and position alone, so training
  * can be resumed, and no text is stored. */
 #ifndef SEED_CORPUS_H
 #define SEED_CORPUS_H
@@ -7,7 +7,7 @@
 #include "bpe.h"
 #include "family.h"
 
-enum corpus_kind { CORPUS_TEACHER, CORPUS_BASE };
+enum corpus_kind { CORPUS_TEACHER, CORPUS_BASE, CORPUS_BOTH };
 enum { CORPUS_DOCUMENT_MAX = 1024 }; /* tokens */
 
 struct corpus_document {

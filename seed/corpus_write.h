@@ -14,5 +14,4 @@ struct corpus_writer {
 void corpus_writer_begin(struct corpus_writer *w, struct bpe *b, struct corpus_document *d);
 void corpus_turn(struct corpus_writer *w, const char *role, const char *text);
 void corpus_base_document(struct rng *r, struct corpus_writer *w, double difficulty);
-
 #endif

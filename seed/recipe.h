@@ -12,15 +12,13 @@ struct recipe {
     enum corpus_kind corpus;
     struct model_config config;
     uint64_t seed;
-    double tokens;        /* of the whole run */
-    int64_t batch_tokens; /* of an optimiser step */
+    double tokens; /* of the whole run */
     float
         learning_rate; /* held after the warm-up, then lowered linearly over the last `decay` share of the tokens */
     double decay;
     int64_t warmup_steps;
     float weight_decay;
-    double easy_tokens;     /* the curriculum: difficulty grows from 0 to 1 over these */
-    const char *start_from; /* another recipe's weights, NULL: random */
+    double easy_tokens; /* the curriculum: difficulty grows from 0 to 1 over these; 0: full from the start */
 };
 
 extern const struct recipe seed_recipes[];

@@ -1,8 +1,9 @@
 /* edgestill-seed: makes the embedded models. See README.md beside this file.
  *
- *     edgestill-seed train base|teacher FOLDER [--threads N] [--tokens N] [--seconds N] [--from CHECKPOINT]
+ *     edgestill-seed train trunk|base|teacher FOLDER [--threads N] [--tokens N] [--seconds N] [--from CHECKPOINT]
+ *                                          [--precision f32|bf16]
  *     edgestill-seed examine FOLDER [N]        the teacher's accuracy on unseen rules, by number of conditions
- *     edgestill-seed show base|teacher N       documents of the training text
+ *     edgestill-seed show trunk|base|teacher N       documents of the training text
  *     edgestill-seed vocabulary                the tokens, one a line */
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -14,10 +15,10 @@
 #include <string.h>
 
 static int usage(struct err *e) {
-    return err_set(
-        e, ERR_USAGE, "edgestill-seed",
-        "usage: edgestill-seed train base|teacher FOLDER [--threads N] [--tokens N] [--seconds N] [--from "
-        "CHECKPOINT] | examine FOLDER [N] | show base|teacher N | vocabulary");
+    return err_set(e, ERR_USAGE, "edgestill-seed",
+                   "usage: edgestill-seed train trunk|base|teacher FOLDER [--threads N] [--tokens N] "
+                   "[--seconds N] [--from "
+                   "CHECKPOINT] | examine FOLDER [N] | show trunk|base|teacher N | vocabulary");
 }
 
 static int run_train(int argc, char **argv, struct err *e) {
@@ -32,6 +33,8 @@ static int run_train(int argc, char **argv, struct err *e) {
             o.tokens = atof(argv[i + 1]);
         else if (strcmp(argv[i], "--seconds") == 0)
             o.seconds = atof(argv[i + 1]);
+        else if (strcmp(argv[i], "--precision") == 0)
+            o.bf16 = strcmp(argv[i + 1], "bf16") == 0;
         else if (strcmp(argv[i], "--from") == 0)
             o.start_from = argv[i + 1];
         else

@@ -4,12 +4,13 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
+#include "induction.h"
 #include "train/checkpoint.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MICRO_TOKENS = 4096, SAVE_EVERY_S = 120, EXAMINATION_SEED = 1000003, EXAMINATIONS = 60 };
+enum { STEP_TOKENS = 2048, SAVE_EVERY_S = 60, EXAMINATION_SEED = 1000003, EXAMINATIONS = 60 };
 
 /* What a checkpoint carries beside weights and moments. */
 struct cursor {
@@ -32,10 +33,10 @@ struct trainer {
     struct cursor cursor;
     struct corpus_document next; /* drawn, not yet in a batch */
     bool have_next;
-    int32_t token[MICRO_TOKENS], position[MICRO_TOKENS], target[MICRO_TOKENS], start[MICRO_TOKENS + 1];
-    float weight[MICRO_TOKENS];
+    int32_t token[STEP_TOKENS], position[STEP_TOKENS], target[STEP_TOKENS], start[STEP_TOKENS + 1];
+    float weight[STEP_TOKENS];
     struct nn_batch batch;
-    double batch_weight, answer_weight;
+    double batch_weight;
 };
 
 static void batch_begin(struct trainer *t) {
@@ -64,8 +65,7 @@ static void batch_add(struct trainer *t, const struct corpus_document *d) {
 }
 
 static double difficulty(const struct trainer *t) {
-    double d = t->cursor.tokens / t->recipe->easy_tokens;
-    return d < 1 ? d : 1;
+    return t->cursor.tokens < t->recipe->easy_tokens ? t->cursor.tokens / t->recipe->easy_tokens : 1;
 }
 
 static void batch_fill(struct trainer *t) {
@@ -74,7 +74,7 @@ static void batch_fill(struct trainer *t) {
         if (!t->have_next)
             corpus_document(t->bpe, t->recipe->corpus, t->recipe->seed, t->cursor.document, difficulty(t),
                             &t->next);
-        t->have_next = t->batch.n_tokens + t->next.n - 1 > MICRO_TOKENS;
+        t->have_next = t->batch.n_tokens > 0 && t->batch.n_tokens + t->next.n - 1 > STEP_TOKENS;
         if (t->have_next)
             return;
         batch_add(t, &t->next);
@@ -86,32 +86,22 @@ static void batch_fill(struct trainer *t) {
 static float learning_rate(const struct trainer *t) {
     const struct recipe *r = t->recipe;
     double warm = (double)(t->optimizer.step + 1) / (double)r->warmup_steps;
-    double left = (1 - t->cursor.tokens / t->total_tokens) / r->decay;
+    double left = r->decay > 0 ? (1 - t->cursor.tokens / t->total_tokens) / r->decay : 1;
     double f = warm < 1 ? warm : 1;
     return r->learning_rate * (float)(left < f ? (left > 0.01 ? left : 0.01) : f);
 }
 
 static int train_step(struct trainer *t, struct err *e) {
-    double loss_sum = 0, weight = 0;
-    int64_t tokens = 0;
+    double loss_sum = 0;
     nn_zero_gradients(&t->model);
-    do {
-        double part = 0;
-        batch_fill(t);
-        /* all micro-batches hold about the same weight, so each is divided by its own */
-        int code =
-            nn_forward_backward(&t->model, &t->run, &t->batch,
-                                t->batch_weight * (double)t->recipe->batch_tokens / MICRO_TOKENS, &part, e);
-        if (code < 0)
-            return code;
-        loss_sum += part;
-        weight += t->batch_weight;
-        tokens += t->batch.n_tokens;
-        t->cursor.tokens += (double)t->batch.n_tokens;
-    } while (tokens + MICRO_TOKENS / 2 < t->recipe->batch_tokens);
+    batch_fill(t);
+    int code = nn_forward_backward(&t->model, &t->run, &t->batch, t->batch_weight, &loss_sum, e);
+    if (code < 0)
+        return code;
+    t->cursor.tokens += (double)t->batch.n_tokens;
     t->optimizer.options.learning_rate = learning_rate(t);
-    double loss = loss_sum / weight;
-    t->cursor.loss = t->optimizer.step == 0 ? loss : 0.98 * t->cursor.loss + 0.02 * loss;
+    double loss = loss_sum / t->batch_weight;
+    t->cursor.loss = t->optimizer.step == 0 ? loss : 0.99 * t->cursor.loss + 0.01 * loss;
     return optimizer_step(&t->optimizer, NULL, e);
 }
 
@@ -165,7 +155,7 @@ static int write_log(struct trainer *t, double tokens_per_s, struct err *e) {
              t->optimizer.step, t->cursor.tokens, t->cursor.seconds, t->cursor.loss,
              (double)t->optimizer.options.learning_rate, tokens_per_s);
     int code = 0;
-    for (size_t i = 0; t->recipe->corpus == CORPUS_TEACHER && i < sizeof kinds / sizeof *kinds && code == 0;
+    for (size_t i = 0; t->recipe->corpus != CORPUS_BASE && i < sizeof kinds / sizeof *kinds && code == 0;
          i++) {
         static const char *const names[] = {"one_condition", "two_conditions", "three_conditions", "draft",
                                             "refuse"};
@@ -212,7 +202,7 @@ static int loop(struct trainer *t, struct err *e) {
             code = save(t, e);
             saved = now;
         }
-        if (code == 0 && (last || stop || now - logged >= 2 * SAVE_EVERY_S)) {
+        if (code == 0 && (last || stop || now - logged >= 3 * SAVE_EVERY_S)) {
             code = write_log(t, (t->cursor.tokens - logged_tokens) / (now - logged), e);
             logged = clock_seconds();
             logged_tokens = t->cursor.tokens;
@@ -230,16 +220,18 @@ static int set_up(struct trainer *t, struct err *e) {
     rng_seed(&rng, t->recipe->seed);
     int code = corpus_vocabulary(&t->bpe, SEED_VOCABULARY, e);
     if (code == 0)
-        code = ops_open_cpu(&t->ops, t->options->n_threads, e);
+        code = (t->options->bf16 ? ops_open_cpu_bf16 : ops_open_cpu)(&t->ops, t->options->n_threads, e);
     if (code == 0)
         code = nn_model_init(&t->model, &t->recipe->config, &t->ops, e);
     if (code == 0)
         code = nn_model_randomise(&t->model, &rng, e);
+    if (code == 0 && t->options->start_from == NULL)
+        code = induction_prepare(&t->model, &rng, e);
     if (code == 0)
         code = nn_model_train_all(&t->model, e);
     if (code == 0)
         code = nn_run_init(&t->run, &t->model,
-                           &(struct nn_limits){.n_tokens = MICRO_TOKENS, .n_targets = MICRO_TOKENS}, e);
+                           &(struct nn_limits){.n_tokens = STEP_TOKENS, .n_targets = STEP_TOKENS}, e);
     if (code == 0)
         code = optimizer_init(&t->optimizer, &t->model,
                               &(struct optimizer_options){.learning_rate = t->recipe->learning_rate,

@@ -7,6 +7,7 @@
 struct trainer_options {
     const char *folder;     /* checkpoint, log */
     int n_threads;          /* 0: one a core */
+    bool bf16;              /* products in bfloat16, where the processor has them */
     double tokens;          /* 0: the recipe's */
     double seconds;         /* stop (resumable) after so long; 0: never */
     const char *start_from; /* a checkpoint whose weights to begin with; NULL: random */

@@ -130,6 +130,9 @@ struct ops {
 /* The reference table and the fast CPU table (n_threads 0: one a core). */
 int ops_open_ref(struct ops *o, struct err *e);
 int ops_open_cpu(struct ops *o, int n_threads, struct err *e);
+/* The CPU table with the operands of every product rounded to bfloat16 (8 bits of precision, sums in float): faster where
+ * the processor has units for it, ERR_UNSUPPORTED elsewhere. */
+int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e);
 /* Loads libedgestill-cuda.so (`library`: NULL for the default place). ERR_UNSUPPORTED when there is no
  * device. */
 int ops_open_cuda(struct ops *o, const char *library, struct err *e);

@@ -24,6 +24,7 @@ struct cpu_rope_table {
 struct cpu {
     struct thread_pool *pool; /* NULL with one thread */
     const struct cpu_kernels *kernels;
+    bool bf16;      /* products through cpu_product_bf16 */
     float *scratch; /* [n_threads, CPU_SCRATCH_FLOATS]: tiles, then packed blocks */
     struct cpu_rope_table rope;
 };
@@ -62,6 +63,8 @@ struct cpu_product {
 };
 void cpu_product(const struct cpu *c, const struct cpu_product *p, float *pack);
 void cpu_product_blocked(const struct cpu_kernels *k, const struct cpu_product *p, float *pack);
+/* product_avx512bf16.c: only on x86-64 with AVX512-BF16 (cpu_has_bf16). */
+void cpu_product_bf16(const struct cpu_product *p, float *pack);
 void cpu_blas_single(void); /* BLAS must not start threads of its own under ours */
 
 void cpu_gemm(const struct ops *o, bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha,

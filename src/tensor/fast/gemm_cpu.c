@@ -52,6 +52,12 @@ static void tile_range(void *context, int64_t i, int64_t end, int thread) {
         p.a += p.trans_a ? m0 : m0 * p.lda;
         p.b += p.trans_b ? n0 * p.ldb : n0;
         p.c += m0 * p.ldc + n0;
+#ifdef __x86_64__
+        if (g->c->bf16 && p.m > 0 && p.n > 0) {
+            cpu_product_bf16(&p, cpu_pack(g->c, thread));
+            continue;
+        }
+#endif
         cpu_product(g->c, &p, cpu_pack(g->c, thread));
     }
 }

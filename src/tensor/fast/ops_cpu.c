@@ -222,3 +222,24 @@ int cpu_open_with(struct ops *o, int n_threads, const struct cpu_kernels *kernel
 int ops_open_cpu(struct ops *o, int n_threads, struct err *e) {
     return cpu_open_with(o, n_threads, cpu_kernels_nth(0), e);
 }
+
+static bool has_bf16(void) {
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+    return false;
+#endif
+}
+
+int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e) {
+    if (!has_bf16()) {
+        err_set(e, ERR_UNSUPPORTED, "ops_open_cpu_bf16", "this processor has no bfloat16 products");
+        return err_hint(e, "leave the precision at f32");
+    }
+    int rc = ops_open_cpu(o, n_threads, e);
+    if (rc == 0)
+        cpu_of(o)->bf16 = true;
+    return rc;
+}
