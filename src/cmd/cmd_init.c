@@ -99,8 +99,7 @@ static int check_names(struct init *in) {
     code = catalog_device_find(&catalog, in->device, &device, e);
     if (code == 0)
         in->device = arena_strdup(&in->arena, device->name);
-    bool is_file = base && (strchr(base, '/') || str_ends(base, ".gguf"));
-    if (code == 0 && base && !is_file && strcmp(base, "embedded") != 0)
+    if (code == 0 && base && !project_base_is_file(base) && strcmp(base, "embedded") != 0)
         code = catalog_model_find(&catalog, base, &model, e);
     catalog_release(&catalog);
     return code;
@@ -180,7 +179,7 @@ static int check_data(struct init *in) {
         code = check_rows(in, data, &in->data);
     if (code == 0 && eval_data)
         code = check_rows(in, eval_data, &in->eval_data);
-    if (code == 0 && base && (strchr(base, '/') || str_ends(base, ".gguf")))
+    if (code == 0 && project_base_is_file(base))
         code = store_path(in, base, &in->base);
     return code;
 }

@@ -114,11 +114,12 @@ static int read_data(struct project *p, const struct node *root, struct err *e) 
     return code < 0 ? code : resolve(p, &d->eval_path, e);
 }
 
-/* "embedded" and catalogue names stay; anything with a slash or .gguf at its end is a file. */
+bool project_base_is_file(const char *base) {
+    return base && (strchr(base, '/') || str_ends(base, ".gguf"));
+}
+
 static int resolve_base(struct project *p, struct err *e) {
-    if (!p->base || !(strchr(p->base, '/') || str_ends(p->base, ".gguf")))
-        return 0;
-    return resolve(p, &p->base, e);
+    return project_base_is_file(p->base) ? resolve(p, &p->base, e) : 0;
 }
 
 static int not_empty(const struct node *root, const char *key, const char *text, struct err *e) {

@@ -43,6 +43,9 @@ struct project {
     int hold_fd; /* descriptor + 1 while held; 0: not */
 };
 
+/* Does `base` name a GGUF file (a slash, or .gguf at its end) and not a catalogue entry? NULL: no. */
+bool project_base_is_file(const char *base);
+
 int project_open(struct project *p, const char *dir,
                  struct err *e); /* ERR_NOT_FOUND with the hint "edgestill init" */
 void project_release(struct project *p);
