@@ -3,6 +3,7 @@
 #include "base/str.h"
 #include "catalog/catalog.h"
 #include "catalog/data.h"
+#include "config.h"
 #include "support/scratch.h"
 
 #include <setjmp.h>
@@ -177,6 +178,42 @@ static void test_bad_figures_are_refused(void **state) {
     }
 }
 
+/* The examples of docs/formats.md are loaded as a user's own files. */
+static void write_example(const char *page, const char *format, const char *path) {
+    struct err e = {0};
+    struct str fence = {0};
+    str_addf(&fence, "```yaml\nformat: %s\n", format);
+    const char *begin = strstr(page, str_text(&fence));
+    assert_non_null(begin);
+    begin += strlen("```yaml\n");
+    const char *end = strstr(begin, "\n```");
+    assert_non_null(end);
+    assert_int_equal(file_write(path, begin, (size_t)(end - begin) + 1, &e), 0);
+    str_release(&fence);
+}
+
+static void test_documented_examples(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct str page = {0};
+    struct catalog c;
+    const struct catalog_device *d = NULL;
+    const struct catalog_model *m = NULL;
+    assert_int_equal(file_read(EDGESTILL_SOURCE_DIR "/docs/formats.md", 0, &page, &e), 0);
+    assert_int_equal(file_make_folders("documented", &e), 0);
+    write_example(str_text(&page), "edgestill.devices/1", "documented/devices.yaml");
+    write_example(str_text(&page), "edgestill.models/1", "documented/models.yaml");
+    if (catalog_load(&c, "documented", &e) < 0)
+        fail_msg("%s", e.message);
+    assert_int_equal(catalog_device_find(&c, "my-board-2gb", &d, &e), 0);
+    assert_true(d->clock_mhz.low == 1400 && d->clock_mhz.high == 1800 && !d->decode_gbps.known);
+    assert_string_equal(d->dotprod, "yes");
+    assert_int_equal(catalog_model_find(&c, "my-base", &m, &e), 0);
+    assert_null(m->unsupported); /* the shipped file's table of architectures holds for own models, too */
+    catalog_release(&c);
+    str_release(&page);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_enough_of_both),
@@ -186,6 +223,7 @@ int main(void) {
         cmocka_unit_test(test_finding),
         cmocka_unit_test(test_own_entries),
         cmocka_unit_test(test_bad_figures_are_refused),
+        cmocka_unit_test(test_documented_examples),
     };
     return cmocka_run_group_tests(tests, load_shipped, release_shipped);
 }
