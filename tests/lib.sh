@@ -75,6 +75,16 @@ has() {
     fi
 }
 
+# json NAME FILE FILTER: the file is one JSON document, and jq's filter says true of it.
+json() {
+    if [ "$(jq -s 'length == 1 and (.[0] | '"$3"')' "$2" 2>"$work.jq")" = true ]; then ok "$1"; else
+        not_ok "$1"
+        echo "# '$3' is not true of:"
+        sed 's/^/# /' "$2" "$work.jq" | tail -n 25
+    fi
+    rm -f "$work.jq"
+}
+
 # equal NAME GOT WANT: two strings are the same.
 equal() {
     if [ "$2" = "$3" ]; then ok "$1"; else

@@ -14,7 +14,7 @@ packages='
 gcc libc6-dev make pkg-config ca-certificates
 libcurl4-openssl-dev libsqlite3-dev libjansson-dev libyaml-dev libcsv-dev libarchive-dev libmicrohttpd-dev libssl-dev
 libopenblas-pthread-dev libcmocka-dev
-zstd openssh-client
+zstd openssh-client jq
 gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 clang-format
 '

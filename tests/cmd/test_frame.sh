@@ -24,15 +24,11 @@ expect 2 "no project" "$EDGESTILL" status
 has "what to do is said" "$err" "edgestill init"
 
 expect 2 "an error as JSON" "$EDGESTILL" status --json
-check "it is one document" python3 -c '
-import json, sys
-d = json.load(open(sys.argv[1]))
-assert d["ok"] is False and d["error"]["code"] == "NOT_FOUND" and d["error"]["hint"] and d["verb"] == "status"' "$out"
+json "it is one document" "$out" \
+    '.ok == false and .error.code == "NOT_FOUND" and (.error.hint | length) > 0 and .verb == "status"'
 
 expect 2 "an error that quotes bytes that are no text" "$EDGESTILL" status --json -C $'no\xffsuch'
-check "is a JSON document all the same" python3 -c '
-import json, sys
-assert "no\ufffdsuch" in json.load(open(sys.argv[1]))["error"]["message"]' "$out"
+json "is a JSON document all the same" "$out" '.error.message | contains("no\ufffdsuch")'
 
 if [ -w /dev/full ]; then
     full() { "$EDGESTILL" --help >/dev/full; }

@@ -5,11 +5,8 @@
 expect 0 "a fresh project" "$EDGESTILL" status -C p
 has "nothing is there" "$out" "task       absent"
 expect 0 "as JSON" "$EDGESTILL" status -C p --json
-check "seven stages in order" python3 -c '
-import json, sys
-d = json.load(open(sys.argv[1]))
-assert [s["stage"] for s in d["stages"]] == ["task", "plan", "generate", "train", "compress", "eval", "bundle"]
-assert d["ok"] is True' "$out"
+json "seven stages in order" "$out" \
+    '.ok == true and [.stages[].stage] == ["task", "plan", "generate", "train", "compress", "eval", "bundle"]'
 expect 0 "quiet says nothing" "$EDGESTILL" status -C p --quiet
 equal "nothing on either stream" "$(cat "$out" "$err")" ""
 
