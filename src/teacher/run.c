@@ -159,6 +159,16 @@ static int call_end(struct slot *s, enum store_call_state state, const struct ne
     return rc;
 }
 
+/* One line on what went wrong, with what the server said. */
+static void add_failure(const struct teacher *t, const struct net_answer *a, struct str *out) {
+    struct str said = {0};
+    if (a->body_len)
+        chat_error_text(a->body, a->body_len, &said);
+    str_addf(out, "%s%s%s", a->problem, said.len ? ": " : "", str_text(&said));
+    teacher_redact(t, out);
+    str_release(&said);
+}
+
 /* A failed attempt is about to be repeated: its row ends, the next one's is written. */
 static int before_again(void *context, const struct net_answer *last) {
     struct slot *s = context;
@@ -167,9 +177,12 @@ static int before_again(void *context, const struct net_answer *last) {
     int rc = t->stop.code ? ERR_INTERRUPTED : store_begin(t->store, &e);
     if (rc == 0) {
         enum store_call_state state = last->maybe_received ? STORE_CALL_DOUBT : STORE_CALL_FAILED;
-        struct net_answer without = *last; /* an error page is not worth keeping */
+        struct net_answer without = *last; /* an error page is not worth keeping whole */
+        struct str said = {0};
         without.body_len = 0;
-        rc = call_end(s, state, &without, last->problem, &(struct store_usage){0}, &e);
+        add_failure(t, last, &said);
+        rc = call_end(s, state, &without, str_text(&said), &(struct store_usage){0}, &e);
+        str_release(&said);
         s->call = 0;
         if (rc == 0 && !affordable(s))
             rc = budget_reached(t, &e);
@@ -344,9 +357,7 @@ static int settle_failure(struct slot *s, struct err *e) {
     int rc = 0;
     if (s->call) { /* 0: its row has ended already (before_again) */
         struct str said = {0};
-        str_addf(&said, "%s ", a->problem);
-        if (a->body_len)
-            chat_error_text(a->body, a->body_len, &said);
+        add_failure(t, a, &said);
         struct net_answer without = *a;
         without.body_len = 0;
         rc = call_end(s, a->maybe_received ? STORE_CALL_DOUBT : STORE_CALL_FAILED, &without, str_text(&said),
