@@ -202,11 +202,26 @@ void corpus_writer_begin(struct corpus_writer *w, struct bpe *b, struct corpus_d
 
 /* ---- the teacher's three requests, in the words of src/teacher's protocol ---- */
 
-static void begin_label(struct corpus_writer *w, const struct family_task *t) {
+const char corpus_draft_system[] = "Draft a task specification for the sentence. Answer in JSON.";
+
+void corpus_label_system(const struct family_task *t, struct str *out) {
+    str_add(out, "Label a record of the task. Labels: ");
+    family_labels_line(t, out);
+    str_add(out, ". Check each condition, then answer.");
+}
+
+void corpus_write_system(const struct family_task *t, struct str *out) {
+    str_add(out, "Write records for the task. Fields: ");
+    family_fields_line(t, out);
+    str_add(out, ". Labels: ");
+    family_labels_line(t, out);
+    str_add(out, ". Answer in JSON.");
+}
+
+static void add_system(struct corpus_writer *w, const struct family_task *t,
+                       void (*text)(const struct family_task *t, struct str *out)) {
     struct str s = {0};
-    str_add(&s, "Label a record of the task. Labels: ");
-    family_labels_line(t, &s);
-    str_add(&s, ". Check each condition, then answer.");
+    text(t, &s);
     corpus_turn(w, "system", str_text(&s));
     str_release(&s);
 }
@@ -225,7 +240,7 @@ static void add_label_turn(struct corpus_writer *w, const struct family_task *t,
 
 static void write_label(struct rng *r, struct corpus_writer *w, const struct family_task *t) {
     int64_t n_records = rng_chance(r, 0.35) ? 1 : rng_range(r, 2, 6);
-    begin_label(w, t);
+    add_system(w, t, corpus_label_system);
     for (int64_t i = 0; i < n_records && !w->full; i++) {
         struct family_record rec;
         if (family_record(r, t, rng_chance(r, 0.8) ? (int)rng_range(r, 0, 1) : -1, &rec))
@@ -315,14 +330,7 @@ static bool add_write_turn(struct rng *r, struct corpus_writer *w, const struct 
 }
 
 static void write_write(struct rng *r, struct corpus_writer *w, const struct family_task *t) {
-    struct str s = {0};
-    str_add(&s, "Write records for the task. Fields: ");
-    family_fields_line(t, &s);
-    str_add(&s, ". Labels: ");
-    family_labels_line(t, &s);
-    str_add(&s, ". Answer in JSON.");
-    corpus_turn(w, "system", str_text(&s));
-    str_release(&s);
+    add_system(w, t, corpus_write_system);
     int64_t n_turns = rng_chance(r, 0.6) ? 1 : 2, done = 0;
     for (int tries = 0; done < n_turns && tries < 8; tries++)
         done += add_write_turn(r, w, t);
@@ -330,7 +338,7 @@ static void write_write(struct rng *r, struct corpus_writer *w, const struct fam
 
 static void write_draft(struct rng *r, struct corpus_writer *w, const struct family_task *t, bool refuse) {
     struct str s = {0};
-    corpus_turn(w, "system", "Draft a task specification for the sentence. Answer in JSON.");
+    corpus_turn(w, "system", corpus_draft_system);
     if (refuse)
         family_outside_sentence(r, &s);
     else
@@ -389,7 +397,7 @@ void corpus_examination(struct bpe *b, uint64_t seed, int64_t index, int n_condi
             &r, &(struct family_options){.difficulty = 1, .invented = 0.3, .n_conditions = n_conditions}, &t);
         if (!family_record(&r, &t, (int)(index & 1), &rec))
             continue;
-        begin_label(&w, &t);
+        add_system(&w, &t, corpus_label_system);
         add_label_turn(&w, &t, &rec);
     } while (w.full || out->n == 0);
     *answer = w.answer;

@@ -235,7 +235,8 @@ static int set_up(struct trainer *t, struct err *e) {
     if (code == 0)
         code = optimizer_init(&t->optimizer, &t->model,
                               &(struct optimizer_options){.learning_rate = t->recipe->learning_rate,
-                                                          .beta2 = 0.98F,
+                                                          .beta2 = 0.99F,
+                                                          .epsilon = 1e-6F,
                                                           .weight_decay = t->recipe->weight_decay},
                               e);
     if (code == 0 && t->options->start_from != NULL)
