@@ -160,7 +160,7 @@ static int make_candidate(struct run *x, int i, struct err *e) {
 
 static bool good_enough(const struct run *x, const struct compress_candidate *c) {
     double tolerance = x->q->tolerance > 0 ? x->q->tolerance : 0.005;
-    return !measures(x) || c->accuracy >= x->r->source_accuracy - tolerance || c->paired.p_value >= 0.05;
+    return !measures(x) || c->accuracy >= x->r->source_accuracy - tolerance - 1e-9;
 }
 
 static void choose(struct run *x) {

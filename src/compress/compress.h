@@ -6,10 +6,10 @@
  *     compress_run(&r, &q, &e);     // writes model/student.gguf and model/imatrix.gguf
  *     compress_release(&r);
  *
- * Each type of `types` becomes a candidate. With one, it is taken. With several, the smallest file is chosen whose answers are not
- * worse than the source's: accuracy at most `tolerance` below it or not significantly below it (McNemar's exact test,
- * p < 0.05); where none is, the most accurate. The importance matrix is kept and used again while source, rows and settings
- * are the same, so that an interrupted run loses at most one candidate. */
+ * Each type of `types` becomes a candidate. With one, it is taken. With several, the smallest file is chosen whose accuracy is at
+ * most `tolerance` below the source's; where none is, the most accurate. (That a loss is not significant does not excuse it: on
+ * few rows hardly any loss is.) The importance matrix is kept and used again while source, rows and settings are the same, so
+ * that an interrupted run loses at most one candidate. */
 #ifndef COMPRESS_COMPRESS_H
 #define COMPRESS_COMPRESS_H
 
