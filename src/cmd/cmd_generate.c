@@ -5,6 +5,7 @@
 #include "cmd/cmd.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
+#include "cmd/rehearse.h"
 #include "cmd/teaching.h"
 #include "plan/plan.h"
 #include "synth/generate.h"
@@ -210,6 +211,21 @@ static int consent(struct generating *g, bool *nothing_missing) {
     return teaching_consent(g->c, g->teacher, &t);
 }
 
+/* The export goes the whole way before the first answer is paid for. */
+static int rehearse(struct generating *g) {
+    struct plan plan;
+    struct rehearsal r;
+    int code = project_plan(&g->project, &plan, &g->c->err);
+    if (code < 0)
+        return code;
+    code = rehearse_export(&g->project, &plan, 0, &r, &g->c->err);
+    if (code == 0 && r.repeated && !g->c->quiet)
+        log_info("export rehearsed on %s in %.1f s: merged, quantised, loaded, answered", plan.base,
+                 r.seconds);
+    plan_release(&plan);
+    return code;
+}
+
 static int generate(struct generating *g) {
     struct cmd_ctx *c = g->c;
     bool nothing_missing = false;
@@ -220,6 +236,8 @@ static int generate(struct generating *g) {
         err_clear(&c->err);
     if (cmd_flag(c, "quote") && (code == 0 || code == ERR_GATE))
         return 0;
+    if (code == 0 && !nothing_missing)
+        code = rehearse(g);
     if (code < 0)
         return code;
     if (g->held_out.n > 0)

@@ -4,6 +4,7 @@
 #include "cmd/cmd.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
+#include "cmd/rehearse.h"
 #include "config.h"
 #include "llama/lm.h"
 #include "store/store.h"
@@ -120,6 +121,41 @@ static void test_gates(void **state) {
     assert_non_null(strstr(e.hint, "generate"));
 }
 
+static int rehearse(struct rehearsal *r, struct err *e) {
+    struct project p;
+    struct plan plan;
+    *e = (struct err){0};
+    int rc = project_open(&p, "p", e);
+    if (rc == 0 && (rc = project_plan(&p, &plan, e)) == 0) {
+        rc = rehearse_export(&p, &plan, 1, r, e);
+        plan_release(&plan);
+    }
+    project_release(&p);
+    return rc;
+}
+
+static void test_the_export_is_rehearsed(void **state) {
+    (void)state;
+    struct err e;
+    struct rehearsal r;
+    if (rehearse(&r, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_true(r.repeated && r.merged > 0 && r.merged < 0.02 && r.adapter < 0.02);
+    print_message("logits differ by %.2g merged, %.2g with the adapter\n", r.merged, r.adapter);
+    assert_int_equal(rehearse(&r, &e), 0);
+    assert_false(r.repeated);
+    write_base(GGML_TYPE_Q8_0); /* another base: again */
+    assert_int_equal(rehearse(&r, &e), 0);
+    assert_true(r.repeated && r.merged < 0.02 && r.adapter < 0.3);
+    assert_false(file_exists("p/rehearsal"));
+    struct tiny_gguf qwen2 = {.arch = "qwen2"};
+    assert_int_equal(tiny_gguf_write("data/seed/base.gguf", &qwen2, &e), 0);
+    assert_int_equal(rehearse(&r, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "qwen2"));
+    assert_false(file_exists("p/rehearsal"));
+    write_base(GGML_TYPE_F16);
+}
+
 static void test_it_trains_and_exports(void **state) {
     (void)state;
     struct err e;
@@ -177,6 +213,7 @@ static void test_what_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gates),
+        cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
         cmocka_unit_test(test_a_quantised_base),
         cmocka_unit_test(test_what_is_refused),
