@@ -20,4 +20,15 @@ else
         -x c++ src/tensor/cuda/*.cu tests/tensor/cuda_emulation/emulation.cpp -x c src/base/err.c
     EDGESTILL_CUDA_LIBRARY=$work/emulated.so LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
         expect 0 "the kernels agree with the reference" "$work/ops_parity"
+    # Opening takes 2 allocations, the first case of attention's backward pass 11 for its arrays, 3 for the packing, 1 of scratch.
+    for n in 0 1; do
+        EMULATED_ALLOCATIONS=$n EDGESTILL_CUDA_LIBRARY=$work/emulated.so LD_PRELOAD=$(g++ -print-file-name=libasan.so) \
+            expect 77 "without memory for allocation $((n + 1)) it does not open" "$work/ops_parity"
+        has "and says so" "$out" "out of memory"
+    done
+    for n in 2 13 14 15 16; do
+        EMULATED_ALLOCATIONS=$n EDGESTILL_CUDA_LIBRARY=$work/emulated.so LD_PRELOAD=$(g++ -print-file-name=libasan.so) \
+            ASAN_OPTIONS=detect_leaks=0 expect 1 "without memory for allocation $((n + 1)) nothing looks like a result" \
+            "$work/ops_parity" --only attention_backward
+    done
 fi

@@ -214,6 +214,12 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int) {
 }
 
 cudaError_t emulated_malloc(void **p, size_t size_bytes) {
+    // EMULATED_ALLOCATIONS=N: there is memory for N allocations and no more.
+    static const char *limit = getenv("EMULATED_ALLOCATIONS");
+    static int left = limit ? atoi(limit) : -1;
+    if (left == 0)
+        return cudaErrorMemoryAllocation;
+    left -= left > 0;
     // No rounding up: a sanitizer shall see the end. malloc aligns to 16 bytes, which is all that the kernels use.
     void *fresh = malloc(size_bytes);
     if (!fresh)
