@@ -5,10 +5,8 @@
 enum { REASON_SIZE = 160, ENOUGH_ROWS_SEEN = 12000 };
 
 static float rate_for(const struct train_shape *shape) {
-    float lora = shape->n_params < 20e6    ? 2e-3f
-                 : shape->n_params < 200e6 ? 1e-3f
-                 : shape->n_params < 1e9   ? 4e-4f
-                                           : 2e-4f;
+    int64_t millions = shape->n_params / 1000000;
+    float lora = millions < 20 ? 2e-3f : millions < 200 ? 1e-3f : millions < 1000 ? 4e-4f : 2e-4f;
     return shape->lora ? lora : lora / 10;
 }
 
