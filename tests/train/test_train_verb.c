@@ -172,7 +172,7 @@ static void test_it_trains_and_exports(void **state) {
                   json_real_value(json_object_get(j, "export_error")));
     json_decref(j);
     static const char *const files[] = {"p/train/adapter.gguf", "p/train/merged-f16.gguf",
-                                        "p/train/prompt.json", "p/train/log.jsonl", "p/" MANIFEST_TRAIN};
+                                        "p/train/prompt.json", "p/train/log.jsonl", ("p/" MANIFEST_TRAIN)};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         assert_true(file_exists(files[i]));
     assert_int_equal(run("train", &j, &e, WORDS("--epochs", "3")), 0);
