@@ -127,7 +127,7 @@ if ! command -v qemu-aarch64-static >/dev/null && ! command -v qemu-aarch64 >/de
 elif grep -qs "$hash" receipts/*.json; then
     echo "The self-test's receipt for this bundle is there: $(grep -ls "$hash" receipts/*.json)"
 else
-    run self-test edgestill bundle --selftest --core cortex-a76
+    run self-test edgestill bundle --selftest --core cortex-a76 --rows 32 --threads 2
 fi
 
 heading "9 of 9: predicted beside measured"
