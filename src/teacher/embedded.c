@@ -19,7 +19,7 @@
 
 #define ORIGIN "embedded_start"
 
-enum { ARGS_MAX = 48 };
+enum { ARGS_MAX = 48, SMALL_MODEL = 64 << 20 };
 
 struct embedded {
     pid_t pid; /* 0: none, or ended */
@@ -72,6 +72,14 @@ static void become_server(const char *const argv[], int output, pid_t parent) {
     _exit(127);
 }
 
+/* A small model computes a token in less time than threads take to meet, and on a busy machine they wait for one another: two
+ * threads on two busy cores were 30 times slower than one. */
+static int choose_threads(const struct embedded_options *o) {
+    if (o->n_threads > 0)
+        return o->n_threads;
+    return file_size(o->gguf) < SMALL_MODEL ? 1 : thread_core_count();
+}
+
 static int launch(struct embedded *s, const struct embedded_options *o, struct err *e) {
     static const char *const built_in[] = {EDGESTILL_LLAMA_SERVER};
     const char *argv[ARGS_MAX], *program = o->program ? o->program : getenv("EDGESTILL_LLAMA_SERVER");
@@ -80,7 +88,7 @@ static int launch(struct embedded *s, const struct embedded_options *o, struct e
     snprintf(port, sizeof port, "%d", s->port);
     snprintf(slots, sizeof slots, "%d", n_slots);
     snprintf(context, sizeof context, "%d", n_slots * (o->slot_tokens > 0 ? o->slot_tokens : 2048));
-    snprintf(threads, sizeof threads, "%d", o->n_threads > 0 ? o->n_threads : thread_core_count());
+    snprintf(threads, sizeof threads, "%d", choose_threads(o));
     if (program && *program)
         argv[n++] = program;
     else

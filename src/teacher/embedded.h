@@ -18,7 +18,7 @@ struct embedded_options {
     const char *gguf;
     int slots;           /* requests at once [4] */
     int slot_tokens;     /* context of each [2048] */
-    int n_threads;       /* [one a core] */
+    int n_threads;       /* [one a core; 1 for a file below 64 MiB] */
     int64_t start_ms;    /* until it must be ready [60 s] */
     const char *program; /* another llama-server; NULL: $EDGESTILL_LLAMA_SERVER, else the built-in one */
 };
