@@ -226,7 +226,7 @@ $(B)/edgestill-seed-export: $(call obj,$(EXPORT_SRC)) $(SEED_LIB) $(LIB) $(B)/ob
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
-$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
+$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(SEED_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 
