@@ -187,8 +187,10 @@ static void report(struct bundling *x) {
         return;
     json_object_set_new(c->result, "archive", json_sprintf("dist/%s.tar.zst", x->name));
     json_object_set_new(c->result, "archive_bytes", json_integer(r->archive_bytes));
-    cmd_print(c, "dist/%s.tar.zst: %s; on the device: tar -xf, then ./selftest and ./run\n", x->name,
-              str_bytes(archive, sizeof archive, r->archive_bytes));
+    cmd_print(c,
+              "dist/%s.tar.zst: %s; on the device: tar --zstd -xf (or copy the folder), then ./selftest and "
+              "./run\n",
+              x->name, str_bytes(archive, sizeof archive, r->archive_bytes));
 }
 
 static int make(struct bundling *x) {

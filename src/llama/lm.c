@@ -7,61 +7,13 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "llama/lm_internal.h"
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- opening ---- */
 
-static int check_magic(const char *path, struct err *e) {
-    char magic[4] = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        int code = errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-        return err_set_errno(e, code, "lm_open", "cannot open the model %s", path);
-    }
-    size_t n = fread(magic, 1, sizeof magic, f);
-    fclose(f);
-    if (n < sizeof magic || memcmp(magic, GGUF_MAGIC, sizeof magic) != 0) {
-        err_set(e, ERR_FORMAT, "lm_open", "%s is not a GGUF file (it begins with other bytes)", path);
-        err_hint(e, "give a model in GGUF format; a web page saved by a failed download is a common mistake");
-        return ERR_FORMAT;
-    }
-    return 0;
-}
-
-int lm_check_gguf(const char *path, struct err *e) {
-    int rc = check_magic(path, e);
-    if (rc < 0)
-        return rc;
-    struct lm_log_listener log = {0};
-    lm_log_begin(&log);
-    struct gguf_context *g = gguf_init_from_file(path, (struct gguf_init_params){.no_alloc = true});
-    lm_log_end(&log);
-    if (!g)
-        return err_set(e, ERR_FORMAT, "lm_open", "%s is a broken GGUF file: %s", path,
-                       log.errors[0] ? log.errors : "its header cannot be read");
-    size_t end = gguf_get_data_offset(g);
-    for (int64_t i = 0; i < gguf_get_n_tensors(g); i++) {
-        size_t tensor_end = 0;
-        if (!mem_add(gguf_get_data_offset(g), gguf_get_tensor_offset(g, i), &tensor_end) ||
-            !mem_add(tensor_end, gguf_get_tensor_size(g, i), &tensor_end))
-            tensor_end = SIZE_MAX;
-        end = tensor_end > end ? tensor_end : end;
-    }
-    gguf_free(g);
-    int64_t have = file_size(path);
-    if (have < 0 || (size_t)have < end) {
-        err_set(e, ERR_FORMAT, "lm_open", "%s is cut short: it has %lld of %zu bytes", path, (long long)have,
-                end);
-        err_hint(e, "copy or download the file again");
-        return ERR_FORMAT;
-    }
-    return 0;
-}
-
 static int load_model(struct lm *m, const struct lm_options *o, struct err *e) {
-    int rc = lm_check_gguf(m->path, e);
+    int rc = lm_check_model(m->path, e);
     if (rc < 0)
         return rc;
     struct lm_log_listener log = {0};

@@ -45,6 +45,8 @@ void lm_log_install(void); /* once a process */
 /* ERR_FORMAT or ERR_NOT_FOUND with a clear reason when the file cannot be a whole GGUF: what llama.cpp would
  * only log. */
 int lm_check_gguf(const char *path, struct err *e);
+/* The same, and what llama.cpp's loader would answer with an assertion. */
+int lm_check_model(const char *path, struct err *e);
 
 /* The token that ends a turn; -1: none. */
 int32_t lm_find_end_of_turn(const struct lm *m);

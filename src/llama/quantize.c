@@ -197,7 +197,7 @@ static int open_source(struct gguf_context **g, const char *in, const struct qua
                        struct err *e) {
     int rc = lm_backend_init(NULL, e);
     if (rc == 0)
-        rc = lm_check_gguf(in, e);
+        rc = lm_check_model(in, e);
     if (rc < 0)
         return rc;
     *g = gguf_init_from_file(in, (struct gguf_init_params){.no_alloc = true});

@@ -96,6 +96,22 @@ static void test_broken_files_are_refused(void **state) {
     memcpy(arch, "lambda", 5);
     file_write("arch.gguf", file.data, file.len, NULL);
     expect_refusal("arch.gguf", NULL, ERR_FORMAT, "architecture");
+    memcpy(arch, "llama", 5);
+    char *layers =
+        (char *)memmem(file.data, file.len, "llama.block_count", 17) + 17 + 4; /* behind the value's type */
+    memcpy(layers, "\xff\xff\x00\x00", 4);
+    file_write("layers.gguf", file.data, file.len, NULL);
+    expect_refusal("layers.gguf", NULL, ERR_FORMAT, "65535 layers");
+    memcpy(layers, "\x02\x00\x00\x00", 4);
+    char *epsilon = (char *)memmem(file.data, file.len, "rms_epsilon", 11) + 11 + 4;
+    epsilon[3] ^= (char)0x80;
+    file_write("epsilon.gguf", file.data, file.len, NULL);
+    expect_refusal("epsilon.gguf", NULL, ERR_FORMAT, "epsilon");
+    epsilon[3] ^= (char)0x80;
+    char *token = memmem(file.data, file.len, "\x01\0\0\0\0\0\0\0#", 9); /* "#" becomes another "b" */
+    token[8] = 'b';
+    file_write("twice.gguf", file.data, file.len, NULL);
+    expect_refusal("twice.gguf", NULL, ERR_FORMAT, "twice");
     expect_refusal("llama.gguf", &(struct lm_options){.lora = "other.gguf"}, ERR_MISMATCH, "other.gguf");
     expect_refusal("llama.gguf", &(struct lm_options){.kv_type = "q9"}, ERR_USAGE, "q9");
     expect_refusal("llama.gguf", &(struct lm_options){.n_seq_max = 100000}, ERR_USAGE, "100000");
