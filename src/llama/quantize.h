@@ -24,17 +24,29 @@
     X("BF16", MOSTLY_BF16, false)                                                                            \
     X("Q8_0", MOSTLY_Q8_0, false)                                                                            \
     X("Q6_K", MOSTLY_Q6_K, false)                                                                            \
-    X("Q5_1", MOSTLY_Q5_1, false) X("Q5_K_M", MOSTLY_Q5_K_M, false) X("Q5_K_S", MOSTLY_Q5_K_S, false)        \
-        X("Q5_0", MOSTLY_Q5_0, false) X("Q4_1", MOSTLY_Q4_1, false) X("Q4_K_M", MOSTLY_Q4_K_M, false)        \
-            X("Q4_K_S", MOSTLY_Q4_K_S, false) X("Q4_0", MOSTLY_Q4_0, false)                                  \
-                X("IQ4_NL", MOSTLY_IQ4_NL, false) X("IQ4_XS", MOSTLY_IQ4_XS, false)                          \
-                    X("Q3_K_L", MOSTLY_Q3_K_L, false) X("Q3_K_M", MOSTLY_Q3_K_M, false)                      \
-                        X("IQ3_M", MOSTLY_IQ3_M, false) X("IQ3_S", MOSTLY_IQ3_S, false)                      \
-                            X("Q3_K_S", MOSTLY_Q3_K_S, false) X("IQ3_XS", MOSTLY_IQ3_XS, false)              \
-                                X("IQ3_XXS", MOSTLY_IQ3_XXS, true) X("Q2_K", MOSTLY_Q2_K, false)             \
-                                    X("Q2_K_S", MOSTLY_Q2_K_S, true) X("IQ2_M", MOSTLY_IQ2_M, true)          \
-                                        X("IQ2_S", MOSTLY_IQ2_S, true) X("IQ2_XS", MOSTLY_IQ2_XS, true)      \
-                                            X("IQ2_XXS", MOSTLY_IQ2_XXS, true)
+    X("Q5_1", MOSTLY_Q5_1, false)                                                                            \
+    X("Q5_K_M", MOSTLY_Q5_K_M, false)                                                                        \
+    X("Q5_K_S", MOSTLY_Q5_K_S, false)                                                                        \
+    X("Q5_0", MOSTLY_Q5_0, false)                                                                            \
+    X("Q4_1", MOSTLY_Q4_1, false)                                                                            \
+    X("Q4_K_M", MOSTLY_Q4_K_M, false)                                                                        \
+    X("Q4_K_S", MOSTLY_Q4_K_S, false)                                                                        \
+    X("Q4_0", MOSTLY_Q4_0, false)                                                                            \
+    X("IQ4_NL", MOSTLY_IQ4_NL, false)                                                                        \
+    X("IQ4_XS", MOSTLY_IQ4_XS, false)                                                                        \
+    X("Q3_K_L", MOSTLY_Q3_K_L, false)                                                                        \
+    X("Q3_K_M", MOSTLY_Q3_K_M, false)                                                                        \
+    X("IQ3_M", MOSTLY_IQ3_M, false)                                                                          \
+    X("IQ3_S", MOSTLY_IQ3_S, false)                                                                          \
+    X("Q3_K_S", MOSTLY_Q3_K_S, false)                                                                        \
+    X("IQ3_XS", MOSTLY_IQ3_XS, false)                                                                        \
+    X("IQ3_XXS", MOSTLY_IQ3_XXS, true)                                                                       \
+    X("Q2_K", MOSTLY_Q2_K, false)                                                                            \
+    X("Q2_K_S", MOSTLY_Q2_K_S, true)                                                                         \
+    X("IQ2_M", MOSTLY_IQ2_M, true)                                                                           \
+    X("IQ2_S", MOSTLY_IQ2_S, true)                                                                           \
+    X("IQ2_XS", MOSTLY_IQ2_XS, true)                                                                         \
+    X("IQ2_XXS", MOSTLY_IQ2_XXS, true)
 
 struct quantize_override {
     const char *pattern; /* regular expression over tensor names: "blk\\.[0-3]\\.ffn_down" */
