@@ -353,12 +353,40 @@ static void write_draft(struct rng *r, struct corpus_writer *w, const struct fam
     str_release(&s);
 }
 
-static void teacher_document(struct rng *r, struct corpus_writer *w, double difficulty) {
+/* A drill in comparing: conditions restated for many values, close together; only the outcomes count. */
+static void write_comparisons(struct rng *r, struct corpus_writer *w, double difficulty) {
+    struct str line = {0};
+    corpus_turn(w, "user", "Check each condition.");
+    add_special(w, BPE_IM_START, 0);
+    add_ids(w, "assistant\n", 0);
+    while (w->document->n < CORPUS_DOCUMENT_MAX / 2) {
+        struct family_task t;
+        family_draw(r, &(struct family_options){.difficulty = difficulty, .invented = 0.2}, &t);
+        for (int64_t n = rng_range(r, 2, 5); n > 0; n--) {
+            struct family_record rec;
+            bool outcomes[FAMILY_CONDITIONS_MAX];
+            int index = (int)rng_range(r, 0, t.n_conditions - 1);
+            if (!family_record(r, &t, -1, &rec))
+                continue;
+            family_rule_holds(&t, &rec, outcomes);
+            str_clear(&line);
+            family_condition_line(&t, index, &rec, &line);
+            add_ids(w, str_text(&line), 0);
+            add_ids(w, outcomes[index] ? " yes" : " no", 1);
+            add_ids(w, "\n", 0);
+        }
+    }
+    str_release(&line);
+}
+
+static void teacher_document(struct rng *r, struct corpus_writer *w, double difficulty, bool drill) {
     struct family_task t;
     struct family_options o = {.difficulty = difficulty, .invented = rng_chance(r, 0.5) ? 0.0 : 0.5};
     family_draw(r, &o, &t);
     double which = rng_double(r);
-    if (which < 0.60)
+    if (which < 0.15 && drill)
+        write_comparisons(r, w, difficulty);
+    else if (which < 0.60)
         write_label(r, w, &t);
     else if (which < 0.80)
         write_write(r, w, &t);
@@ -379,7 +407,7 @@ void corpus_document(struct bpe *b, enum corpus_kind kind, uint64_t seed, int64_
     do {
         corpus_writer_begin(&w, b, out);
         if (kind == CORPUS_TEACHER || (kind == CORPUS_BOTH && rng_chance(&r, 0.65)))
-            teacher_document(&r, &w, difficulty);
+            teacher_document(&r, &w, difficulty, kind == CORPUS_TEACHER);
         else
             corpus_base_document(&r, &w, difficulty);
     } while (w.full || out->n == 0);

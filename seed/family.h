@@ -97,6 +97,9 @@ void family_record_json(const struct family_task *t, const struct family_record 
 void family_record_line(const struct family_task *t, const struct family_record *rec, struct str *out);
 void family_record_list(const struct family_task *t, const struct family_record *rec,
                         struct str *out); /* "- a: 1\n" */
+/* One condition restated with the record's value, up to where its outcome stands: "- delay: 5 under 2:". */
+void family_condition_line(const struct family_task *t, int index, const struct family_record *rec,
+                           struct str *out);
 void family_reasoning(const struct family_task *t, const struct family_record *rec, struct str *out);
 void family_outside_sentence(struct rng *r, struct str *out); /* one that the teacher must refuse */
 

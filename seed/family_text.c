@@ -206,22 +206,28 @@ void family_record_list(const struct family_task *t, const struct family_record 
     }
 }
 
+void family_condition_line(const struct family_task *t, int index, const struct family_record *rec,
+                           struct str *out) {
+    const struct family_condition *c = &t->conditions[index];
+    const struct family_field *f = &t->fields[c->field];
+    str_addf(out, "- %s: ", f->name);
+    family_value(f, rec->values[c->field], out);
+    if (f->type == FAMILY_CATEGORY) {
+        str_addf(out, " is%s %s:", c->op == FAMILY_IS_NOT ? " not" : "", f->values[c->threshold]);
+        return;
+    }
+    str_addf(out, " %s ", c->op_text);
+    add_scaled(out, c->threshold / powers_of_ten[f->decimals - c->decimals], c->decimals);
+    str_add(out, ":");
+}
+
 /* "- delay: 5 under 2: no\n- delay: 5 under 7: yes\n- approved share: 0.62 below 0.80: yes\n= no or yes and yes: yes\n" */
 void family_reasoning(const struct family_task *t, const struct family_record *rec, struct str *out) {
     bool outcomes[FAMILY_CONDITIONS_MAX];
     bool holds = family_rule_holds(t, rec, outcomes);
     for (int i = 0; i < t->n_conditions; i++) {
-        const struct family_condition *c = &t->conditions[i];
-        const struct family_field *f = &t->fields[c->field];
-        str_addf(out, "- %s: ", f->name);
-        family_value(f, rec->values[c->field], out);
-        if (f->type == FAMILY_CATEGORY)
-            str_addf(out, " is%s %s", c->op == FAMILY_IS_NOT ? " not" : "", f->values[c->threshold]);
-        else {
-            str_addf(out, " %s ", c->op_text);
-            add_scaled(out, c->threshold / powers_of_ten[f->decimals - c->decimals], c->decimals);
-        }
-        str_addf(out, ": %s\n", outcomes[i] ? "yes" : "no");
+        family_condition_line(t, i, rec, out);
+        str_addf(out, " %s\n", outcomes[i] ? "yes" : "no");
     }
     str_add(out, "=");
     for (int i = 0; i < t->n_conditions; i++)
