@@ -19,6 +19,9 @@
 
 enum { MAX_MICRO_TOKENS = 4096, MAX_EVAL_STEPS = 200, RUNNING = 0, ALL_EPOCHS = 1, STOPPED_EARLY = 2 };
 
+/* A validation loss that falls by less is kept, but no reason to go on. */
+#define LEAST_GAIN 1e-3
+
 /* What a checkpoint keeps beside weights and moments. */
 struct train_state {
     uint64_t run;        /* hash of settings and rows */
@@ -212,15 +215,14 @@ static int evaluate(struct loop *l, struct err *e) {
         grade(l->validation, l->log_prob, &accuracy, &loss);
     bool better = l->validation->n_rows == 0 || accuracy > s->best_accuracy ||
                   (accuracy == s->best_accuracy && loss < s->best_loss);
+    bool worth_it = accuracy > s->best_accuracy || s->best_loss - loss > LEAST_GAIN;
     s->last_accuracy = accuracy;
+    s->stale = better && worth_it ? 0 : s->stale + 1;
     if (better) {
         s->best_step = l->optimizer.step;
         s->best_accuracy = accuracy;
         s->best_loss = loss;
-        s->stale = 0;
         rc = checkpoint_save(l->files->best, &l->optimizer, NULL, 0, e);
-    } else {
-        s->stale++;
     }
     count_time(l);
     train_log_line(&l->log,

@@ -23,7 +23,7 @@ struct train_settings {
     float learning_rate;
     float warmup; /* share of all steps */
     float weight_decay;
-    int64_t patience;     /* evaluations without improvement before stopping; 0: never */
+    int64_t patience; /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0: never */
     int64_t eval_steps;   /* steps between evaluations; 0: an epoch, at most 200 */
     uint64_t seed;        /* order of the rows */
     int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
