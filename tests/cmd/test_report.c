@@ -128,6 +128,9 @@ static void write_stages(void) {
     write_text("p/model/student.gguf", "twelve bytes");
     write_text("p/receipts/a.json", "{\"emulated\":true,\"selftest\":{\"rows\":20,\"agreeing_rows\":19,"
                                     "\"passed\":true},\"measured\":{\"decision_s\":0.5}}");
+    /* this machine's figures never stand as the device's */
+    write_text("p/receipts/b-amd64-here.json",
+               "{\"emulated\":false,\"selftest\":{\"rows\":8,\"agreeing_rows\":8}}");
     write_text("p/seconds", "task 1.5\nself-test 12.25\nbroken\n");
 }
 
