@@ -347,8 +347,12 @@ static void write_draft(struct rng *r, struct corpus_writer *w, const struct fam
     str_clear(&s);
     if (refuse)
         str_add(&s, "{\"refusal\":\"outside the documented family\"}");
-    else
-        family_specification(t, &s);
+    else {
+        struct family_task ordered =
+            *t; /* the sentence does not tell the order: the label that has the rule comes first */
+        ordered.otherwise_first = false;
+        family_specification(&ordered, &s);
+    }
     corpus_turn(w, "assistant", str_text(&s));
     str_release(&s);
 }
