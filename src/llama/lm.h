@@ -44,7 +44,7 @@ typedef bool (*lm_observe_fn)(void *context, const struct lm_product *p);
 struct lm_options {
     int n_ctx;     /* 0: the model's, at most 4096 */
     int n_batch;   /* 0: 512 tokens a decode call; also the micro-batch */
-    int n_threads; /* 0: one a core */
+    int n_threads; /* 0: one a core; one in all for models under 50 million parameters */
     int n_seq_max; /* sequences that share one KV cache; 0: 1 */
     int n_outputs; /* most rows of logits one decode call may give (memory: n_outputs x n_vocab x 4); 0: 64 */
     bool vocab_only;      /* tokenizer and metadata alone */
