@@ -323,6 +323,23 @@ static int prepare(struct cmd_ctx *c, struct planning *p) {
     return code;
 }
 
+/* Is there anything to accept, and of the base that was asked for? */
+static int check_wish(struct cmd_ctx *c, const struct planning *p) {
+    const struct recommendation *r = &p->result;
+    if (p->input.base != NULL)
+        for (int64_t i = r->n_fit; i < r->n; i++)
+            if (r->list[i].wished) {
+                err_set(&c->err, ERR_UNSUPPORTED, "plan", "the base %s cannot be used: %s", r->list[i].base,
+                        r->list[i].dropped);
+                return err_hint(&c->err,
+                                "choose another: edgestill plan --base NAME, edgestill models lists them");
+            }
+    if (r->n_fit > 0)
+        return 0;
+    err_set(&c->err, ERR_UNSUPPORTED, "plan", "nothing fits %s within these limits", p->device->title);
+    return err_hint(&c->err, "the list of what was dropped says by how much; --all shows all of it");
+}
+
 /* An earlier acceptance that no longer holds is not passed over in silence. */
 static void say_if_void(struct cmd_ctx *c, struct planning *p) {
     const char *lock = project_path(&p->project, "plan.lock");
@@ -356,10 +373,8 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     say_if_void(c, p);
     fill_result(c, p);
     show(c, p);
-    if (p->result.n_fit == 0) {
-        err_set(&c->err, ERR_UNSUPPORTED, "plan", "nothing fits %s within these limits", p->device->title);
-        return err_hint(&c->err, "the list of what was dropped says by how much; --all shows all of it");
-    }
+    if ((code = check_wish(c, p)) < 0)
+        return code;
     if (accept > 0)
         return accept_option(c, p, accept);
     cmd_print(c, "\nAccept one: %s\n", project_accept_command(&p->project, "plan"));

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "catalog/data.h"
+#include "model/file.h"
 #include "plan/tokens.h"
 #include "train/loop.h"
 #include <math.h>
@@ -272,17 +273,33 @@ static int compare_candidates(const void *pa, const void *pb) {
 
 /* ---- bases ---- */
 
+/* Can the trainer take the file? Only the file tells for sure; what stands in the way becomes the reason. */
+static int check_trainable(struct recommendation *r, const char *path, struct base *b, struct err *e) {
+    struct model_file *f = NULL;
+    struct model_config config;
+    struct err refused = {0};
+    int code = model_file_open(&f, path, e);
+    if (code == 0 && (code = model_file_config(f, &config, &refused)) < 0) {
+        const char *after = strstr(refused.message, ": ");
+        b->unsupported = arena_strdup(&r->arena, after != NULL ? after + 2 : refused.message);
+        if (code == ERR_UNSUPPORTED)
+            code = b->unsupported != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "recommend", "out of memory");
+        else if (e != NULL && e->code == 0)
+            *e = refused;
+    }
+    model_file_close(f);
+    return code;
+}
+
 static int base_from_file(const struct recommend_input *in, struct recommendation *r, const char *path,
                           struct base *b, struct err *e) {
-    int code = shape_from_file(&b->shape, path, e);
+    int code = check_trainable(r, path, b, e);
+    if (code < 0 || b->unsupported != NULL)
+        return code;
+    code = shape_from_file(&b->shape, path, e);
     if (code == 0)
         code = plan_count_tokens(in->task, path, &b->tokens, e);
     b->shape_known = code == 0;
-    if (code == 0 && !str_equal(b->shape.arch, "llama"))
-        for (int64_t i = 0; i < in->catalog->n_models; i++)
-            if (str_equal(in->catalog->models[i].arch, b->shape.arch))
-                b->unsupported = in->catalog->models[i].unsupported;
-    (void)r;
     return code;
 }
 

@@ -4,6 +4,7 @@
 #include "catalog/catalog.h"
 #include "catalog/data.h"
 #include "config.h"
+#include "model/arch.h"
 #include "support/scratch.h"
 
 #include <setjmp.h>
@@ -72,6 +73,17 @@ static void test_every_figure_has_a_source(void **state) {
     }
     for (int64_t i = 0; i < shipped.n_measurements; i++)
         assert_true(shipped.measurements[i].source[0] != '\0');
+}
+
+/* The catalogue's table of architectures and the trainer's are one. */
+static void test_trainable_is_what_the_trainer_takes(void **state) {
+    (void)state;
+    for (int64_t i = 0; i < shipped.n_models; i++) {
+        const struct catalog_model *m = &shipped.models[i];
+        if (m->shape_known && (m->unsupported == NULL) != (model_arch_find(m->arch) != NULL))
+            fail_msg("%s: %s", m->name,
+                     m->unsupported != NULL ? m->unsupported : "the trainer does not take it");
+    }
 }
 
 static void test_measured_boards_exist(void **state) {
@@ -218,6 +230,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_enough_of_both),
         cmocka_unit_test(test_every_figure_has_a_source),
+        cmocka_unit_test(test_trainable_is_what_the_trainer_takes),
         cmocka_unit_test(test_measured_boards_exist),
         cmocka_unit_test(test_the_papers_row_never_calibrates),
         cmocka_unit_test(test_finding),
