@@ -75,15 +75,37 @@ static void cell_value(struct str *out, const json_t *v, const char *format, dou
     str_add(out, "</td>");
 }
 
-/* A JSON value as people read it: text as it is, the rest as compact JSON. */
+static void any_value(struct str *out, const json_t *v);
+
+/* "prefix 29, record 74" */
+static void pairs(struct str *out, const json_t *map) {
+    const char *key;
+    json_t *value;
+    bool first = true;
+    json_object_foreach((json_t *)(uintptr_t)map, key, value) {
+        str_add(out, first ? "" : ", ");
+        report_escape(out, key);
+        str_add_char(out, ' ');
+        any_value(out, value);
+        first = false;
+    }
+}
+
+/* A JSON value as people read it: text as it is, yes and no, a few digits; lists stay JSON. */
 static void any_value(struct str *out, const json_t *v) {
     if (json_is_string(v)) {
         report_escape(out, json_string_value(v));
-        return;
+    } else if (json_is_boolean(v)) {
+        str_add(out, json_is_true(v) ? "yes" : "no");
+    } else if (json_is_real(v)) {
+        str_addf(out, "%.6g", json_real_value(v));
+    } else if (json_is_object(v)) {
+        pairs(out, v);
+    } else {
+        char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        report_escape(out, text != NULL ? text : "");
+        free(text);
     }
-    char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
-    report_escape(out, text != NULL ? text : "");
-    free(text);
 }
 
 static void facts(struct str *out, const json_t *map, const char *const keys[][2]) {
