@@ -139,7 +139,7 @@ static void test_compress(void **state) {
     assert_int_equal(json_integer_value(json_object_get(j, "validation_rows")), 10);
     json_decref(j);
     static const char *const files[] = {"p/model/student.gguf", "p/model/imatrix.gguf",
-                                        "p/model/compress.json", "p/" MANIFEST_COMPRESS};
+                                        "p/model/compress.json", ("p/" MANIFEST_COMPRESS)};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         assert_true(file_exists(files[i]));
     if (run("compress", &j, &e, WORDS("--calibration", "4")) < 0) /* as planned, from here on */
