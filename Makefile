@@ -20,10 +20,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 ARM64_CC ?= aarch64-linux-gnu-gcc
-NVCC     ?= nvcc
 SAN      ?=#    address,undefined or thread: a sanitizer build in a folder of its own
 BLAS     ?= openblas#   openblas, or none: edgestill's own kernels alone
-CUDA     ?= 0#  1: also the GPU kernels, build/libedgestill-cuda.so
 NO_CRYPTO ?= 0# 1: without libcrypto (make seed-tool only)
 LLAMA_PREFIX ?=# a llama.cpp built by hand
 PREFIX   ?= /usr/local
@@ -52,7 +50,7 @@ B ?= build$(if $(VARIANT),/$(subst $(space),-,$(VARIANT)))
 
 # ---- Set-up: packages, llama.cpp, and the flags that follow from them --------------------------------------------------
 
-NO_SETUP_GOALS := help clean distclean tidy format seed-tool cuda
+NO_SETUP_GOALS := help clean distclean tidy format seed-tool
 goals := $(or $(MAKECMDGOALS),all)
 ifneq ($(filter-out $(NO_SETUP_GOALS),$(goals)),)
 NEED_SETUP := 1
@@ -168,13 +166,10 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------
 
-.PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool seed-models cuda setup FORCE
+.PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
 FORCE:
 
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
-ifeq ($(CUDA),1)
-all: cuda
-endif
 setup: $(GEN)/host.mk ## packages and llama.cpp only
 	@:
 tests: $(TESTS) ## build the test programs
@@ -260,17 +255,6 @@ $(B)/seed/obj/%.o: %.c $(B)/seed/obj/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(call compile,$(CC) $(SEED_ALL) $(call file_flags,$<))
 
-# ---- GPU kernels: loaded at run time, never linked ------------------------------------------------------------------------
-
-CUDA_SRC := $(wildcard src/tensor/cuda/*.cu)
-CUDA_ARCH ?= native
-cuda: build/libedgestill-cuda.so ## GPU kernels (needs nvcc and cuBLAS)
-build/libedgestill-cuda.so: $(CUDA_SRC) $(wildcard src/tensor/cuda/*.h src/tensor/cuda/*.cuh) src/tensor/ops.h src/base/err.h src/base/err.c
-	$(if $(CUDA_SRC),,$(error there is no source in src/tensor/cuda/))
-	@mkdir -p build
-	$(call say,NVCC,$@)$(NVCC) -O3 -arch=$(CUDA_ARCH) -std=c++17 -shared -Xcompiler -fPIC,-Wall,-Wextra,-fvisibility=hidden -Isrc \
-	    -o $@.new $(CUDA_SRC) src/base/err.c -lcublas && mv -f $@.new $@
-
 # ---- Tests, demonstration, measurements --------------------------------------------------------------------------------
 
 export EDGESTILL_BUILD := $(abspath $(B))
@@ -305,7 +289,6 @@ install: all ## into DESTDIR/PREFIX (PREFIX=/usr/local)
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
 	for f in $(wildcard seed/*.gguf); do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/edgestill/seed/ || exit 1; done
 	for d in catalog examples; do if [ -d $$d ]; then cp -R $$d $(DESTDIR)$(PREFIX)/share/edgestill/ || exit 1; fi; done
-	for f in $(wildcard build/libedgestill-cuda.so); do install -D -m 644 $$f $(DESTDIR)$(PREFIX)/lib/edgestill/libedgestill-cuda.so; done
 	if [ -n "$(ARM_PROGRAMS)" ]; then install -d $(DESTDIR)$(PREFIX)/share/edgestill/arm64 && \
 	    install -m 755 $(ARM_PROGRAMS) $(DESTDIR)$(PREFIX)/share/edgestill/arm64/; fi
 uninstall: ## the reverse
@@ -324,6 +307,6 @@ distclean: clean
 
 help: ## this list
 	@sed -nE 's/^([a-z][a-z%_.-]*):[^#]*## *(.*)/  make \1\t\2/p' Makefile | expand -t 30
-	@echo; echo "Settings: ONLY='base task'  CC=clang  SAN=address,undefined|thread  BLAS=none  CUDA=1  LLAMA_PREFIX=DIR  PREFIX= DESTDIR=  V=1"
+	@echo; echo "Settings: ONLY='base task'  CC=clang  SAN=address,undefined|thread  BLAS=none  LLAMA_PREFIX=DIR  PREFIX= DESTDIR=  V=1"
 
 -include $(shell [ -d $(B) ] && find $(B)/obj $(B)/seed build/arm64/obj -name '*.d' 2>/dev/null)

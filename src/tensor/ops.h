@@ -2,7 +2,6 @@
  *
  *   ref    plain loops in double-accumulated float, the oracle that every other table is tested against
  *   cpu    CBLAS for the products, SIMD and threads for the rest
- *   cuda   the same on a GPU (a library loaded at run time; nn/ and train/ do not know)
  *
  * Memory: all pointers are the backend's (ops->alloc); the host reaches it through upload and download. On
  * CPU tables these are plain memory and memcpy. Every operation is deterministic for a given number of
@@ -133,8 +132,5 @@ int ops_open_cpu(struct ops *o, int n_threads, struct err *e);
 /* The CPU table with the operands of every product rounded to bfloat16 (8 bits of precision, sums in float): faster where
  * the processor has units for it, ERR_UNSUPPORTED elsewhere. */
 int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e);
-/* Loads libedgestill-cuda.so (`library`: NULL for the default place). ERR_UNSUPPORTED when there is no
- * device. */
-int ops_open_cuda(struct ops *o, const char *library, struct err *e);
 
 #endif
