@@ -410,7 +410,11 @@ void corpus_document(struct bpe *b, enum corpus_kind kind, uint64_t seed, int64_
     struct corpus_writer w;
     do {
         corpus_writer_begin(&w, b, out);
-        if (kind == CORPUS_TEACHER || (kind == CORPUS_BOTH && rng_chance(&r, 0.65)))
+        if (kind == CORPUS_DRILL && rng_chance(&r, 0.75))
+            write_comparisons(&r, &w, difficulty);
+        else if (kind == CORPUS_DRILL)
+            teacher_document(&r, &w, 1, true);
+        else if (kind == CORPUS_TEACHER || (kind == CORPUS_BOTH && rng_chance(&r, 0.65)))
             teacher_document(&r, &w, difficulty, kind == CORPUS_TEACHER);
         else
             corpus_base_document(&r, &w, difficulty);

@@ -7,7 +7,7 @@
 #include "bpe.h"
 #include "family.h"
 
-enum corpus_kind { CORPUS_TEACHER, CORPUS_BASE, CORPUS_BOTH };
+enum corpus_kind { CORPUS_TEACHER, CORPUS_BASE, CORPUS_BOTH, CORPUS_DRILL };
 enum { CORPUS_DOCUMENT_MAX = 1024 }; /* tokens */
 
 struct corpus_document {

@@ -3,6 +3,8 @@
 #include "words.h"
 #include <string.h>
 
+enum { EASY_OPERATORS = 4 }; /* the first of the table */
+
 static const int64_t powers_of_ten[] = {1, 10, 100, 1000};
 
 static void draw_name(struct rng *r, double invented, char out[FAMILY_NAME_MAX]) {
@@ -24,7 +26,10 @@ static void draw_range(struct rng *r, double difficulty, struct family_field *f)
                                    48,   50,   60,   72,   75,   80,   90,   95,   99,   100, 120, 150,
                                    180,  200,  240,  250,  300,  365,  400,  500,  600,  800, 900, 999,
                                    1000, 1200, 1500, 2000, 2500, 3000, 4000, 5000, 8000, 9999};
-    int64_t last = difficulty < 0.3 ? 21 : difficulty < 0.6 ? 36 : (int64_t)(sizeof tops / sizeof *tops) - 1;
+    int64_t last = difficulty < 0.25  ? 3
+                   : difficulty < 0.4 ? 21
+                   : difficulty < 0.6 ? 36
+                                      : (int64_t)(sizeof tops / sizeof *tops) - 1;
     f->decimals = 0;
     if (f->type == FAMILY_NUMBER) {
         f->decimals = (int)rng_range(r, 1, 2);
@@ -36,7 +41,7 @@ static void draw_range(struct rng *r, double difficulty, struct family_field *f)
     int64_t bottom = 0;
     if (rng_chance(r, 0.3))
         bottom = rng_range(r, 0, top / 3);
-    else if (rng_chance(r, 0.15))
+    else if (difficulty >= 0.5 && rng_chance(r, 0.15))
         bottom = -rng_range(r, 1, top < 60 ? top + 1 : 60);
     else if (rng_chance(r, 0.3) && top > 10)
         bottom = rng_chance(r, 0.5) ? 1 : 10;
@@ -76,7 +81,9 @@ static void draw_field(struct rng *r, const struct family_options *o, struct fam
         draw_name(r, o->invented, f->name);
     while (name_is_taken(t, index, f->name));
     double kind = rng_double(r);
-    f->type = kind < 0.5 ? FAMILY_INTEGER : kind < 0.78 ? FAMILY_NUMBER : FAMILY_CATEGORY;
+    f->type = kind < (o->difficulty < 0.4 ? 0.78 : 0.5) ? FAMILY_INTEGER
+              : kind < 0.78                             ? FAMILY_NUMBER
+                                                        : FAMILY_CATEGORY;
     if (f->type == FAMILY_CATEGORY) {
         draw_values(r, o->invented, f);
         return;
@@ -91,15 +98,17 @@ int family_n_conditions(enum family_form form) {
     return n[form];
 }
 
-static void draw_operator(struct rng *r, const struct family_field *f, struct family_condition *c) {
+/* Easy rules know one direction alone: which of two numbers is less must be learned before what a word makes of it. */
+static void draw_operator(struct rng *r, double difficulty, const struct family_field *f,
+                          struct family_condition *c) {
     static const struct {
         enum family_operator op;
         const char *text;
     } comparisons[] = {
-        {FAMILY_BELOW, "under"},        {FAMILY_BELOW, "below"},       {FAMILY_BELOW, "less than"},
-        {FAMILY_ABOVE, "over"},         {FAMILY_ABOVE, "above"},       {FAMILY_ABOVE, "more than"},
-        {FAMILY_ABOVE, "greater than"}, {FAMILY_AT_LEAST, "at least"}, {FAMILY_AT_MOST, "at most"},
-        {FAMILY_AT_LEAST, "at least"},  {FAMILY_AT_MOST, "at most"},   {FAMILY_BELOW, "lower than"},
+        {FAMILY_BELOW, "under"},      {FAMILY_BELOW, "below"},        {FAMILY_BELOW, "less than"},
+        {FAMILY_BELOW, "lower than"}, {FAMILY_ABOVE, "over"},         {FAMILY_ABOVE, "above"},
+        {FAMILY_ABOVE, "more than"},  {FAMILY_ABOVE, "greater than"}, {FAMILY_AT_LEAST, "at least"},
+        {FAMILY_AT_MOST, "at most"},  {FAMILY_AT_LEAST, "at least"},  {FAMILY_AT_MOST, "at most"},
         {FAMILY_ABOVE, "higher than"}};
     if (f->type == FAMILY_CATEGORY) {
         bool is = rng_chance(r, 0.85);
@@ -108,7 +117,9 @@ static void draw_operator(struct rng *r, const struct family_field *f, struct fa
         c->threshold = rng_range(r, 0, f->n_values - 1);
         return;
     }
-    int64_t which = rng_range(r, 0, (int64_t)(sizeof comparisons / sizeof *comparisons) - 1);
+    int64_t which = rng_range(r, 0,
+                              difficulty < 0.7 ? EASY_OPERATORS - 1
+                                               : (int64_t)(sizeof comparisons / sizeof *comparisons) - 1);
     c->op = comparisons[which].op;
     c->op_text = comparisons[which].text;
 }
@@ -131,14 +142,14 @@ static void draw_threshold(struct rng *r, const struct family_field *f, struct f
         c->decimals--;
 }
 
-static void draw_condition(struct rng *r, struct family_task *t, int index) {
+static void draw_condition(struct rng *r, double difficulty, struct family_task *t, int index) {
     struct family_condition *c = &t->conditions[index];
     memset(c, 0, sizeof *c);
     bool same =
         index > 0 && rng_chance(r, 0.35) && t->fields[t->conditions[index - 1].field].type != FAMILY_CATEGORY;
     c->field = same ? t->conditions[index - 1].field : (int)rng_range(r, 0, t->n_fields - 1);
     const struct family_field *f = &t->fields[c->field];
-    draw_operator(r, f, c);
+    draw_operator(r, difficulty, f, c);
     if (f->type != FAMILY_CATEGORY) {
         draw_threshold(r, f, c);
         /* "under 2 days, or under 7 days and ...": the same comparison again, as people write it */
@@ -212,7 +223,7 @@ void family_draw(struct rng *r, const struct family_options *o, struct family_ta
         t->form = draw_form(r, o);
         t->n_conditions = family_n_conditions(t->form);
         for (int i = 0; i < t->n_conditions; i++)
-            draw_condition(r, t, i);
+            draw_condition(r, o->difficulty, t, i);
         t->comma_or = rng_chance(r, 0.6);
         t->or_when = rng_chance(r, 0.25);
         draw_labels(r, o->invented, t);

@@ -177,7 +177,7 @@ static void test_stream_repeats(void **state) {
 static void test_demonstrations_are_not_in_the_text(void **state) {
     (void)state;
     static const char *const phrases[] = {
-        "approved share",  "visit type", "claim amount", "patient age",
+        "approved share",  "visit type", "claim amount", "holder age",
         "suspicious",      "healthcare", "emergency",    "outpatient",
         "warmest reading", "excursion",  "refrigerated", "bearing temperature",
         "vibration",       "lubricant",  "compressor",   "vaccine"};
