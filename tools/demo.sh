@@ -115,7 +115,7 @@ run compress edgestill compress
 
 heading "7 of 9: how good is it?"
 if [ ! -f "../$name.csv" ] || [ "$(($(wc -l <"../$name.csv") - 1))" -lt "$rows" ]; then
-    run simulate edgestill-simulate "$example/rule.yaml" --rows "$rows" --balanced --out "../$name.csv"
+    run simulate edgestill-simulate "../../../examples/$name/rule.yaml" --rows "$rows" --balanced --out "../$name.csv"
 fi
 run eval edgestill eval --rows "../$name.csv"
 
