@@ -12,6 +12,9 @@ static const double MB = 1e6, MIB = 1024 * 1024;
  * gets a factor of three either way. It only matters for models of a few million parameters. */
 static const double NODES_A_LAYER = 30, S_PER_NODE = 4e-6, OVERHEAD_SPREAD = 3;
 
+/* Shorter records than the typical one: so many more of them fit into the same tokens. */
+static const double MORE_ROWS = 1.1;
+
 /* Share of the sgemm rate that a training step reaches end to end, and how far off it may be. */
 static const double TRAIN_EFFICIENCY = 0.45, TRAIN_SPREAD = 2.5;
 
@@ -177,13 +180,14 @@ static double activation_bytes(const struct predict_input *in) {
                    .qk_norm = s->qk_norm},
         .lora = {.rank = in->method == PLAN_LORA ? in->rank : 0, .alpha = 1},
     };
+    const struct predict_task *t = in->task;
     int64_t tokens = MICRO_TOKENS, total = mem_total_bytes();
-    double bytes = (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens});
-    while (total > 0 && bytes > (double)total / 4 && tokens / 2 >= in->task->longest_tokens && tokens > 64) {
+    while (total > 0 && tokens / 2 >= t->longest_tokens && tokens > 64 &&
+           (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens}) > (double)total / 4)
         tokens /= 2;
-        bytes = (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens});
-    }
-    return bytes;
+    double rows = (double)tokens / (double)(t->prefix_tokens + t->record_tokens + t->answer_tokens);
+    int64_t targets = (int64_t)ceil(MORE_ROWS * rows * (double)t->answer_tokens); /* only these have logits */
+    return (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens, .n_targets = targets});
 }
 
 /* Values in the adapters of the seven matrices of every layer. */
