@@ -261,7 +261,8 @@ export EDGESTILL_BUILD := $(abspath $(B))
 # Sanitized runs take longer; a refused allocation is a case for the tests, not for the sanitizer; threads inside OpenBLAS
 # and llama.cpp, which are not instrumented, are none of ours.
 RUN_ENV := $(if $(SAN),EDGESTILL_TEST_SLOW=5 ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-             TSAN_OPTIONS=ignore_noninstrumented_modules=1)
+             \
+             TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1:die_after_fork=0)
 
 test: all tests ## set up, build, run every test; T=WORD runs those whose name has WORD
 	@$(RUN_ENV) tools/run-tests.sh $(B) '$(T)' $(ONLY)

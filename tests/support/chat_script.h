@@ -48,7 +48,7 @@ struct chat_script {
     const char *key;   /* HTTP 401 unless sent; NULL: any */
     const char *draft; /* DRAFT's content; NULL: the right one */
     int bad_drafts;    /* so many useless drafts first */
-    int delay_ms;
+    atomic_int delay_ms;
     /* counted */
     atomic_int n_draft, n_write, n_label, n_fault, n_answered;
 };

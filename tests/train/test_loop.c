@@ -151,7 +151,8 @@ static int stop_until_done(const char *name, int signal_number) {
         pid_t pid = fork();
         if (pid == 0)
             _exit(child_main(name));
-        clock_sleep_ms(4 + 2 * attempt);
+        clock_sleep_ms(attempt < 60 ? 4 + 2 * attempt
+                                    : 20 * attempt); /* a sanitized child is slow to start */
         kill(pid, signal_number);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
