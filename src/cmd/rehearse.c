@@ -66,7 +66,7 @@ static int open_trainer(struct stage_set *s, struct err *e) {
     if (rc == 0)
         rc = weights_load(&s->model, s->file, e);
     if (rc == 0)
-        rc = nn_model_add_lora(&s->model, &(struct nn_lora){RANK, 2 * RANK}, &rng, e);
+        rc = nn_model_add_lora(&s->model, &(struct nn_lora){.rank = RANK, .alpha = 2 * RANK}, &rng, e);
     if (rc == 0)
         rc = fill_adapter(&s->model, e);
     if (rc == 0)

@@ -20,12 +20,24 @@ struct model_config {
     int n_ctx;      /* positions that the model was made for */
     float rope_theta;
     float norm_eps;
-    bool tied_head;   /* the head is the embedding table */
-    bool rope_halves; /* false: pairs (2i, 2i+1), as GGUF's llama files; true: (i, i + E/2) */
-    bool qk_norm;     /* RMSNorm over each head of q and k before the rotation (qwen3) */
+    bool tied_head;    /* the head is the embedding table */
+    bool rope_halves;  /* false: pairs (2i, 2i+1), as GGUF's llama files; true: (i, i + E/2) */
+    bool qk_norm;      /* RMSNorm over each head of q and k before the rotation (qwen3, gemma3) */
+    bool qkv_bias;     /* q, k and v have a bias (qwen2) */
+    bool post_norms;   /* RMSNorm over what attention and feed-forward give, before it is added (gemma3) */
+    bool gelu;         /* the feed-forward's gate goes through gelu (gemma3); else silu */
+    float embed_scale; /* embeddings are multiplied by it; 0: 1 */
+    int window;        /* of the windowed blocks: a token sees as many latest positions; 0: there are none */
+    int window_every;  /* every so-manieth block sees everything all the same; 0: none does */
+    float local_theta; /* rope_theta of the windowed blocks, without factors; 0: rope_theta */
     bool has_rope_factors;
     float rope_factors[MODEL_MAX_HALF_HEAD]; /* frequencies are divided by these (rope_freqs.weight), where
                                                 there are any */
 };
+
+/* Does the block see no more than the window? */
+static inline bool model_config_windowed(const struct model_config *c, int layer) {
+    return c->window > 0 && (c->window_every == 0 || (layer + 1) % c->window_every != 0);
+}
 
 #endif

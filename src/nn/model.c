@@ -1,28 +1,31 @@
 /* Weights: the table of tensors that a configuration implies, their slabs, first values, adapters, merging. */
-#include "nn/transformer.h"
+#include "nn/internal.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLAB_ALIGN = 16 /* floats: 64 bytes */ };
-
 /* kind, name within a block (or of the file), rows, cols, is it a matrix (decays, drawn at random), per block */
 #define TENSORS(X)                                                                                           \
-    X(EMBED, "token_embd", c->n_vocab, c->d_model, true, false)                                              \
-    X(HEAD, "output", c->n_vocab, c->d_model, true, false)                                                   \
-    X(Q, "attn_q", c->n_heads * c->head_dim, c->d_model, true, true)                                         \
-    X(K, "attn_k", c->n_kv_heads * c->head_dim, c->d_model, true, true)                                      \
-    X(V, "attn_v", c->n_kv_heads * c->head_dim, c->d_model, true, true)                                      \
-    X(O, "attn_output", c->d_model, c->n_heads * c->head_dim, true, true)                                    \
-    X(GATE, "ffn_gate", c->d_ff, c->d_model, true, true)                                                     \
-    X(UP, "ffn_up", c->d_ff, c->d_model, true, true)                                                         \
-    X(DOWN, "ffn_down", c->d_model, c->d_ff, true, true)                                                     \
-    X(ATTN_NORM, "attn_norm", 1, c->d_model, false, true)                                                    \
-    X(FFN_NORM, "ffn_norm", 1, c->d_model, false, true)                                                      \
-    X(Q_NORM, "attn_q_norm", 1, c->head_dim, false, true)                                                    \
-    X(K_NORM, "attn_k_norm", 1, c->head_dim, false, true)                                                    \
-    X(FINAL_NORM, "output_norm", 1, c->d_model, false, false)
+    X(EMBED, "token_embd.weight", c->n_vocab, c->d_model, true, false)                                       \
+    X(HEAD, "output.weight", c->n_vocab, c->d_model, true, false)                                            \
+    X(Q, "attn_q.weight", c->n_heads * c->head_dim, c->d_model, true, true)                                  \
+    X(K, "attn_k.weight", c->n_kv_heads * c->head_dim, c->d_model, true, true)                               \
+    X(V, "attn_v.weight", c->n_kv_heads * c->head_dim, c->d_model, true, true)                               \
+    X(O, "attn_output.weight", c->d_model, c->n_heads * c->head_dim, true, true)                             \
+    X(GATE, "ffn_gate.weight", c->d_ff, c->d_model, true, true)                                              \
+    X(UP, "ffn_up.weight", c->d_ff, c->d_model, true, true)                                                  \
+    X(DOWN, "ffn_down.weight", c->d_model, c->d_ff, true, true)                                              \
+    X(Q_BIAS, "attn_q.bias", 1, c->n_heads * c->head_dim, false, true)                                       \
+    X(K_BIAS, "attn_k.bias", 1, c->n_kv_heads * c->head_dim, false, true)                                    \
+    X(V_BIAS, "attn_v.bias", 1, c->n_kv_heads * c->head_dim, false, true)                                    \
+    X(ATTN_NORM, "attn_norm.weight", 1, c->d_model, false, true)                                             \
+    X(FFN_NORM, "ffn_norm.weight", 1, c->d_model, false, true)                                               \
+    X(Q_NORM, "attn_q_norm.weight", 1, c->head_dim, false, true)                                             \
+    X(K_NORM, "attn_k_norm.weight", 1, c->head_dim, false, true)                                             \
+    X(ATTN_POST, "post_attention_norm.weight", 1, c->d_model, false, true)                                   \
+    X(FFN_POST, "post_ffw_norm.weight", 1, c->d_model, false, true)                                          \
+    X(FINAL_NORM, "output_norm.weight", 1, c->d_model, false, false)
 
 struct kind_info {
     const char *name;
@@ -44,9 +47,22 @@ static struct kind_info kind_info(const struct model_config *c, enum nn_kind kin
 }
 
 static bool kind_present(const struct model_config *c, enum nn_kind kind) {
-    if (kind == NN_HEAD)
+    switch (kind) {
+    case NN_HEAD:
         return !c->tied_head;
-    return (kind != NN_Q_NORM && kind != NN_K_NORM) || c->qk_norm;
+    case NN_Q_NORM:
+    case NN_K_NORM:
+        return c->qk_norm;
+    case NN_Q_BIAS:
+    case NN_K_BIAS:
+    case NN_V_BIAS:
+        return c->qkv_bias;
+    case NN_ATTN_POST:
+    case NN_FFN_POST:
+        return c->post_norms;
+    default:
+        return true;
+    }
 }
 
 int nn_config_check(const struct model_config *c, struct err *e) {
@@ -75,11 +91,11 @@ int nn_config_check(const struct model_config *c, struct err *e) {
 
 /* ---- sets ---- */
 
-static void set_add(struct nn_set *s, const struct nn_tensor *t) {
+void nn_set_add(struct nn_set *s, const struct nn_tensor *t, bool in_slab) {
     s->tensors[s->n_tensors] = *t;
-    s->tensors[s->n_tensors++].offset = s->n_values;
+    s->tensors[s->n_tensors++].offset = in_slab ? s->n_values : 0;
     s->n_params += t->rows * t->cols;
-    s->n_values += (t->rows * t->cols + SLAB_ALIGN - 1) / SLAB_ALIGN * SLAB_ALIGN;
+    s->n_values += in_slab ? nn_padded(t->rows * t->cols) : 0;
 }
 
 static void set_release(struct nn_set *s, const struct ops *ops) {
@@ -91,7 +107,7 @@ static void set_release(struct nn_set *s, const struct ops *ops) {
     *s = (struct nn_set){0};
 }
 
-static int set_alloc(struct nn_set *s, const struct ops *ops, bool gradient, struct err *e) {
+int nn_set_alloc(struct nn_set *s, const struct ops *ops, bool gradient, struct err *e) {
     size_t bytes = (size_t)s->n_values * sizeof(float);
     float **slab = gradient ? &s->gradient : &s->value;
     if (!*slab && !(*slab = ops->alloc(ops, bytes)))
@@ -112,6 +128,11 @@ void nn_set_write(struct nn_model *m, struct nn_set *s, const struct nn_tensor *
 }
 
 void nn_set_read(const struct nn_model *m, const struct nn_set *s, const struct nn_tensor *t, float *values) {
+    for (int64_t i = 0; t->packed.data && i < t->rows; i++)
+        t->packed.widen((const char *)t->packed.data + i * t->packed.row_bytes, values + i * t->cols,
+                        t->cols);
+    if (t->packed.data)
+        return;
     m->ops->download(m->ops, values, s->value + t->offset, (size_t)(t->rows * t->cols) * sizeof *values);
 }
 
@@ -140,35 +161,44 @@ static int build_base(struct nn_model *m, struct err *e) {
                                       .cols = k.cols,
                                       .adapter = -1};
                 if (layer >= 0)
-                    snprintf(t.name, sizeof t.name, "blk.%d.%s.weight", layer, k.name);
+                    snprintf(t.name, sizeof t.name, "blk.%d.%s", layer, k.name);
                 else
-                    snprintf(t.name, sizeof t.name, "%s.weight", k.name);
+                    snprintf(t.name, sizeof t.name, "%s", k.name);
                 m->index[(layer + 1) * NN_KINDS + kind] = m->base.n_tensors;
-                set_add(&m->base, &t);
+                nn_set_add(&m->base, &t, !m->packed || !k.matrix);
             }
         if (pass == 0)
             m->base.n_decayed = m->base.n_values;
     }
-    return set_alloc(&m->base, m->ops, false, e);
+    return nn_set_alloc(&m->base, m->ops, false, e);
 }
 
-static int build_rope(struct nn_model *m, struct err *e) {
+static float *rope_table(struct nn_model *m, double base, bool factors) {
     const struct model_config *c = &m->config;
     int half = c->head_dim / 2;
     float freq[MODEL_MAX_HALF_HEAD];
     for (int i = 0; i < half; i++) {
-        double theta = pow((double)c->rope_theta, -2.0 * i / c->head_dim);
-        freq[i] = (float)(c->has_rope_factors ? theta / (double)c->rope_factors[i] : theta);
+        double theta = pow(base, -2.0 * i / c->head_dim);
+        freq[i] = (float)(factors ? theta / (double)c->rope_factors[i] : theta);
     }
-    m->rope_freq = m->ops->alloc(m->ops, (size_t)half * sizeof *freq);
-    if (!m->rope_freq)
-        return err_set(e, ERR_NO_MEMORY, "nn_model_init", "no room for the rotary frequencies");
-    m->ops->upload(m->ops, m->rope_freq, freq, (size_t)half * sizeof *freq);
-    return 0;
+    float *table = m->ops->alloc(m->ops, (size_t)half * sizeof *freq);
+    if (table)
+        m->ops->upload(m->ops, table, freq, (size_t)half * sizeof *freq);
+    return table;
 }
 
-int nn_model_init(struct nn_model *m, const struct model_config *c, const struct ops *ops, struct err *e) {
-    *m = (struct nn_model){.config = *c, .ops = ops};
+static int build_rope(struct nn_model *m, struct err *e) {
+    const struct model_config *c = &m->config;
+    m->rope_freq = rope_table(m, (double)c->rope_theta, c->has_rope_factors);
+    if (c->local_theta > 0)
+        m->rope_freq_local = rope_table(m, (double)c->local_theta, false);
+    bool ok = m->rope_freq && (m->rope_freq_local || !(c->local_theta > 0));
+    return ok ? 0 : err_set(e, ERR_NO_MEMORY, "nn_model_init", "no room for the rotary frequencies");
+}
+
+static int init(struct nn_model *m, const struct model_config *c, const struct ops *ops, bool packed,
+                struct err *e) {
+    *m = (struct nn_model){.config = *c, .ops = ops, .packed = packed};
     int rc = nn_config_check(c, e);
     if (rc == 0)
         rc = build_base(m, e);
@@ -179,19 +209,34 @@ int nn_model_init(struct nn_model *m, const struct model_config *c, const struct
     return rc;
 }
 
+int nn_model_init(struct nn_model *m, const struct model_config *c, const struct ops *ops, struct err *e) {
+    return init(m, c, ops, false, e);
+}
+
+int nn_model_init_packed(struct nn_model *m, const struct model_config *c, const struct ops *ops,
+                         struct err *e) {
+    return init(m, c, ops, true, e);
+}
+
+void nn_tensor_pack(struct nn_tensor *t, const struct packed_matrix *p) {
+    t->packed = *p;
+}
+
 void nn_model_release(struct nn_model *m) {
     if (!m)
         return;
     set_release(&m->base, m->ops);
     set_release(&m->adapter, m->ops);
-    if (m->ops)
+    if (m->ops) {
         m->ops->free(m->ops, m->rope_freq);
+        m->ops->free(m->ops, m->rope_freq_local);
+    }
     free(m->index);
     *m = (struct nn_model){0};
 }
 
 /* A stream of random numbers that belongs to the tensor's name: adding a tensor elsewhere does not shift it. */
-static struct rng rng_of(uint64_t seed, const char *name) {
+struct rng nn_rng_of(uint64_t seed, const char *name) {
     uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
     for (; *name; name++)
         h = (h ^ (unsigned char)*name) * 0x100000001b3u;
@@ -202,20 +247,20 @@ static struct rng rng_of(uint64_t seed, const char *name) {
 
 static float first_value(const struct nn_model *m, const struct nn_tensor *t, struct rng *rng) {
     if (t->rows == 1)
-        return 1;
+        return t->kind == NN_Q_BIAS || t->kind == NN_K_BIAS || t->kind == NN_V_BIAS ? 0 : 1;
     bool into_residual = t->kind == NN_O || t->kind == NN_DOWN;
     return (float)(0.02 * rng_normal(rng) / (into_residual ? sqrt(2.0 * m->config.n_layer) : 1.0));
 }
 
 int nn_model_randomise(struct nn_model *m, struct rng *rng, struct err *e) {
     uint64_t seed = rng_u64(rng);
-    for (int i = 0; i < m->base.n_tensors; i++) {
+    for (int i = 0; i < m->base.n_tensors && !m->packed; i++) {
         const struct nn_tensor *t = &m->base.tensors[i];
         int64_t n = t->rows * t->cols;
         float *values = malloc((size_t)n * sizeof *values);
         if (!values)
             return err_set(e, ERR_NO_MEMORY, "nn_model_randomise", "no room for %s", t->name);
-        struct rng own = rng_of(seed, t->name);
+        struct rng own = nn_rng_of(seed, t->name);
         for (int64_t j = 0; j < n; j++)
             values[j] = first_value(m, t, &own);
         nn_set_write(m, &m->base, t, values);
@@ -225,7 +270,9 @@ int nn_model_randomise(struct nn_model *m, struct rng *rng, struct err *e) {
 }
 
 int nn_model_train_all(struct nn_model *m, struct err *e) {
-    int rc = set_alloc(&m->base, m->ops, true, e);
+    if (m->packed)
+        return err_set(e, ERR_INPUT, "nn_model_train_all", "weights that stay packed cannot be trained");
+    int rc = nn_set_alloc(&m->base, m->ops, true, e);
     if (rc == 0)
         m->trained = &m->base;
     return rc;
@@ -234,81 +281,4 @@ int nn_model_train_all(struct nn_model *m, struct err *e) {
 void nn_zero_gradients(struct nn_model *m) {
     if (m->trained)
         m->ops->zero(m->ops, m->trained->gradient, (size_t)m->trained->n_values * sizeof(float));
-}
-
-/* ---- adapters ---- */
-
-static bool is_adapted(const struct nn_tensor *t) {
-    return t->layer >= 0 && t->rows > 1;
-}
-
-/* "blk.0.attn_q.weight.lora_a", as llama.cpp looks for it. */
-static void add_pair(struct nn_set *s, struct nn_tensor *base, int rank) {
-    struct nn_tensor a = *base, b = *base;
-    base->adapter = s->n_tensors;
-    a.rows = b.cols = rank;
-    snprintf(a.name, sizeof a.name, "%.40s.lora_a", base->name);
-    snprintf(b.name, sizeof b.name, "%.40s.lora_b", base->name);
-    set_add(s, &a);
-    set_add(s, &b);
-}
-
-int nn_model_add_lora(struct nn_model *m, const struct nn_lora *lora, struct rng *rng, struct err *e) {
-    if (lora->rank <= 0 || lora->rank > 1024 || !(lora->alpha > 0))
-        return err_set(e, ERR_INPUT, "nn_model_add_lora",
-                       "LoRA rank %d and alpha %g must be positive, rank at most 1024", lora->rank,
-                       (double)lora->alpha);
-    uint64_t seed = rng_u64(rng);
-    m->lora = *lora;
-    m->adapter.tensors = calloc((size_t)m->base.n_tensors * 2, sizeof *m->adapter.tensors);
-    if (!m->adapter.tensors)
-        return err_set(e, ERR_NO_MEMORY, "nn_model_add_lora", "no room for the table of adapters");
-    for (int i = 0; i < m->base.n_tensors; i++)
-        if (is_adapted(&m->base.tensors[i]))
-            add_pair(&m->adapter, &m->base.tensors[i], lora->rank);
-    m->adapter.n_decayed = m->adapter.n_values;
-    int rc = set_alloc(&m->adapter, m->ops, false, e);
-    if (rc == 0)
-        rc = set_alloc(&m->adapter, m->ops, true, e);
-    for (int i = 0; rc == 0 && i < m->adapter.n_tensors; i += 2) {
-        const struct nn_tensor *a = &m->adapter.tensors[i];
-        float *values = malloc((size_t)(a->rows * a->cols) * sizeof *values);
-        if (!values)
-            return err_set(e, ERR_NO_MEMORY, "nn_model_add_lora", "no room for %s", a->name);
-        struct rng own = rng_of(seed, a->name);
-        double bound = 1 / sqrt((double)a->cols);
-        for (int64_t j = 0; j < a->rows * a->cols; j++)
-            values[j] = (float)(bound * (2 * rng_double(&own) - 1));
-        nn_set_write(m, &m->adapter, a, values);
-        free(values);
-    }
-    if (rc == 0)
-        m->trained = &m->adapter;
-    return rc;
-}
-
-int nn_model_merged(const struct nn_model *m, const struct nn_tensor *t, float *values, struct err *e) {
-    nn_set_read(m, &m->base, t, values);
-    if (t->adapter < 0)
-        return 0;
-    const struct nn_tensor *a = &m->adapter.tensors[t->adapter], *b = a + 1;
-    float *av = malloc((size_t)(a->rows * a->cols) * sizeof *av),
-          *bv = malloc((size_t)(b->rows * b->cols) * sizeof *bv);
-    if (!av || !bv) {
-        free(av);
-        free(bv);
-        return err_set(e, ERR_NO_MEMORY, "nn_model_merged", "no room to merge %s", t->name);
-    }
-    nn_set_read(m, &m->adapter, a, av);
-    nn_set_read(m, &m->adapter, b, bv);
-    float scale = m->lora.alpha / (float)m->lora.rank;
-    for (int64_t o = 0; o < t->rows; o++)
-        for (int64_t r = 0; r < b->cols; r++) {
-            float factor = scale * bv[o * b->cols + r];
-            for (int64_t i = 0; i < t->cols; i++)
-                values[o * t->cols + i] += factor * av[r * t->cols + i];
-        }
-    free(av);
-    free(bv);
-    return 0;
 }

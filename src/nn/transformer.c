@@ -1,313 +1,86 @@
-/* Forward and backward of the decoder over a packed batch.
+/* Passes of the decoder: a packed batch forward and backward, alone or behind a prefix that all its sequences share.
  *
- * Each block:   h = norm(x)  q,k,v = h W^T  q,k rotated  mid = x + attention(q,k,v) Wo^T
- *               h = norm(mid)  next x = mid + (silu(h Wg^T) * (h Wu^T)) Wd^T
- * Head, only at rows with a target and in blocks of rows: logits = norm(x) W^T, softmax cross-entropy.
+ * The shared prefix. Its tokens see only themselves, so its keys and values are the same for every sequence: they are computed
+ * once, and batches read them. Backward, each batch adds the gradients of those keys and values to prefix_dk and prefix_dv; when
+ * all batches of a step are through, one backward pass takes the sums down through the prefix. It is the chain rule in another
+ * order, hence exact: the same as with the prefix written out in every sequence, up to the rounding of sums.
  *
- * Backward walks the same lines upwards; `dx` is the gradient of the residual stream, changed in place.
- *
- * In the last block nothing but keys and values is needed at tokens without a target. Where targets are few, its queries,
- * output and feed-forward are computed at those rows alone: gathered before, scattered after (see nn_activations). */
+ *     nn_prefix_forward -> (nn_forward_backward ...) -> nn_prefix_backward */
 #include "nn/internal.h"
-#include <math.h>
 
-/* A pass over one batch. */
-struct pass {
-    struct nn_model *m;
-    struct nn_memory *y;
-    const struct nn_batch *b;
-    int64_t t, n; /* tokens; tokens with a target */
-    bool few;     /* the last block works at the n rows alone */
-};
-
-static bool at_few(const struct pass *p, int layer) {
-    return p->few && layer + 1 == p->m->config.n_layer;
-}
-
-static int64_t rows_of(const struct pass *p, int layer) {
-    return at_few(p, layer) ? p->n : p->t;
-}
-
-/* The block's rows of x [T, width]: all of it, or those with a target gathered into `few`. */
-static const float *pick(const struct pass *p, int layer, float *few, const float *x, int64_t width) {
-    if (!at_few(p, layer))
-        return x;
-    p->m->ops->gather(p->m->ops, few, x, p->y->row, p->n, width);
-    return few;
-}
-
-/* x [T, width] becomes zero but for the rows with a target. */
-static void spread(const struct pass *p, float *x, const float *few, int64_t width) {
-    p->m->ops->zero(p->m->ops, x, (size_t)(p->t * width) * sizeof *x);
-    p->m->ops->scatter_add(p->m->ops, x, few, p->y->row, p->n, width);
-}
-
-static struct attention_shape attention_shape(const struct pass *p) {
+static void embed(const struct nn_pass *p) {
     const struct model_config *c = &p->m->config;
-    return (struct attention_shape){.n_tokens = p->t,
-                                    .n_heads = c->n_heads,
-                                    .n_kv_heads = c->n_kv_heads,
-                                    .head_dim = c->head_dim,
-                                    .scale = 1 / sqrtf((float)c->head_dim),
-                                    .n_seq = p->b->n_seq,
-                                    .start = p->b->start};
+    float *x = p->stream->blocks[0].x;
+    nn_matrix_gather(p->m, nn_base_tensor(p->m, -1, NN_EMBED), x, p->stream->token, p->t);
+    if (c->embed_scale > 0)
+        p->m->ops->scale(p->m->ops, x, c->embed_scale, p->t * c->d_model);
 }
 
-static void rotate(const struct pass *p, float *x, int n_heads, bool few, bool inverse) {
+/* Through all blocks; the last one's output goes to `last`. */
+static void forward_blocks(const struct nn_pass *p, float *last) {
+    int n = p->m->config.n_layer;
+    embed(p);
+    for (int i = 0; i < n; i++)
+        nn_block_forward(p, i, i + 1 < n ? p->stream->blocks[i + 1].x : last);
+}
+
+/* `dx`: gradient of the last block's rows. */
+static void backward_blocks(const struct nn_pass *p, float *dx) {
     const struct model_config *c = &p->m->config;
-    struct rope_shape s = {.n_tokens = few ? p->n : p->t,
-                           .n_heads = n_heads,
-                           .head_dim = c->head_dim,
-                           .halves = c->rope_halves,
-                           .freq = p->m->rope_freq,
-                           .position = few ? p->y->row_position : p->y->position};
-    p->m->ops->rope(p->m->ops, x, &s, inverse);
-}
-
-static void norm(const struct pass *p, int layer, enum nn_kind kind, float *out, float *rstd, const float *x,
-                 int64_t rows) {
     const struct ops *o = p->m->ops;
-    int64_t width = nn_base_tensor(p->m, layer, kind)->cols;
-    o->rmsnorm(o, out, rstd, x, nn_weight(p->m, layer, kind), rows, width, p->m->config.norm_eps);
+    for (int i = c->n_layer - 1; i >= p->lowest; i--, dx = p->y->dx)
+        nn_block_backward(p, i, dx);
+    float *dtable = nn_gradient(p->m, -1, NN_EMBED);
+    if (!dtable)
+        return;
+    if (c->embed_scale > 0)
+        o->scale(o, p->y->dx, c->embed_scale, p->t * c->d_model);
+    o->embed_backward(o, dtable, p->y->dx, p->stream->token, p->t, c->d_model, c->n_vocab);
 }
 
-struct norm_grad {
-    float *dx; /* += */
-    const float *dout, *x, *rstd;
-};
+/* ---- a batch ---- */
 
-static void norm_backward(const struct pass *p, int layer, enum nn_kind kind, int64_t rows,
-                          const struct norm_grad *g) {
-    const struct ops *o = p->m->ops;
-    int64_t width = nn_base_tensor(p->m, layer, kind)->cols;
-    o->rmsnorm_backward(o, g->dx, nn_gradient(p->m, layer, kind), g->dout, g->x, nn_weight(p->m, layer, kind),
-                        g->rstd, rows, width);
-}
-
-/* A matrix product of a block over `rows` rows. */
-struct product {
-    int layer;
-    enum nn_kind kind;
-    int64_t rows;
-};
-
-static void project(const struct pass *p, struct product k, float *out, const float *x, bool add) {
-    nn_linear(p->m, k.layer, k.kind, k.rows, out, x, p->y->blocks[k.layer].u[k.kind - NN_Q], add);
-}
-
-static void project_backward(const struct pass *p, struct product k, const float *dy, const float *x,
-                             float *dx, bool add) {
-    struct nn_linear_grad g = {
-        .dy = dy, .x = x, .u = p->y->blocks[k.layer].u[k.kind - NN_Q], .dx = dx, .du = p->y->du, .add = add};
-    nn_linear_backward(p->m, k.layer, k.kind, k.rows, &g);
-}
-
-/* ---- forward ---- */
-
-static void queries_and_keys(const struct pass *p, int layer) {
-    const struct model_config *c = &p->m->config;
+/* Tokens, and the rows with a target, in order, to the backend. */
+static void upload_batch(const struct nn_pass *p, const struct nn_batch *b) {
     struct nn_memory *y = p->y;
-    struct nn_activations *a = &y->blocks[layer];
-    bool few = at_few(p, layer);
-    int64_t n = rows_of(p, layer), he = (int64_t)c->n_heads * c->head_dim;
-    float *q = few ? y->qs : a->q;
-    const float *hq = pick(p, layer, y->hs, y->h, c->d_model);
-    project(p, (struct product){layer, NN_Q, n}, c->qk_norm ? a->q_raw : q, hq, false);
-    project(p, (struct product){layer, NN_K, p->t}, c->qk_norm ? a->k_raw : a->k, y->h, false);
-    if (c->qk_norm) {
-        norm(p, layer, NN_Q_NORM, q, a->q_rstd, a->q_raw, n * c->n_heads);
-        norm(p, layer, NN_K_NORM, a->k, a->k_rstd, a->k_raw, p->t * c->n_kv_heads);
-    }
-    rotate(p, q, c->n_heads, few, false);
-    rotate(p, a->k, c->n_kv_heads, false, false);
-    if (few)
-        spread(p, a->q, q, he);
-}
-
-static void attention_forward(const struct pass *p, int layer) {
-    const struct model_config *c = &p->m->config;
     const struct ops *o = p->m->ops;
-    struct nn_activations *a = &p->y->blocks[layer];
-    struct attention_shape shape = attention_shape(p);
-    norm(p, layer, NN_ATTN_NORM, p->y->h, a->rstd1, a->x, p->t);
-    queries_and_keys(p, layer);
-    project(p, (struct product){layer, NN_V, p->t}, a->v, p->y->h, false);
-    o->attention(o, a->att, a->lse, a->q, a->k, a->v, &shape);
-    const float *att = pick(p, layer, p->y->as, a->att, (int64_t)c->n_heads * c->head_dim);
-    if (pick(p, layer, a->mid, a->x, c->d_model) == a->x)
-        o->copy(o, a->mid, a->x, p->t * c->d_model);
-    project(p, (struct product){layer, NN_O, rows_of(p, layer)}, a->mid, att, true);
-}
-
-static void ffn_forward(const struct pass *p, int layer, float *next) {
-    const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
-    struct nn_activations *a = &p->y->blocks[layer];
-    int64_t n = rows_of(p, layer);
-    norm(p, layer, NN_FFN_NORM, p->y->h, a->rstd2, a->mid, n);
-    project(p, (struct product){layer, NN_GATE, n}, a->gate, p->y->h, false);
-    project(p, (struct product){layer, NN_UP, n}, a->up, p->y->h, false);
-    o->swiglu(o, p->y->wide, a->gate, a->up, n * c->d_ff);
-    o->copy(o, next, a->mid, n * c->d_model);
-    project(p, (struct product){layer, NN_DOWN, n}, next, p->y->wide, true);
-}
-
-/* Rows with a target, in order, to the backend. */
-static void upload_batch(struct pass *p) {
-    struct nn_memory *y = p->y;
-    const struct nn_batch *b = p->b;
-    const struct ops *o = p->m->ops;
+    bool all = p->limits->plain & NN_PLAIN_LOGITS;
     int64_t n = 0;
     for (int64_t t = 0; t < b->n_tokens; t++) {
-        if (b->target[t] < 0)
+        bool wanted = b->target[t] >= 0;
+        if (!wanted && !all)
             continue;
         y->host_row[n] = (int32_t)t;
         y->host_target[n] = b->target[t];
+        y->host_wanted[n] = wanted ? b->target[t] : 0;
         y->host_position[n] = b->position[t];
-        y->host_weight[n++] = b->weight ? b->weight[t] : 1;
+        y->host_weight[n++] = !wanted ? 0 : b->weight ? b->weight[t] : 1;
     }
-    o->upload(o, y->token, b->token, (size_t)p->t * sizeof *b->token);
-    o->upload(o, y->position, b->position, (size_t)p->t * sizeof *b->position);
+    o->upload(o, p->stream->token, b->token, (size_t)p->t * sizeof *b->token);
+    o->upload(o, p->stream->position, b->position, (size_t)p->t * sizeof *b->position);
     o->upload(o, y->row, y->host_row, (size_t)n * sizeof *y->host_row);
     o->upload(o, y->row_position, y->host_position, (size_t)n * sizeof *y->host_position);
     o->upload(o, y->target, y->host_target, (size_t)n * sizeof *y->host_target);
+    o->upload(o, y->wanted, y->host_wanted, (size_t)n * sizeof *y->host_wanted);
     o->upload(o, y->weight, y->host_weight, (size_t)n * sizeof *y->host_weight);
 }
 
 /* All blocks, then the normalised rows with a target in y->hn. */
-static void forward(struct pass *p) {
-    const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
+static void forward(const struct nn_pass *p, const struct nn_batch *b) {
     struct nn_memory *y = p->y;
-    upload_batch(p);
-    o->embed(o, y->blocks[0].x, nn_weight(p->m, -1, NN_EMBED), y->token, p->t, c->d_model);
-    for (int i = 0; i < c->n_layer; i++) {
-        attention_forward(p, i);
-        ffn_forward(p, i, i + 1 < c->n_layer ? y->blocks[i + 1].x : p->few ? y->xn : y->x);
-    }
+    upload_batch(p, b);
+    forward_blocks(p, p->few ? y->xn : y->x);
     if (!p->few)
-        o->gather(o, y->xn, y->x, y->row, p->n, c->d_model);
-    norm(p, -1, NN_FINAL_NORM, y->hn, y->rstdn, y->xn, p->n);
+        p->m->ops->gather(p->m->ops, y->xn, y->x, y->row, p->n, p->m->config.d_model);
+    nn_norm(p, -1, NN_FINAL_NORM, y->hn, y->rstdn, y->xn, p->n);
 }
 
-/* ---- backward ---- */
-
-static void ffn_backward(const struct pass *p, int layer, float *dx) {
-    const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
+static void backward(const struct nn_pass *p) {
     struct nn_memory *y = p->y;
-    struct nn_activations *a = &y->blocks[layer];
-    int64_t n = rows_of(p, layer);
-    norm(p, layer, NN_FFN_NORM, y->h, a->rstd2, a->mid, n);
-    o->swiglu(o, y->wide, a->gate, a->up, n * c->d_ff);
-    project_backward(p, (struct product){layer, NN_DOWN, n}, dx, y->wide, y->dwide, false);
-    o->swiglu_backward(o, a->gate, a->up, y->dwide, a->gate, a->up, n * c->d_ff);
-    project_backward(p, (struct product){layer, NN_GATE, n}, a->gate, y->h, y->dh, false);
-    project_backward(p, (struct product){layer, NN_UP, n}, a->up, y->h, y->dh, true);
-    norm_backward(p, layer, NN_FFN_NORM, n, &(struct norm_grad){dx, y->dh, a->mid, a->rstd2});
-}
-
-/* Through rotation and the heads' norm: from the gradient of q or k to that of what the matrix gave. */
-static const float *head_backward(const struct pass *p, int layer, enum nn_kind kind, int64_t n, float *d) {
-    const struct model_config *c = &p->m->config;
-    struct nn_memory *y = p->y;
-    struct nn_activations *a = &y->blocks[layer];
-    bool query = kind == NN_Q;
-    int heads = query ? c->n_heads : c->n_kv_heads;
-    rotate(p, d, heads, query && at_few(p, layer), true);
-    if (!c->qk_norm)
-        return d;
-    float *raw = query ? y->dq_raw : y->dk_raw;
-    p->m->ops->zero(p->m->ops, raw, (size_t)(n * heads * c->head_dim) * sizeof *raw);
-    struct norm_grad g = {raw, d, query ? a->q_raw : a->k_raw, query ? a->q_rstd : a->k_rstd};
-    norm_backward(p, layer, query ? NN_Q_NORM : NN_K_NORM, n * heads, &g);
-    return raw;
-}
-
-/* From dq, dk, dv to the gradient of h in y->dh; `wanted`: somebody below needs it. */
-static void projections_backward(const struct pass *p, int layer, bool wanted) {
-    const struct model_config *c = &p->m->config;
-    struct nn_memory *y = p->y;
-    bool few = at_few(p, layer);
-    int64_t n = rows_of(p, layer), he = (int64_t)c->n_heads * c->head_dim;
-    float *dq = few ? y->qs : y->dq, *dh = wanted ? y->dh : NULL, *dhq = wanted && few ? y->dhn : dh;
-    pick(p, layer, y->qs, y->dq, he);
-    const float *dq_raw = head_backward(p, layer, NN_Q, n, dq),
-                *dk_raw = head_backward(p, layer, NN_K, p->t, y->dk);
-    const float *hq = pick(p, layer, y->hs, y->h, c->d_model);
-    project_backward(p, (struct product){layer, NN_K, p->t}, dk_raw, y->h, dh, false);
-    project_backward(p, (struct product){layer, NN_V, p->t}, y->dv, y->h, dh, true);
-    project_backward(p, (struct product){layer, NN_Q, n}, dq_raw, hq, dhq, !few);
-    if (wanted && few)
-        p->m->ops->scatter_add(p->m->ops, dh, dhq, y->row, p->n, c->d_model);
-}
-
-/* `dx`: the gradient of mid, at the block's rows. Afterwards y->dx is that of the block's input. */
-static void attention_backward(const struct pass *p, int layer, const float *dx) {
-    const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
-    struct nn_memory *y = p->y;
-    struct nn_activations *a = &y->blocks[layer];
-    struct attention_shape shape = attention_shape(p);
-    int64_t he = (int64_t)c->n_heads * c->head_dim;
-    bool few = at_few(p, layer), wanted = layer > 0 || p->m->trained == &p->m->base;
-    norm(p, layer, NN_ATTN_NORM, y->h, a->rstd1, a->x, p->t);
-    const float *att = pick(p, layer, y->as, a->att, he);
-    project_backward(p, (struct product){layer, NN_O, rows_of(p, layer)}, dx, att, few ? y->qs : y->datt,
-                     false);
-    if (few)
-        spread(p, y->datt, y->qs, he);
-    o->attention_backward(o, y->dq, y->dk, y->dv, y->datt, a->att, a->lse, a->q, a->k, a->v, &shape);
-    projections_backward(p, layer, wanted);
-    if (few && wanted)
-        spread(p, y->dx, dx, c->d_model);
-    if (wanted)
-        norm_backward(p, layer, NN_ATTN_NORM, p->t, &(struct norm_grad){y->dx, y->dh, a->x, a->rstd1});
-}
-
-/* Loss of the rows in y->hn, `rows` of logits at a time; with `divisor` also the gradients of head and final norm, and
- * y->dxn, that of y->xn. */
-static void head(const struct pass *p, int64_t rows, double divisor) {
-    const struct model_config *c = &p->m->config;
-    const struct ops *o = p->m->ops;
-    struct nn_memory *y = p->y;
-    enum nn_kind kind = c->tied_head ? NN_EMBED : NN_HEAD;
-    const float *w = nn_weight(p->m, -1, kind);
-    float *dw = nn_gradient(p->m, -1, kind);
-    int64_t d = c->d_model, v = c->n_vocab;
-    for (int64_t i = 0; i < p->n; i += rows) {
-        int64_t n = p->n - i < rows ? p->n - i : rows;
-        o->gemm(o, false, true, n, v, d, 1, y->hn + i * d, d, w, d, 0, y->logits, v);
-        o->cross_entropy(o, y->logits, y->row_loss + i, y->target + i, y->weight + i, n, v,
-                         divisor > 0 ? (float)(1 / divisor) : 0);
-        if (divisor <= 0)
-            continue;
-        o->gemm(o, false, false, n, d, v, 1, y->logits, v, w, d, 0, y->dhn + i * d, d);
-        if (dw)
-            o->gemm(o, true, false, v, d, n, 1, y->logits, v, y->hn + i * d, d, 1, dw, d);
-    }
-    if (divisor <= 0)
-        return;
-    o->zero(o, y->dxn, (size_t)(p->n * d) * sizeof(float));
-    norm_backward(p, -1, NN_FINAL_NORM, p->n, &(struct norm_grad){y->dxn, y->dhn, y->xn, y->rstdn});
-}
-
-static void backward(const struct pass *p) {
-    const struct model_config *c = &p->m->config;
-    struct nn_memory *y = p->y;
-    float *dx = p->few ? y->dxn : y->dx; /* of the last block's rows, then y->dx for good */
     if (!p->few)
-        spread(p, y->dx, y->dxn, c->d_model);
-    for (int i = c->n_layer - 1; i >= 0; i--, dx = y->dx) {
-        ffn_backward(p, i, dx);
-        attention_backward(p, i, dx);
-    }
-    float *dtable = nn_gradient(p->m, -1, NN_EMBED);
-    if (dtable)
-        p->m->ops->embed_backward(p->m->ops, dtable, y->dx, y->token, p->t, c->d_model, c->n_vocab);
+        nn_spread(p, y->dx, y->dxn, p->m->config.d_model);
+    backward_blocks(p, p->few ? y->dxn : y->dx);
 }
-
-/* ---- the public face ---- */
 
 int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct err *e) {
     const struct model_config *c = &m->config;
@@ -321,7 +94,7 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
             return err_set(e, ERR_INPUT, "nn_batch_check",
                            "token %lld: id %d or target %d is not in the vocabulary of %d", (long long)t,
                            b->token[t], b->target[t], c->n_vocab);
-        if (b->position[t] < 0 || b->position[t] >= c->n_ctx)
+        if (b->position[t] < b->n_prefix || b->position[t] >= c->n_ctx)
             return err_set(e, ERR_INPUT, "nn_batch_check",
                            "token %lld stands at position %d, the model's context is %d", (long long)t,
                            b->position[t], c->n_ctx);
@@ -329,36 +102,59 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
     return 0;
 }
 
-static int begin(struct pass *p, struct nn_model *m, struct nn_run *r, const struct nn_batch *b,
+static int begin(struct nn_pass *p, struct nn_model *m, struct nn_run *r, const struct nn_batch *b,
                  struct err *e) {
+    const struct nn_limits *l = &r->limits;
     int64_t n = 0;
     for (int64_t t = 0; t < b->n_tokens; t++)
         n += b->target[t] >= 0;
-    *p = (struct pass){.m = m, .y = r->memory, .b = b, .t = b->n_tokens, .n = n};
-    p->few = !r->limits.everywhere && 4 * n < 3 * b->n_tokens; /* gathering costs less than it saves */
-    if (b->n_tokens < 1 || b->n_tokens > r->limits.n_tokens || n > r->limits.n_targets)
+    if (b->n_tokens < 1 || b->n_tokens > l->n_tokens || n > l->n_targets)
         return err_set(e, ERR_INPUT, "nn_forward",
                        "a batch of %lld tokens, %lld with a target; the run has room for %lld, %lld",
-                       (long long)b->n_tokens, (long long)n, (long long)r->limits.n_tokens,
-                       (long long)r->limits.n_targets);
+                       (long long)b->n_tokens, (long long)n, (long long)l->n_tokens, (long long)l->n_targets);
     if (n == 0)
         return err_set(e, ERR_INPUT, "nn_forward", "no token of the batch has a target");
+    if (b->n_prefix != 0 && b->n_prefix != r->n_prefix)
+        return err_set(e, ERR_INPUT, "nn_forward", "a batch after %lld shared tokens; the run has %lld",
+                       (long long)b->n_prefix, (long long)r->n_prefix);
+    n = l->plain & NN_PLAIN_LOGITS ? b->n_tokens : n;
+    *p = (struct nn_pass){.m = m,
+                          .y = r->memory,
+                          .limits = l,
+                          .stream = &r->memory->batch,
+                          .t = b->n_tokens,
+                          .n = n,
+                          .n_prefix = b->n_prefix,
+                          .n_seq = b->n_seq,
+                          .start = b->start};
+    p->few = !(l->plain & NN_PLAIN_LAST) && 4 * n < 3 * b->n_tokens; /* gathering costs less than it saves */
+    p->lowest = l->plain & NN_PLAIN_INPUT ? 0 : nn_lowest_trained(m);
+    p->prefix_stride = r->n_prefix * m->config.n_kv_heads * m->config.head_dim;
+    return 0;
+}
+
+static int check_trained(const struct nn_model *m, const struct nn_run *r, struct err *e) {
+    if (r->limits.forward_only || !m->trained)
+        return err_set(e, ERR_INPUT, "nn_backward", "no memory or no trained weights for a backward pass");
+    if (m->trained == &m->base && nn_head_blocked(m, &r->limits))
+        return err_set(e, ERR_INPUT, "nn_backward", "the run was made before the head was to be trained");
     return 0;
 }
 
 int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, double divisor,
                         double *loss_sum, struct err *e) {
-    struct pass p;
+    struct nn_pass p;
     int rc = begin(&p, m, r, b, e);
-    if (rc == 0 && (r->limits.forward_only || !m->trained || !(divisor > 0)))
-        rc = err_set(e, ERR_INPUT, "nn_forward_backward",
-                     "no memory or no trained weights for a backward pass");
+    if (rc == 0)
+        rc = check_trained(m, r, e);
+    if (rc == 0 && !(divisor > 0))
+        rc = err_set(e, ERR_INPUT, "nn_forward_backward", "the loss cannot be divided by %g", divisor);
     if (rc < 0)
         return rc;
     const struct ops *o = m->ops;
     struct nn_memory *y = p.y;
-    forward(&p);
-    head(&p, r->limits.head_rows, divisor);
+    forward(&p, b);
+    nn_head(&p, divisor);
     backward(&p);
     if (!loss_sum)
         return 0;
@@ -371,30 +167,81 @@ int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_ba
 
 int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss,
                     struct err *e) {
-    struct pass p;
+    struct nn_pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc < 0)
         return rc;
-    forward(&p);
-    head(&p, r->limits.head_rows, 0);
-    m->ops->download(m->ops, row_loss, p.y->row_loss, (size_t)p.n * sizeof *row_loss);
+    struct nn_memory *y = p.y;
+    forward(&p, b);
+    nn_head(&p, 0);
+    m->ops->download(m->ops, y->host_loss, y->row_loss, (size_t)p.n * sizeof *y->host_loss);
+    for (int64_t i = 0, n = 0; i < p.n; i++)
+        if (y->host_target[i] >= 0)
+            row_loss[n++] = y->host_loss[i];
     return 0;
 }
 
 int nn_forward_logits(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *logits,
                       struct err *e) {
-    struct pass p;
+    struct nn_pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc < 0)
         return rc;
+    forward(&p, b);
+    nn_head_logits(&p, logits);
+    return 0;
+}
+
+/* ---- the shared prefix ---- */
+
+static struct nn_pass prefix_pass(struct nn_model *m, struct nn_run *r, const int32_t start[2]) {
+    return (struct nn_pass){.m = m,
+                            .y = r->memory,
+                            .limits = &r->limits,
+                            .stream = &r->memory->prefix,
+                            .t = start[1],
+                            .few = true,
+                            .is_prefix = true,
+                            .prefix_stride = (int64_t)start[1] * m->config.n_kv_heads * m->config.head_dim,
+                            .n_seq = 1,
+                            .start = start,
+                            .lowest = r->limits.plain & NN_PLAIN_INPUT ? 0 : nn_lowest_trained(m)};
+}
+
+int nn_prefix_forward(struct nn_model *m, struct nn_run *r, const int32_t *token, int64_t n, struct err *e) {
     const struct ops *o = m->ops;
-    const float *w = nn_weight(m, -1, m->config.tied_head ? NN_EMBED : NN_HEAD);
-    int64_t d = m->config.d_model, v = m->config.n_vocab;
-    forward(&p);
-    for (int64_t i = 0; i < p.n; i += r->limits.head_rows) {
-        int64_t n = p.n - i < r->limits.head_rows ? p.n - i : r->limits.head_rows;
-        o->gemm(o, false, true, n, v, d, 1, p.y->hn + i * d, d, w, d, 0, p.y->logits, v);
-        o->download(o, logits + i * v, p.y->logits, (size_t)(n * v) * sizeof *logits);
+    struct nn_memory *y = r->memory;
+    if (n < 1 || n > r->limits.n_prefix || n >= m->config.n_ctx)
+        return err_set(e, ERR_INPUT, "nn_prefix_forward", "%lld shared tokens; the run has room for %lld",
+                       (long long)n, (long long)r->limits.n_prefix);
+    for (int64_t i = 0; i < n; i++)
+        if (token[i] < 0 || token[i] >= m->config.n_vocab)
+            return err_set(e, ERR_INPUT, "nn_prefix_forward",
+                           "token %lld: id %d is not in the vocabulary of %d", (long long)i, token[i],
+                           m->config.n_vocab);
+    const int32_t start[2] = {0, (int32_t)n};
+    struct nn_pass p = prefix_pass(m, r, start);
+    size_t bytes = (size_t)(p.prefix_stride * m->config.n_layer) * sizeof(float);
+    o->upload(o, p.stream->token, token, (size_t)n * sizeof *token);
+    o->upload(o, p.stream->position, y->host_prefix_position, (size_t)n * sizeof(int32_t));
+    forward_blocks(&p, NULL);
+    if (y->prefix_dk) {
+        o->zero(o, y->prefix_dk, bytes);
+        o->zero(o, y->prefix_dv, bytes);
     }
+    r->n_prefix = n;
+    return 0;
+}
+
+int nn_prefix_backward(struct nn_model *m, struct nn_run *r, struct err *e) {
+    const int32_t start[2] = {0, (int32_t)r->n_prefix};
+    int rc = check_trained(m, r, e);
+    if (rc == 0 && r->n_prefix == 0)
+        rc = err_set(e, ERR_INPUT, "nn_prefix_backward", "no prefix is computed");
+    if (rc < 0)
+        return rc;
+    struct nn_pass p = prefix_pass(m, r, start);
+    backward_blocks(&p, r->memory->dx);
+    r->n_prefix = 0;
     return 0;
 }

@@ -46,6 +46,23 @@ struct rope_shape {
     const int32_t *position; /* [T] backend memory */
 };
 
+/* A matrix [rows, width] kept as a model file stores it: row i is `row_bytes` bytes at data + i * row_bytes, and `widen` turns
+ * any one row into floats (from several threads at once). */
+struct packed_matrix {
+    const void *data;
+    int64_t row_bytes, width;
+    void (*widen)(const void *packed, float *to, int64_t n);
+};
+
+/* A softmax over a row that comes in blocks of columns, brought up to date with each (the online normaliser of Milakov and
+ * Gimelshein, arXiv 1805.02867). Backend memory, [rows] each; begin with `max` at -INFINITY, `sum` and `at_target` at 0. */
+struct softmax_rows {
+    float *max, *sum; /* of the logits so far; of exp(logit - max) */
+    float *shrink;    /* exp(max before - max now): what earlier sums of exponentials must be multiplied by */
+    float *at_target; /* the target's logit, once its block came */
+    const int32_t *target;
+};
+
 struct adamw_settings { /* Loshchilov and Hutter, arXiv 1711.05101 */
     float learning_rate, beta1, beta2, epsilon, weight_decay;
     float gradient_scale; /* multiplies the gradient first (clipping, accumulation) */
@@ -92,6 +109,14 @@ struct ops {
     void (*scatter_add)(const struct ops *o, float *dx, const float *dout, const int32_t *row, int64_t n_rows,
                         int64_t width);
 
+    /* out[i,:] = the packed matrix' row row[i], or first + i where `row` is NULL */
+    void (*widen)(const struct ops *o, float *out, const struct packed_matrix *p, const int32_t *row,
+                  int64_t first, int64_t n_rows);
+    /* y[r,:] += b; and its transpose db += the sum of dy's rows */
+    void (*add_row)(const struct ops *o, float *y, const float *b, int64_t rows, int64_t width);
+    void (*sum_rows)(const struct ops *o, float *db, const float *dy, int64_t rows, int64_t width);
+    void (*scale_rows)(const struct ops *o, float *x, const float *factor, int64_t rows, int64_t width);
+
     /* RMSNorm (arXiv 1910.07467) over rows of `width`: out = x / rms(x) * w; rstd [rows] is kept for
      * backward. backward: dx += ..., dw += ... (dw NULL: frozen). */
     void (*rmsnorm)(const struct ops *o, float *out, float *rstd, const float *x, const float *w,
@@ -116,11 +141,24 @@ struct ops {
     void (*swiglu_backward)(const struct ops *o, float *dgate, float *dup, const float *dout,
                             const float *gate, const float *up, int64_t n);
 
+    /* the same with gelu, in its tanh form (arXiv 1606.08415), in silu's place */
+    void (*geglu)(const struct ops *o, float *out, const float *gate, const float *up, int64_t n);
+    void (*geglu_backward)(const struct ops *o, float *dgate, float *dup, const float *dout,
+                           const float *gate, const float *up, int64_t n);
+
     /* Softmax cross-entropy of logits [rows, V] against target [rows] (backend memory; -1: no loss) with
      * weight [rows]: row_loss[r] = -weight[r] log p(target[r]); logits become gradient_scale * weight * (p -
      * onehot) in place. */
     void (*cross_entropy)(const struct ops *o, float *logits, float *row_loss, const int32_t *target,
                           const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale);
+
+    /* The same in blocks of the vocabulary. softmax_block: logits [rows, n_cols] are the columns from `first` on, and become
+     * exp(logit - max). softmax_loss, after the last: row_loss as above, and factor[r] = gradient_scale * weight / sum, which
+     * makes the exponentials weighted probabilities; both 0 where the target is -1. */
+    void (*softmax_block)(const struct ops *o, float *logits, const struct softmax_rows *s, int64_t first,
+                          int64_t rows, int64_t n_cols);
+    void (*softmax_loss)(const struct ops *o, float *row_loss, float *factor, const struct softmax_rows *s,
+                         const float *weight, int64_t rows, float gradient_scale);
 
     void (*adamw)(const struct ops *o, float *w, const float *dw, float *m, float *v, int64_t n,
                   const struct adamw_settings *s);

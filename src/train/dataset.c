@@ -58,12 +58,39 @@ int64_t dataset_longest(const struct dataset *d) {
     return d->form->head.n + longest + longest_answer(d->form) - 1;
 }
 
-int64_t dataset_most_targets(const struct dataset *d, int64_t capacity) {
+enum { LEAST_SHARED = 8 };
+
+int64_t dataset_shared(const struct dataset *d) {
+    if (d->n_rows < 2)
+        return 0;
+    const int32_t *first = d->tokens + d->rows[0].at;
+    int64_t common = d->rows[0].n;
+    for (int64_t i = 1; i < d->n_rows; i++) {
+        const int32_t *own = d->tokens + d->rows[i].at;
+        common = d->rows[i].n < common ? d->rows[i].n : common;
+        for (int64_t j = 0; j < common; j++)
+            if (own[j] != first[j])
+                common = j;
+    }
+    int64_t n = d->form->head.n + common;
+    for (int64_t i = 0; i < d->n_rows; i++)
+        n = d->form->head.n + d->rows[i].n - 1 < n ? d->form->head.n + d->rows[i].n - 1 : n;
+    return n < LEAST_SHARED ? 0 : n;
+}
+
+void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n) {
+    int64_t n_head = d->form->head.n < n ? d->form->head.n : n;
+    memcpy(to, d->form->head.ids, (size_t)n_head * sizeof *to);
+    if (n > n_head)
+        memcpy(to + n_head, d->tokens + d->rows[0].at, (size_t)(n - n_head) * sizeof *to);
+}
+
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared) {
     int64_t shortest = capacity, most = 0;
     for (int64_t i = 0; i < d->n_rows; i++)
         shortest = d->rows[i].n < shortest ? d->rows[i].n : shortest;
     for (int i = 0; i < d->form->n_labels; i++) {
-        int64_t row = with_answer(d->form, shortest, i),
+        int64_t row = with_answer(d->form, shortest, i) - n_shared,
                 n = capacity / (row > 0 ? row : 1) * d->form->answers[i].n;
         most = n > most ? n : most;
     }
@@ -129,25 +156,33 @@ void packer_clear(struct packer *p) {
     p->start[0] = 0;
 }
 
-static void append(struct packer *p, const int32_t *ids, int64_t n) {
-    int64_t first = p->start[p->n_seq];
-    for (int64_t i = 0; i < n; i++, p->n_tokens++) {
+void packer_share(struct packer *p, int64_t n_shared) {
+    p->n_shared = n_shared;
+    packer_clear(p);
+}
+
+/* Tokens of the row from position `*at` on, less those that are shared. */
+static void append(struct packer *p, const int32_t *ids, int64_t n, int64_t *at) {
+    for (int64_t i = 0; i < n; i++, (*at)++) {
+        if (*at < p->n_shared)
+            continue;
         p->token[p->n_tokens] = ids[i];
-        p->position[p->n_tokens] = (int32_t)(p->n_tokens - first);
+        p->position[p->n_tokens] = (int32_t)*at;
         p->target[p->n_tokens] = -1;
-        p->weight[p->n_tokens] = 0;
+        p->weight[p->n_tokens++] = 0;
     }
 }
 
 bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight) {
     const struct dataset_row *row = &d->rows[i];
     const struct token_span *answer = &d->form->answers[label];
-    if (p->n_tokens + dataset_row_tokens(d, i, label) > p->capacity)
+    int64_t at = 0;
+    if (p->n_tokens + dataset_row_tokens(d, i, label) - p->n_shared > p->capacity)
         return false;
-    append(p, d->form->head.ids, d->form->head.n);
-    append(p, d->tokens + row->at, row->n);
+    append(p, d->form->head.ids, d->form->head.n, &at);
+    append(p, d->tokens + row->at, row->n, &at);
     int64_t last = p->n_tokens - 1; /* the token before the answer */
-    append(p, answer->ids, answer->n - 1);
+    append(p, answer->ids, answer->n - 1, &at);
     for (int64_t j = 0; j < answer->n; j++) {
         p->target[last + j] = answer->ids[j];
         p->weight[last + j] = weight;
@@ -163,5 +198,6 @@ struct nn_batch packer_batch(const struct packer *p) {
                              .target = p->target,
                              .weight = p->weight,
                              .n_seq = p->n_seq,
-                             .start = p->start};
+                             .start = p->start,
+                             .n_prefix = p->n_shared};
 }

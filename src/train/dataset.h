@@ -48,14 +48,20 @@ int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t 
 /* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
 int64_t dataset_longest(const struct dataset *d);
-/* Most tokens with a target that a batch of `capacity` tokens can have. */
-int64_t dataset_most_targets(const struct dataset *d, int64_t capacity);
+/* Tokens that every row begins with: the head, and what all records have in common after it. At least one token of each row is
+ * left over. 0 where sharing would not pay: fewer than two rows, or very few tokens. */
+int64_t dataset_shared(const struct dataset *d);
+/* The first n of them: to[n]. */
+void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n);
+/* Most tokens with a target that a batch of `capacity` tokens can have, when the first `n_shared` of each row are not in it. */
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared);
 uint64_t dataset_hash(const struct dataset *d, uint64_t seed); /* of tokens, labels and weights */
 
 /* ---- packing ---- */
 
 struct packer {
     int64_t capacity; /* tokens */
+    int64_t n_shared; /* of each row's first tokens, left out: the batch comes after a prefix */
     int32_t *token, *position, *target, *start;
     float *weight;
     int64_t n_tokens;
@@ -64,6 +70,7 @@ struct packer {
 int packer_init(struct packer *p, int64_t capacity, struct err *e);
 void packer_release(struct packer *p);
 void packer_clear(struct packer *p);
+void packer_share(struct packer *p, int64_t n_shared); /* clears it */
 /* Row i answered with `label`, supervised with `weight`. false: no room left (the packer is as before). */
 bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight);
 struct nn_batch packer_batch(const struct packer *p);

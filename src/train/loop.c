@@ -56,14 +56,28 @@ struct loop {
 
 /* ---- beginning ---- */
 
+static struct nn_limits limits_for(const struct loop *l, int64_t room) {
+    int64_t shared = l->s.no_prefix ? 0 : dataset_shared(l->train),
+            other = l->s.no_prefix ? 0 : dataset_shared(l->validation);
+    int64_t here = dataset_most_targets(l->train, room, shared),
+            there = dataset_most_targets(l->validation, room, other);
+    return (struct nn_limits){.n_tokens = room,
+                              .n_targets = here > there ? here : there,
+                              .n_prefix = shared > other ? shared : other,
+                              .plain = l->s.plain};
+}
+
 static int64_t choose_micro_tokens(const struct loop *l) {
     int64_t longest = dataset_longest(l->train), other = dataset_longest(l->validation);
     int64_t least = longest > other ? longest : other,
             n = l->s.micro_tokens > 0 ? l->s.micro_tokens : MAX_MICRO_TOKENS;
     int64_t total = mem_total_bytes();
-    while (l->s.micro_tokens <= 0 && total > 0 && n / 2 >= least &&
-           nn_run_bytes(l->m, &(struct nn_limits){.n_tokens = n}) > (size_t)total / 4)
+    while (l->s.micro_tokens <= 0 && total > 0 && n / 2 >= least) {
+        struct nn_limits limits = limits_for(l, n);
+        if (nn_run_bytes(l->m, &limits) <= (size_t)total / 4)
+            break;
         n /= 2;
+    }
     return n > least ? n : least;
 }
 
@@ -71,7 +85,8 @@ static uint64_t hash_run(const struct loop *l) {
     const struct train_settings *s = &l->s;
     double numbers[] = {(double)s->epochs,     (double)s->batch_rows,   (double)s->learning_rate,
                         (double)s->warmup,     (double)s->weight_decay, (double)s->patience,
-                        (double)s->eval_steps, (double)s->micro_tokens};
+                        (double)s->eval_steps, (double)s->micro_tokens, (double)s->no_prefix,
+                        (double)s->plain};
     uint64_t h = s->seed ^ s->identity;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         uint64_t word;
@@ -92,8 +107,7 @@ static int check_arguments(const struct loop *l, struct err *e) {
 
 static int begin_memory(struct loop *l, struct err *e) {
     int64_t n_val = l->validation->n_rows * l->validation->form->n_labels, room = l->s.micro_tokens;
-    int64_t here = dataset_most_targets(l->train, room), there = dataset_most_targets(l->validation, room);
-    struct nn_limits limits = {.n_tokens = room, .n_targets = here > there ? here : there};
+    struct nn_limits limits = limits_for(l, room);
     l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
     l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
     if (!l->order || !l->log_prob)
@@ -247,7 +261,7 @@ static int diverged(struct loop *l, const int64_t *rows, int64_t n, struct err *
         const struct dataset_row *row = &l->train->rows[rows[i]];
         int64_t n_answer = l->train->form->answers[row->label].n;
         bool bad = false;
-        packer_clear(&l->packer);
+        packer_share(&l->packer, 0);
         if (n_answer > 64 || !packer_add(&l->packer, l->train, rows[i], row->label, 1))
             continue;
         struct nn_batch b = packer_batch(&l->packer);
@@ -290,7 +304,10 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     for (int64_t i = 0; i < n; i++)
         weights += (double)l->train->rows[rows[i]].weight;
     nn_zero_gradients(l->m);
-    packer_clear(&l->packer);
+    packer_share(&l->packer, 0);
+    if (n > 1) /* one row alone has nobody to share with */
+        rc = train_share(l->m, &l->run, &l->packer, l->train, e);
+    l->state.tokens += l->packer.n_shared;
     for (int64_t i = 0; i <= n && rc == 0; i++) {
         const struct dataset_row *row = i < n ? &l->train->rows[rows[i]] : NULL;
         if (row && packer_add(&l->packer, l->train, rows[i], row->label, row->weight))
@@ -303,6 +320,8 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
         if (row)
             packer_add(&l->packer, l->train, rows[i], row->label, row->weight);
     }
+    if (rc == 0 && l->packer.n_shared > 0)
+        rc = nn_prefix_backward(l->m, &l->run, e);
     *loss = sum / weights;
     return rc;
 }

@@ -28,7 +28,9 @@ struct train_settings {
     uint64_t seed;        /* order of the rows */
     int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
     uint64_t
-        identity; /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
+        identity;   /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
+    bool no_prefix; /* compute the prompt's common beginning anew for each row: the plain path */
+    unsigned plain; /* NN_PLAIN_*: savings that are not to be made */
     double save_every_s; /* between checkpoints; 0: 60 */
 };
 
@@ -69,6 +71,10 @@ struct train_result {
 int train_run(struct nn_model *m, const struct dataset *train, const struct dataset *validation,
               const struct train_settings *s, const struct train_files *files, struct progress *progress,
               struct train_result *result, struct err *e);
+
+/* Computes what all rows of d begin with, as far as `run` has room for it, and leaves it out of what `p` packs; p is clear. */
+int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                struct err *e);
 
 /* log P(answer) of every label for every row: log_prob[n_rows * n_labels]. `run` has room for the longest row. */
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,

@@ -26,13 +26,27 @@ static int flush(struct nn_model *m, struct nn_run *run, struct packer *p, const
     return rc;
 }
 
+int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                struct err *e) {
+    int64_t n = dataset_shared(d);
+    n = n < run->limits.n_prefix ? n : run->limits.n_prefix; /* a part of it is shared as well */
+    packer_share(p, n);
+    if (n == 0)
+        return 0;
+    if (n > p->capacity)
+        return err_set(e, ERR_INPUT, "train_share", "the packer has no room for %lld tokens", (long long)n);
+    dataset_shared_tokens(d, p->token, n); /* lent for a moment */
+    return nn_prefix_forward(m, run, p->token, n, e);
+}
+
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                 double *log_prob, struct err *e) {
     int64_t n_pairs = d->n_rows * d->form->n_labels;
     float *losses = malloc((size_t)p->capacity * sizeof *losses);
     struct pending w = {0};
     int rc = losses ? 0 : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
-    packer_clear(p);
+    if (rc == 0 && n_pairs > 0)
+        rc = train_share(m, run, p, d, e);
     for (int64_t pair = 0; pair < n_pairs && rc == 0;) {
         int64_t row = pair / d->form->n_labels;
         if (packer_add(p, d, row, (int)(pair % d->form->n_labels), 1)) {
@@ -47,7 +61,7 @@ int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const 
     }
     if (rc == 0)
         rc = flush(m, run, p, d, &w, losses, log_prob, e);
-    packer_clear(p);
+    packer_share(p, 0);
     free(losses);
     return rc;
 }

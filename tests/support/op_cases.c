@@ -155,6 +155,55 @@ static void case_cross_entropy(struct scene *s, const struct numbers *n) {
     s->o->cross_entropy(s->o, logits, output(s, draw(s, n->a), n->a), target, weight, n->a, n->b, 0.01f);
 }
 
+static void case_geglu(struct scene *s, const struct numbers *n) {
+    float *gate = draw(s, n->a), *up = draw(s, n->a), *dout = draw(s, n->a);
+    s->o->scale(s->o, gate, (float)n->b, n->a);
+    s->o->geglu(s->o, output(s, draw(s, n->a), n->a), gate, up, n->a);
+    output(s, gate, n->a);
+    output(s, up, n->a);
+    s->o->geglu_backward(s->o, gate, up, dout, gate, up, n->a); /* in place, as nn/ does */
+}
+
+/* rows, vocabulary, columns of a block, factor on the logits */
+static void case_softmax_blocks(struct scene *s, const struct numbers *n) {
+    int64_t rows = n->a;
+    float *logits = output(s, draw(s, rows * n->b), rows * n->b), *weight = draw(s, rows);
+    struct softmax_rows r = {.max = output(s, draw(s, rows), rows), .sum = output(s, draw(s, rows), rows)};
+    r.shrink = draw(s, rows);
+    r.at_target = draw(s, rows);
+    r.target = draw_ids(s, rows, n->b, false, true);
+    s->o->scale(s->o, logits, (float)n->d, rows * n->b);
+    for (int64_t i = 0; i < rows; i++)
+        s->o->upload(s->o, r.max + i, &(float){-INFINITY}, sizeof(float));
+    s->o->zero(s->o, r.sum, (size_t)rows * sizeof(float));
+    s->o->zero(s->o, r.at_target, (size_t)rows * sizeof(float));
+    for (int64_t first = 0; first < n->b; first += n->c) {
+        int64_t cols = n->b - first < n->c ? n->b - first : n->c;
+        s->o->softmax_block(s->o, logits + first * rows, &r, first, rows,
+                            cols); /* blocks one behind the other */
+    }
+    s->o->softmax_loss(s->o, output(s, draw(s, rows), rows), output(s, draw(s, rows), rows), &r, weight, rows,
+                       0.01f);
+}
+
+static void widen_halved(const void *packed, float *to, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (float)((const int16_t *)packed)[i] / 2;
+}
+
+/* rows, width */
+static void case_rows(struct scene *s, const struct numbers *n) {
+    int64_t size = n->a * n->b;
+    float *y = output(s, draw(s, size), size), *b = output(s, draw(s, n->b), n->b);
+    float *dy = draw(s, size), *scaled = output(s, draw(s, size), size);
+    struct packed_matrix p = {dy, n->b * 2, n->b, widen_halved};
+    s->o->add_row(s->o, y, b, n->a, n->b);
+    s->o->sum_rows(s->o, b, dy, n->a, n->b);
+    s->o->scale_rows(s->o, scaled, y, n->a, n->b);
+    s->o->widen(s->o, output(s, draw(s, size), size), &p, NULL, n->a - 1, n->a);
+    s->o->widen(s->o, output(s, draw(s, size), size), &p, draw_ids(s, n->a, 2 * n->a, false, false), 0, n->a);
+}
+
 /* size, step */
 static void case_adamw(struct scene *s, const struct numbers *n) {
     struct adamw_settings a = {.learning_rate = 0.01f,
@@ -205,6 +254,13 @@ static void case_adamw(struct scene *s, const struct numbers *n) {
     X(attention, 600, 2, 1, 16, 200, 530)                                                                    \
     X(swiglu, 1, 0, 0, 0, 0, 0)                                                                              \
     X(swiglu, 40007, 0, 0, 0, 0, 0)                                                                          \
+    X(geglu, 1, 1, 0, 0, 0, 0)                                                                               \
+    X(geglu, 40007, 6, 0, 0, 0, 0)                                                                           \
+    X(softmax_blocks, 1, 2, 1, 1, 0, 0)                                                                      \
+    X(softmax_blocks, 37, 1000, 96, 5, 0, 0)                                                                 \
+    X(softmax_blocks, 9, 4099, 512, 30, 0, 0)                                                                \
+    X(rows, 1, 1, 0, 0, 0, 0)                                                                                \
+    X(rows, 200, 133, 0, 0, 0, 0)                                                                            \
     X(cross_entropy, 1, 2, 1, 0, 0, 0)                                                                       \
     X(cross_entropy, 90, 333, 5, 0, 0, 0)                                                                    \
     X(cross_entropy, 9, 4096, 30, 0, 0, 0)                                                                   \

@@ -18,6 +18,43 @@ struct model_config toy_config(void) {
                                  .tied_head = true};
 }
 
+const struct toy_variant toy_variants[] = {
+    {.name = "llama, tied head"},
+    {.name = "llama, own head", .untied = true},
+    {.name = "scaled rotary frequencies", .factors = true},
+    {.name = "halves, norms of the heads", .halves = true, .qk_norm = true},
+    {.name = "llama with adapters", .untied = true, .lora = true},
+    {.name = "halves, norms of the heads, adapters", .halves = true, .qk_norm = true, .lora = true},
+    {.name = "biases", .halves = true, .bias = true},
+    {.name = "biases, adapters", .halves = true, .bias = true, .lora = true},
+    {.name = "window, gelu, norms of outputs", .halves = true, .qk_norm = true, .gemma = true},
+    {.name = "window, gelu, norms of outputs, adapters",
+     .halves = true,
+     .qk_norm = true,
+     .gemma = true,
+     .lora = true},
+};
+const int toy_n_variants = sizeof toy_variants / sizeof *toy_variants;
+
+struct model_config toy_variant_config(const struct toy_variant *v) {
+    struct model_config c = toy_config();
+    c.tied_head = !v->untied;
+    c.rope_halves = v->halves;
+    c.qk_norm = v->qk_norm;
+    c.qkv_bias = v->bias;
+    c.has_rope_factors = v->factors;
+    for (int i = 0; i < c.head_dim / 2; i++)
+        c.rope_factors[i] = 1 + (float)i;
+    if (v->gemma) {
+        c.post_norms = c.gelu = true;
+        c.embed_scale = 4;
+        c.window = 5;
+        c.window_every = 2;
+        c.local_theta = 10;
+    }
+    return c;
+}
+
 static void fill_set(struct nn_model *m, struct nn_set *s, struct rng *rng, float scale) {
     for (int i = 0; i < s->n_tensors; i++) {
         const struct nn_tensor *t = &s->tensors[i];

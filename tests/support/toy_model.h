@@ -7,6 +7,15 @@
 /* 2 blocks, 16 wide, 4 heads over 2 key-value heads of 6, 20 in the middle, 23 tokens. */
 struct model_config toy_config(void);
 
+/* Every variant of a layer that the architectures need, by name. */
+struct toy_variant {
+    const char *name;
+    bool untied, halves, qk_norm, factors, lora, bias, gemma;
+};
+extern const struct toy_variant toy_variants[];
+extern const int toy_n_variants;
+struct model_config toy_variant_config(const struct toy_variant *v);
+
 /* Weights (and adapters, B too) of normal numbers times `scale`, norms around 1: everything has an effect on the loss. */
 void toy_fill(struct nn_model *m, uint64_t seed, float scale);
 

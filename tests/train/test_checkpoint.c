@@ -39,7 +39,7 @@ static void begin(struct setup *s, int rank) {
     assert_int_equal(nn_model_init(&s->m, &c, &s->ops, &e), 0);
     assert_int_equal(nn_model_randomise(&s->m, &rng, &e), 0);
     if (rank > 0)
-        assert_int_equal(nn_model_add_lora(&s->m, &(struct nn_lora){rank, 8}, &rng, &e), 0);
+        assert_int_equal(nn_model_add_lora(&s->m, &(struct nn_lora){.rank = rank, .alpha = 8}, &rng, &e), 0);
     else
         assert_int_equal(nn_model_train_all(&s->m, &e), 0);
     assert_int_equal(nn_run_init(&s->r, &s->m, &(struct nn_limits){.n_tokens = TOY_TOKENS}, &e), 0);

@@ -76,6 +76,15 @@ void cpu_rmsnorm_backward(const struct ops *o, float *dx, float *dw, const float
                           const float *w, const float *rstd, int64_t rows, int64_t width);
 void cpu_cross_entropy(const struct ops *o, float *logits, float *row_loss, const int32_t *target,
                        const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale);
+void cpu_softmax_block(const struct ops *o, float *logits, const struct softmax_rows *s, int64_t first,
+                       int64_t rows, int64_t n_cols);
+void cpu_softmax_loss(const struct ops *o, float *row_loss, float *factor, const struct softmax_rows *s,
+                      const float *weight, int64_t rows, float gradient_scale);
+void cpu_widen(const struct ops *o, float *out, const struct packed_matrix *p, const int32_t *row,
+               int64_t first, int64_t n_rows);
+void cpu_add_row(const struct ops *o, float *y, const float *b, int64_t rows, int64_t width);
+void cpu_sum_rows(const struct ops *o, float *db, const float *dy, int64_t rows, int64_t width);
+void cpu_scale_rows(const struct ops *o, float *x, const float *factor, int64_t rows, int64_t width);
 void cpu_attention(const struct ops *o, float *out, float *lse, const float *q, const float *k,
                    const float *v, const struct attention_shape *s);
 void cpu_attention_backward(const struct ops *o, float *dq, float *dk, float *dv, const float *dout,

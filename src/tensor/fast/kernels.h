@@ -22,6 +22,9 @@ struct cpu_kernels {
     void (*swiglu)(float *out, const float *gate, const float *up, int64_t n);
     void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
                             int64_t n);
+    void (*geglu)(float *out, const float *gate, const float *up, int64_t n);
+    void (*geglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                           int64_t n);
     float (*max)(const float *x, int64_t n);
     /* x = exp(scale x - shift); returns the sum */
     double (*exp_sum)(float *x, float scale, float shift, int64_t n);

@@ -171,6 +171,43 @@ static void k_swiglu_backward(float *dgate, float *dup, const float *dout, const
     store_part(dup + i, du, n);
 }
 
+/* (1 + tanh u) / 2 is the logistic function of 2u, which loses nothing where tanh is near -1. */
+static inline vf gelu_gate(vf g) {
+    vf u = (g + g * g * g * 0.044715f) * 0.797884561f;
+    return 1.0f / (vexp(u * -2.0f) + 1.0f);
+}
+
+static void k_geglu(float *out, const float *gate, const float *up, int64_t n) {
+    int64_t i = 0;
+    for (; i + L <= n; i += L) {
+        vf g = load(gate + i);
+        store(out + i, g * gelu_gate(g) * load(up + i));
+    }
+    vf g = load_part(gate + i, n - i);
+    store_part(out + i, g * gelu_gate(g) * load_part(up + i, n - i), n - i);
+}
+
+static inline void geglu_gradient(vf d, vf g, vf u, vf *dg, vf *du) {
+    vf s = gelu_gate(g), slope = (g * g * (3 * 0.044715f) + 1.0f) * 0.797884561f;
+    *dg = d * u * (s + g * s * (1.0f - s) * 2.0f * slope);
+    *du = d * g * s;
+}
+
+static void k_geglu_backward(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                             int64_t n) {
+    vf dg, du;
+    int64_t i = 0;
+    for (; i + L <= n; i += L) {
+        geglu_gradient(load(dout + i), load(gate + i), load(up + i), &dg, &du);
+        store(dgate + i, dg);
+        store(dup + i, du);
+    }
+    n -= i;
+    geglu_gradient(load_part(dout + i, n), load_part(gate + i, n), load_part(up + i, n), &dg, &du);
+    store_part(dgate + i, dg, n);
+    store_part(dup + i, du, n);
+}
+
 static inline void adamw_update(vf *w, vf dw, vf *m, vf *v, const struct adamw_settings *s, float c1,
                                 float c2) {
     vf g = dw * s->gradient_scale;
@@ -275,6 +312,8 @@ const struct cpu_kernels KERNELS = {
     .rope_halves = k_rope_halves,
     .swiglu = k_swiglu,
     .swiglu_backward = k_swiglu_backward,
+    .geglu = k_geglu,
+    .geglu_backward = k_geglu_backward,
     .max = k_max,
     .exp_sum = k_exp_sum,
     .softmax_backward = k_softmax_backward,

@@ -101,6 +101,29 @@ static void adamw_range(void *context, int64_t i, int64_t end, int thread) {
     s->k->adamw(s->y + i, s->x + i, s->y2 + i, s->y3 + i, end - i, s->adamw, s->c1, s->c2);
 }
 
+static void geglu_range(void *context, int64_t i, int64_t end, int thread) {
+    struct span *s = context;
+    (void)thread;
+    s->k->geglu(s->y + i, s->x + i, s->x2 + i, end - i);
+}
+
+static void cpu_geglu(const struct ops *o, float *out, const float *gate, const float *up, int64_t n) {
+    struct span s = {.k = cpu_of(o)->kernels, .y = out, .x = gate, .x2 = up};
+    cpu_for(cpu_of(o), n, n, geglu_range, &s);
+}
+
+static void geglu_backward_range(void *context, int64_t i, int64_t end, int thread) {
+    struct span *s = context;
+    (void)thread;
+    s->k->geglu_backward(s->y + i, s->y2 + i, s->x + i, s->x2 + i, s->x3 + i, end - i);
+}
+
+static void cpu_geglu_backward(const struct ops *o, float *dgate, float *dup, const float *dout,
+                               const float *gate, const float *up, int64_t n) {
+    struct span s = {.k = cpu_of(o)->kernels, .y = dgate, .y2 = dup, .x = dout, .x2 = gate, .x3 = up};
+    cpu_for(cpu_of(o), n, n, geglu_backward_range, &s);
+}
+
 static void cpu_adamw(const struct ops *o, float *w, const float *dw, float *m, float *v, int64_t n,
                       const struct adamw_settings *a) {
     struct span s = {.k = cpu_of(o)->kernels, .y = w, .x = dw, .y2 = m, .y3 = v, .adamw = a};
@@ -185,6 +208,10 @@ static const struct ops CPU_OPS = {
     .embed_backward = cpu_embed_backward,
     .gather = cpu_gather,
     .scatter_add = cpu_scatter_add,
+    .widen = cpu_widen,
+    .add_row = cpu_add_row,
+    .sum_rows = cpu_sum_rows,
+    .scale_rows = cpu_scale_rows,
     .rmsnorm = cpu_rmsnorm,
     .rmsnorm_backward = cpu_rmsnorm_backward,
     .rope = cpu_rope,
@@ -192,7 +219,11 @@ static const struct ops CPU_OPS = {
     .attention_backward = cpu_attention_backward,
     .swiglu = cpu_swiglu,
     .swiglu_backward = cpu_swiglu_backward,
+    .geglu = cpu_geglu,
+    .geglu_backward = cpu_geglu_backward,
     .cross_entropy = cpu_cross_entropy,
+    .softmax_block = cpu_softmax_block,
+    .softmax_loss = cpu_softmax_loss,
     .adamw = cpu_adamw,
 };
 

@@ -1,7 +1,72 @@
-/* Operations over rows: normalisation, rotary positions, cross-entropy. Threads share out the rows. */
+/* Operations over rows: packed weights, biases, normalisation, rotary positions, cross-entropy. Threads share out the rows. */
 #include "tensor/fast/cpu.h"
 #include <math.h>
 #include <string.h>
+
+/* ---- packed weights, biases, factors ---- */
+
+struct plain_rows {
+    const struct cpu_kernels *k;
+    float *y;
+    const float *x;
+    const struct packed_matrix *packed;
+    const int32_t *row;
+    int64_t first, rows, width;
+};
+
+static void widen_range(void *context, int64_t i, int64_t end, int thread) {
+    const struct plain_rows *r = context;
+    const struct packed_matrix *p = r->packed;
+    (void)thread;
+    for (; i < end; i++)
+        p->widen((const char *)p->data + (r->row ? r->row[i] : r->first + i) * p->row_bytes,
+                 r->y + i * p->width, p->width);
+}
+
+void cpu_widen(const struct ops *o, float *out, const struct packed_matrix *p, const int32_t *row,
+               int64_t first, int64_t n_rows) {
+    struct plain_rows r = {.y = out, .packed = p, .row = row, .first = first};
+    cpu_for(cpu_of(o), n_rows, n_rows * p->width, widen_range, &r);
+}
+
+static void add_row_range(void *context, int64_t i, int64_t end, int thread) {
+    const struct plain_rows *r = context;
+    (void)thread;
+    for (; i < end; i++)
+        r->k->add(r->y + i * r->width, r->x, 1, r->width);
+}
+
+void cpu_add_row(const struct ops *o, float *y, const float *b, int64_t rows, int64_t width) {
+    struct plain_rows r = {.k = cpu_of(o)->kernels, .y = y, .x = b, .width = width};
+    cpu_for(cpu_of(o), rows, rows * width, add_row_range, &r);
+}
+
+/* Threads share out the columns, in groups of one cache line, so that each sum has one writer. */
+static void sum_rows_range(void *context, int64_t begin, int64_t end, int thread) {
+    const struct plain_rows *r = context;
+    int64_t first = begin * 16, n = (end * 16 < r->width ? end * 16 : r->width) - first;
+    (void)thread;
+    for (int64_t i = 0; i < r->rows; i++)
+        r->k->add(r->y + first, r->x + i * r->width + first, 1, n);
+}
+
+void cpu_sum_rows(const struct ops *o, float *db, const float *dy, int64_t rows, int64_t width) {
+    struct plain_rows r = {.k = cpu_of(o)->kernels, .y = db, .x = dy, .rows = rows, .width = width};
+    cpu_for(cpu_of(o), (width + 15) / 16, rows * width, sum_rows_range, &r);
+}
+
+static void scale_rows_range(void *context, int64_t i, int64_t end, int thread) {
+    const struct plain_rows *r = context;
+    (void)thread;
+    for (; i < end; i++)
+        if (r->x[i] != 1)
+            r->k->scale(r->y + i * r->width, r->x[i], r->width);
+}
+
+void cpu_scale_rows(const struct ops *o, float *x, const float *factor, int64_t rows, int64_t width) {
+    struct plain_rows r = {.k = cpu_of(o)->kernels, .y = x, .x = factor, .width = width};
+    cpu_for(cpu_of(o), rows, rows * width, scale_rows_range, &r);
+}
 
 /* ---- RMSNorm ---- */
 
@@ -145,4 +210,47 @@ void cpu_cross_entropy(const struct ops *o, float *logits, float *row_loss, cons
                        const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale) {
     struct loss_rows l = {cpu_of(o)->kernels, logits, row_loss, target, weight, n_vocab, gradient_scale};
     cpu_for(cpu_of(o), rows, rows * n_vocab, loss_range, &l);
+}
+
+/* ---- cross-entropy in blocks of the vocabulary ---- */
+
+struct block_rows {
+    const struct cpu_kernels *k;
+    float *logits;
+    const struct softmax_rows *s;
+    int64_t first, n_cols;
+};
+
+static void block_row(const struct block_rows *b, int64_t r) {
+    const struct softmax_rows *s = b->s;
+    float *x = b->logits + r * b->n_cols;
+    int64_t target = s->target[r] - b->first;
+    if (s->target[r] >= 0 && target >= 0 && target < b->n_cols)
+        s->at_target[r] = x[target];
+    float top = b->k->max(x, b->n_cols), max = top <= s->max[r] ? s->max[r] : top; /* NaN must not be lost */
+    s->shrink[r] = expf(s->max[r] - max);
+    s->sum[r] = (float)((double)s->sum[r] * (double)s->shrink[r] + b->k->exp_sum(x, 1, max, b->n_cols));
+    s->max[r] = max;
+}
+
+static void block_range(void *context, int64_t r, int64_t end, int thread) {
+    (void)thread;
+    for (; r < end; r++)
+        block_row(context, r);
+}
+
+void cpu_softmax_block(const struct ops *o, float *logits, const struct softmax_rows *s, int64_t first,
+                       int64_t rows, int64_t n_cols) {
+    struct block_rows b = {cpu_of(o)->kernels, logits, s, first, n_cols};
+    cpu_for(cpu_of(o), rows, rows * n_cols, block_range, &b);
+}
+
+void cpu_softmax_loss(const struct ops *o, float *row_loss, float *factor, const struct softmax_rows *s,
+                      const float *weight, int64_t rows, float gradient_scale) {
+    (void)o;
+    for (int64_t r = 0; r < rows; r++) {
+        double w = s->target[r] < 0 ? 0 : (double)weight[r];
+        row_loss[r] = (float)(w * ((double)s->max[r] - (double)s->at_target[r] + log((double)s->sum[r])));
+        factor[r] = (float)((double)gradient_scale * w / (double)s->sum[r]);
+    }
 }

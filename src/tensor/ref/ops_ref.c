@@ -62,6 +62,38 @@ static void ref_scatter_add(const struct ops *o, float *dx, const float *dout, c
     ref_embed_backward(o, dx, dout, row, n_rows, width, 0);
 }
 
+static void ref_widen(const struct ops *o, float *out, const struct packed_matrix *p, const int32_t *row,
+                      int64_t first, int64_t n_rows) {
+    (void)o;
+    for (int64_t i = 0; i < n_rows; i++)
+        p->widen((const char *)p->data + (row ? row[i] : first + i) * p->row_bytes, out + i * p->width,
+                 p->width);
+}
+
+static void ref_add_row(const struct ops *o, float *y, const float *b, int64_t rows, int64_t width) {
+    (void)o;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++)
+            y[r * width + i] += b[i];
+}
+
+static void ref_sum_rows(const struct ops *o, float *db, const float *dy, int64_t rows, int64_t width) {
+    (void)o;
+    for (int64_t i = 0; i < width; i++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++)
+            sum += (double)dy[r * width + i];
+        db[i] += (float)sum;
+    }
+}
+
+static void ref_scale_rows(const struct ops *o, float *x, const float *factor, int64_t rows, int64_t width) {
+    (void)o;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < width; i++)
+            x[r * width + i] *= factor[r];
+}
+
 static void ref_rmsnorm(const struct ops *o, float *out, float *rstd, const float *x, const float *w,
                         int64_t rows, int64_t width, float epsilon) {
     for (int64_t r = 0; r < rows; r++) {
@@ -123,6 +155,28 @@ static void ref_swiglu_backward(const struct ops *o, float *dgate, float *dup, c
     }
 }
 
+/* gelu(x) = x/2 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
+static double gelu_inner(double x) {
+    return sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+}
+
+static void ref_geglu(const struct ops *o, float *out, const float *gate, const float *up, int64_t n) {
+    (void)o;
+    for (int64_t i = 0; i < n; i++)
+        out[i] = (float)(0.5 * gate[i] * (1 + tanh(gelu_inner((double)gate[i]))) * up[i]);
+}
+
+static void ref_geglu_backward(const struct ops *o, float *dgate, float *dup, const float *dout,
+                               const float *gate, const float *up, int64_t n) {
+    (void)o;
+    for (int64_t i = 0; i < n; i++) {
+        double g = gate[i], u = up[i], d = dout[i], t = tanh(gelu_inner(g));
+        double slope = sqrt(2 / 3.14159265358979323846) * (1 + 3 * 0.044715 * g * g);
+        dgate[i] = (float)(d * u * (0.5 * (1 + t) + 0.5 * g * (1 - t * t) * slope));
+        dup[i] = (float)(d * 0.5 * g * (1 + t));
+    }
+}
+
 static void ref_cross_entropy(const struct ops *o, float *logits, float *row_loss, const int32_t *target,
                               const float *weight, int64_t rows, int64_t n_vocab, float gradient_scale) {
     (void)o;
@@ -136,6 +190,35 @@ static void ref_cross_entropy(const struct ops *o, float *logits, float *row_los
         row_loss[r] = target[r] < 0 ? 0 : (float)(w * (max + log(sum) - l[target[r]]));
         for (int64_t i = 0; i < n_vocab; i++)
             l[i] = (float)(gradient_scale * w * (exp(l[i] - max) / sum - (i == target[r])));
+    }
+}
+
+static void ref_softmax_block(const struct ops *o, float *logits, const struct softmax_rows *s, int64_t first,
+                              int64_t rows, int64_t n_cols) {
+    (void)o;
+    for (int64_t r = 0; r < rows; r++) {
+        float *l = logits + r * n_cols, max = s->max[r];
+        double sum = 0;
+        if (s->target[r] >= first && s->target[r] < first + n_cols)
+            s->at_target[r] = l[s->target[r] - first];
+        for (int64_t i = 0; i < n_cols; i++)
+            max = fmaxf(max, l[i]);
+        for (int64_t i = 0; i < n_cols; i++)
+            sum += l[i] = (float)exp((double)l[i] - (double)max);
+        s->shrink[r] = (float)exp((double)s->max[r] - (double)max);
+        s->sum[r] = (float)((double)s->sum[r] * (double)s->shrink[r] + sum);
+        s->max[r] = max;
+    }
+}
+
+static void ref_softmax_loss(const struct ops *o, float *row_loss, float *factor,
+                             const struct softmax_rows *s, const float *weight, int64_t rows,
+                             float gradient_scale) {
+    (void)o;
+    for (int64_t r = 0; r < rows; r++) {
+        double w = s->target[r] < 0 ? 0 : (double)weight[r];
+        row_loss[r] = (float)(w * ((double)s->max[r] - (double)s->at_target[r] + log((double)s->sum[r])));
+        factor[r] = (float)(gradient_scale * w / (double)s->sum[r]);
     }
 }
 
@@ -176,6 +259,10 @@ int ops_open_ref(struct ops *o, struct err *e) {
         .embed_backward = ref_embed_backward,
         .gather = ref_embed, /* a row of activations is found like a row of a table */
         .scatter_add = ref_scatter_add,
+        .widen = ref_widen,
+        .add_row = ref_add_row,
+        .sum_rows = ref_sum_rows,
+        .scale_rows = ref_scale_rows,
         .rmsnorm = ref_rmsnorm,
         .rmsnorm_backward = ref_rmsnorm_backward,
         .rope = ref_rope,
@@ -183,7 +270,11 @@ int ops_open_ref(struct ops *o, struct err *e) {
         .attention_backward = ref_attention_backward,
         .swiglu = ref_swiglu,
         .swiglu_backward = ref_swiglu_backward,
+        .geglu = ref_geglu,
+        .geglu_backward = ref_geglu_backward,
         .cross_entropy = ref_cross_entropy,
+        .softmax_block = ref_softmax_block,
+        .softmax_loss = ref_softmax_loss,
         .adamw = ref_adamw,
     };
     host_memory_fill(o);
