@@ -21,6 +21,7 @@ static const char *const model_keys[] = {"name",
                                          "source",
                                          "note",
                                          "chat",
+                                         "unsupported",
 #define X(name) #name,
                                          MODEL_SCORES(X)
 #undef X
@@ -123,6 +124,8 @@ static int read_model(struct catalog_loader *l, const struct node *architectures
     if (!is_unknown(at, "shape") && read_shape(at, &m, e) < 0)
         return ERR_INPUT;
     int code = read_support(architectures, &m, at, e);
+    if (code == 0)
+        code = node_string(at, "unsupported", false, &m.unsupported, e);
     if (code == 0)
         code = read_measured_as(l->catalog, at, &m, e);
     if (code == 0 && !m.shape_known && m.unsupported == NULL)

@@ -138,8 +138,6 @@ static struct duration write_time(const struct predict_input *in, const struct m
     double seen = (double)(in->task->prefix_tokens + in->task->record_tokens);
     double token_s =
         weighted(work->read_bytes, r->s_per_byte) + seen * kv_bytes_per_token(in) * r->s_per_byte[TENSOR_F16];
-    if (r->in_order)
-        token_s += weighted(work->block_macs, r->s_per_mac) + work->head_macs * r->s_per_mac[work->head_type];
     return (struct duration){(double)n_tokens * token_s, (double)n_tokens * pass_overhead(in),
                              r->write_spread};
 }

@@ -1,10 +1,11 @@
 /* How fast a device reads weights and multiplies, by tensor type, with the width of what is not known.
  *
  * Three sources, the first that there is:
- *   measured     rows of throughput.csv for this board: seconds per byte (writing) and per multiply-accumulate (reading)
- *                of each tensor type, fitted to all rows at the board's own number of threads
+ *   measured     rows of throughput.csv for this board. Six and more: seconds per byte (writing) and per multiply-accumulate
+ *                (reading) of each tensor type, fitted to all rows at the board's own number of threads. Fewer: what a
+ *                transfer says, scaled to them
  *   published    one bandwidth that somebody measured while a model wrote
- *   transferred  memory benchmarks times the ratio that measured boards reach; rates per core and clock of the core class
+ *   transferred  what boards with such cores reach per core and clock (boards.h); writing no faster than memory allows
  * Rows of GPUs, of tier X (the paper's) and repeats of a row never enter a fit. */
 #ifndef PLAN_RATES_H
 #define PLAN_RATES_H
@@ -16,14 +17,12 @@ struct device_rates {
     double s_per_byte[N_TENSOR_TYPES]; /* writing: weights read */
     double s_per_mac[N_TENSOR_TYPES];  /* reading a prompt, all cores */
     double write_spread,
-        read_spread;   /* truth is expected within value / spread and value * spread, 19 times of 20 */
-    double overhead_s; /* of one pass through the graph, whatever the size */
-    bool in_order;     /* memory and arithmetic do not overlap: their times add */
+        read_spread; /* truth is expected within value / spread and value * spread, 19 times of 20 */
     int threads;
     const char *write_basis, *read_basis;
 };
 
-/* Texts go into `a`. Fails only when out of memory: an unknown device gets wide bounds. n_layer is for overhead_s. */
+/* Texts go into `a`. Fails only when out of memory: an unknown device gets wide bounds. */
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e);
 

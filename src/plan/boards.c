@@ -1,0 +1,264 @@
+/* Boards: rows into rates, rates into levels per core and clock. */
+#include "plan/boards.h"
+
+#include "base/mem.h"
+#include "base/str.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MIN_ROWS = 6, ASSUMED_CORES = 4 };
+
+/* How strongly types that the rows say little about are drawn to the common rate. */
+static const double PULL = 0.05, ASSUMED_GHZ = 1.5;
+
+/* Speed of another instruction set where no board of one's own has been measured: one dot-product instruction does what four
+ * do without it (Arm Architecture Reference Manual, SDOT against SMULL, SMLAL and two SADALP); when writing, half of the time
+ * goes into unpacking, which gains nothing. */
+static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 4}, {1, 2, 2}};
+
+static const char *const isa_texts[N_ISAS] = {
+#define X(name, text) text,
+    BOARD_ISAS(X)
+#undef X
+};
+
+const char *board_isa_text(enum board_isa isa) {
+    return isa_texts[isa];
+}
+
+enum board_isa board_isa(const struct catalog_device *d) {
+    if (str_equal(d->arch, "x86_64"))
+        return ISA_X86;
+    return str_equal(d->dotprod, "yes") ? ISA_DOTPROD : ISA_PLAIN;
+}
+
+int board_threads(const struct catalog_device *d) {
+    return d->cores.known ? (int)d->cores.value : ASSUMED_CORES;
+}
+
+double board_core_ghz(const struct catalog_device *d) {
+    return board_threads(d) * (d->clock_mhz.known ? d->clock_mhz.value / 1000 : ASSUMED_GHZ);
+}
+
+/* ---- rows ---- */
+
+bool board_row_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out) {
+    for (int64_t i = 0; i < c->n_models; i++) {
+        const struct catalog_model *m = &c->models[i];
+        for (const char *const *name = m->measured_as; m->shape_known && name != NULL && *name != NULL;
+             name++)
+            if (str_equal(*name, row->model)) {
+                shape_from_catalog(out, m);
+                struct shape other = *out;
+                other.tied = !other.tied;
+                if (fabs((double)shape_params(&other) - row->params) <
+                    fabs((double)shape_params(out) - row->params))
+                    *out = other;
+                return true;
+            }
+    }
+    return false;
+}
+
+bool board_row_reads(const struct catalog_measurement *row) {
+    return row->prefill_tps > 0 && row->test != NULL && str_starts(row->test, "pp");
+}
+
+/* Some boards were measured with their small cores helping; fewer threads than fast cores say nothing about the whole. */
+static bool row_counts(const struct catalog_measurement *row, const struct catalog_device *d) {
+    return str_equal(row->device, d->measured_as) && row->tier == 'A' && !row->gpu && !row->repeat &&
+           (row->threads == 0 || row->threads >= board_threads(d));
+}
+
+struct rows {
+    double *work, *time, *scratch; /* [n, N_TENSOR_TYPES], [n], [n] */
+    int64_t n;
+};
+
+static void collect(const struct catalog *c, const struct catalog_device *d, enum board_work work,
+                    struct rows *rows) {
+    rows->n = 0;
+    for (int64_t i = 0; i < c->n_measurements; i++) {
+        const struct catalog_measurement *m = &c->measurements[i];
+        enum mix mix = MIX_F16;
+        struct shape shape;
+        if (!row_counts(m, d) || !(work == BOARD_WRITES ? m->decode_tps > 0 : board_row_reads(m)) ||
+            !mix_from_name(m->quantisation, &mix) || !board_row_shape(c, m, &shape))
+            continue;
+        struct mix_work sum;
+        mix_count(mix, &shape, &sum);
+        memcpy(rows->work + rows->n * N_TENSOR_TYPES,
+               work == BOARD_WRITES ? sum.read_bytes : sum.block_macs, sizeof sum.read_bytes);
+        rows->time[rows->n++] = 1 / (work == BOARD_WRITES ? m->decode_tps : m->prefill_tps);
+    }
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(double *values, int64_t n, double q) {
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return values[(int64_t)(q * (double)(n - 1) + 0.5)];
+}
+
+static double row_seconds(const struct rows *rows, int64_t i, const double *by_type) {
+    double s = 0;
+    for (int j = 0; j < N_TENSOR_TYPES; j++)
+        s += rows->work[i * N_TENSOR_TYPES + j] * by_type[j];
+    return s;
+}
+
+/* The factor around the fit that holds 95% of the rows. */
+static double fit_error(struct rows *rows, const double *by_type) {
+    for (int64_t i = 0; i < rows->n; i++)
+        rows->scratch[i] = fabs(log(row_seconds(rows, i, by_type) / rows->time[i]));
+    return exp(quantile(rows->scratch, rows->n, 0.95));
+}
+
+/* ---- the table ---- */
+
+static void fit_board(const struct board_table *t, struct board *b, struct rows *rows) {
+    for (int w = 0; w < N_BOARD_WORKS; w++) {
+        if (b->device->measured_as == NULL)
+            continue;
+        collect(t->catalog, b->device, (enum board_work)w, rows);
+        b->n[w] = rows->n;
+        if (rows->n < MIN_ROWS)
+            continue;
+        b->fitted[w] = true;
+        rates_fit(rows->work, rows->time, rows->n, N_TENSOR_TYPES, PULL, b->seconds[w]);
+        b->error[w] = fit_error(rows, b->seconds[w]);
+    }
+}
+
+/* Of each instruction set the fitted board with most rows; one without such a board takes another's, the one with neither
+ * takes all types as alike. */
+static void make_profiles(struct board_table *t) {
+    for (int w = 0; w < N_BOARD_WORKS; w++) {
+        const struct board *best[N_ISAS] = {0}, *any = NULL;
+        for (int64_t i = 0; i < t->n; i++) {
+            const struct board *b = &t->boards[i];
+            enum board_isa isa = board_isa(b->device);
+            if (b->fitted[w] && (best[isa] == NULL || b->n[w] > best[isa]->n[w]))
+                best[isa] = b;
+            if (b->fitted[w] && (any == NULL || isa == ISA_DOTPROD))
+                any = b;
+        }
+        for (int isa = 0; isa < N_ISAS; isa++)
+            for (int j = 0; j < N_TENSOR_TYPES; j++) {
+                const struct board *b = best[isa] != NULL ? best[isa] : any;
+                t->profile[isa][w][j] = b != NULL ? b->seconds[w][j] / b->seconds[w][TENSOR_Q4_K] : 1;
+            }
+    }
+}
+
+/* What the profile's 1.0 runs at on a board: the median of its rows. A published bandwidth stands for rows of writing. */
+static void scale_board(const struct board_table *t, struct board *b, struct rows *rows) {
+    const struct catalog_device *d = b->device;
+    for (int w = 0; w < N_BOARD_WORKS; w++) {
+        const double *profile = t->profile[board_isa(d)][w];
+        if (b->n[w] > 0)
+            collect(t->catalog, d, (enum board_work)w, rows);
+        for (int64_t i = 0; b->n[w] > 0 && i < rows->n; i++)
+            rows->scratch[i] = row_seconds(rows, i, profile) / rows->time[i];
+        if (b->n[w] > 0)
+            b->scale[w] = quantile(rows->scratch, rows->n, 0.5);
+        else if (w == BOARD_WRITES && d->decode_gbps.known)
+            b->scale[w] = d->decode_gbps.value * 1e9;
+    }
+}
+
+static int add_boards(struct board_table *t, struct err *e) {
+    t->boards = calloc((size_t)t->catalog->n_devices + 1, sizeof *t->boards);
+    if (t->boards == NULL)
+        return err_set(e, ERR_NO_MEMORY, "board_table_init", "out of memory for the boards");
+    for (int64_t i = 0; i < t->catalog->n_devices; i++) {
+        const struct catalog_device *d = &t->catalog->devices[i];
+        if (board_find(t, d->family) == NULL)
+            t->boards[t->n++].device = d;
+    }
+    return 0;
+}
+
+int board_table_init(struct board_table *t, const struct catalog *c, struct err *e) {
+    *t = (struct board_table){.catalog = c};
+    size_t n = (size_t)c->n_measurements + 1;
+    struct rows rows = {.work = malloc(n * N_TENSOR_TYPES * sizeof(double)),
+                        .time = malloc(n * sizeof(double)),
+                        .scratch = malloc(n * sizeof(double))};
+    int code = rows.work != NULL && rows.time != NULL && rows.scratch != NULL
+                   ? add_boards(t, e)
+                   : err_set(e, ERR_NO_MEMORY, "board_table_init", "out of memory for %zu measurements", n);
+    for (int64_t i = 0; code == 0 && i < t->n; i++)
+        fit_board(t, &t->boards[i], &rows);
+    if (code == 0)
+        make_profiles(t);
+    for (int64_t i = 0; code == 0 && i < t->n; i++)
+        scale_board(t, &t->boards[i], &rows);
+    free(rows.work);
+    free(rows.time);
+    free(rows.scratch);
+    if (code < 0)
+        board_table_release(t);
+    return code;
+}
+
+void board_table_release(struct board_table *t) {
+    free(t->boards);
+    *t = (struct board_table){0};
+}
+
+const struct board *board_find(const struct board_table *t, const char *family) {
+    for (int64_t i = 0; i < t->n; i++)
+        if (str_equal(t->boards[i].device->family, family))
+            return &t->boards[i];
+    return NULL;
+}
+
+/* ---- levels ---- */
+
+/* May board b speak for d at this distance? `factor` is what to multiply its level by. */
+static bool speaks_for(const struct board_table *t, const struct board *b, const struct catalog_device *d,
+                       enum board_kinship kinship, enum board_work work, double *factor) {
+    const struct catalog_core *core = catalog_core_find(t->catalog, d->core);
+    enum board_isa mine = board_isa(d), other = board_isa(b->device);
+    *factor = 1;
+    switch (kinship) {
+    case KIN_CORE:
+        return str_equal(b->device->core, d->core) && mine == other;
+    case KIN_CLASS:
+        *factor = core != NULL && core->relative.known ? core->relative.value : 1;
+        *factor *= isa_speed[work][mine] / isa_speed[work][other];
+        return core != NULL && core->relative.known && str_equal(b->device->core, core->like);
+    case KIN_ISA:
+        return mine == other;
+    default:
+        *factor = isa_speed[work][mine] / isa_speed[work][other];
+        return true;
+    }
+}
+
+struct board_level board_level(const struct board_table *t, const struct catalog_device *d,
+                               enum board_work work) {
+    enum { MOST = 64 };
+    double levels[MOST];
+    for (int k = KIN_CORE; k < KIN_NONE; k++) {
+        int64_t n = 0;
+        for (int64_t i = 0; i < t->n && n < MOST; i++) {
+            const struct board *b = &t->boards[i];
+            double factor = 1;
+            if (b->scale[work] > 0 && b->device->clock_mhz.known && !str_equal(b->device->family, d->family) &&
+                speaks_for(t, b, d, (enum board_kinship)k, work, &factor))
+                levels[n++] = b->scale[work] * factor / board_core_ghz(b->device);
+        }
+        if (n > 0) {
+            qsort(levels, (size_t)n, sizeof *levels, compare_doubles);
+            double median = (levels[(n - 1) / 2] + levels[n / 2]) / 2;
+            return (struct board_level){median, (enum board_kinship)k, n};
+        }
+    }
+    return (struct board_level){.kinship = KIN_NONE};
+}
