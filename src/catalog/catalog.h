@@ -70,6 +70,9 @@ struct catalog_model {
     const char *const *measured_as; /* names in throughput.csv, ended by NULL */
     const char *arch;               /* GGUF's general.architecture: llama, qwen2, qwen3, gemma3, ... */
     const char *license, *hf_repo, *gguf_repo, *template_note, *note, *source, *origin;
+    const char *file16,
+        *sha256;       /* 16-bit GGUF on the hub, OWNER/REPOSITORY/FILE, and its checksum; NULL: not known */
+    const char *strip; /* what must be stripped from its answers or template; NULL: nothing known */
     const char *unsupported; /* why the trainer cannot take it; NULL: it can */
     bool shape_known;
     double params; /* published or computed count; 0: unknown */

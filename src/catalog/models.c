@@ -21,6 +21,9 @@ static const char *const model_keys[] = {"name",
                                          "source",
                                          "note",
                                          "chat",
+                                         "file16",
+                                         "sha256",
+                                         "strip",
                                          "unsupported",
 #define X(name) #name,
                                          MODEL_SCORES(X)
@@ -115,8 +118,9 @@ static int read_model(struct catalog_loader *l, const struct node *architectures
         node_string(at, "title", true, &m.title, e) < 0 || node_string(at, "arch", true, &m.arch, e) < 0 ||
         node_string(at, "license", false, &m.license, e) < 0 ||
         catalog_text(at, "hf_repo", &m.hf_repo, e) < 0 ||
-        catalog_text(at, "gguf_repo", &m.gguf_repo, e) < 0 || catalog_text(at, "source", &m.source, e) < 0 ||
-        node_string(at, "note", false, &m.note, e) < 0 ||
+        catalog_text(at, "gguf_repo", &m.gguf_repo, e) < 0 || catalog_text(at, "file16", &m.file16, e) < 0 ||
+        catalog_text(at, "sha256", &m.sha256, e) < 0 || node_string(at, "strip", false, &m.strip, e) < 0 ||
+        catalog_text(at, "source", &m.source, e) < 0 || node_string(at, "note", false, &m.note, e) < 0 ||
         node_string(at, "chat", false, &m.template_note, e) < 0)
         return ERR_INPUT;
     if (!is_unknown(at, "params") && node_number(at, "params", true, &m.params, e) < 0)

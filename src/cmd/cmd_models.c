@@ -25,6 +25,7 @@ static json_t *model_json(const struct catalog_model *m) {
                           m->arch, "license", m->license, "trainable", m->unsupported == NULL, "here", here);
     json_object_set_new(j, "path", json_string(str_text(&path)));
     json_object_set_new(j, "params", m->params > 0 ? json_real(m->params) : json_string("unknown"));
+    json_object_set_new(j, "file16", json_string(m->file16 != NULL ? m->file16 : "unknown"));
     json_object_set_new(j, "gguf_repo", json_string(m->gguf_repo != NULL ? m->gguf_repo : "unknown"));
     if (m->unsupported != NULL)
         json_object_set_new(j, "unsupported", json_string(m->unsupported));
@@ -62,12 +63,19 @@ static void explain(struct cmd_ctx *c, const struct catalog_model *m) {
 #undef X
     cmd_print(c, "  source of the shape: %s\n", m->source != NULL ? m->source : "unknown");
     cmd_print(c, "  files: %s\n", m->gguf_repo != NULL ? m->gguf_repo : "unknown");
+    cmd_print(c, "  16-bit file: %s\n", m->file16 != NULL ? m->file16 : "unknown");
+    if (m->template_note != NULL)
+        cmd_print(c, "  chat template: %s\n", m->template_note);
+    if (m->strip != NULL)
+        cmd_print(c, "  stripped: %s\n", m->strip);
     if (here)
         cmd_print(c, "  here: %s\n", str_text(&path));
     else
         cmd_print(c,
-                  "  not here: put its 16-bit GGUF to %s, or name any file with edgestill plan --base FILE\n",
-                  str_text(&path));
+                  "  not here: edgestill pull %s, or put its 16-bit GGUF to %s, or name any file with "
+                  "edgestill plan "
+                  "--base FILE\n",
+                  m->name, str_text(&path));
     if (m->note != NULL)
         cmd_print(c, "  note: %s\n", m->note);
     str_release(&path);

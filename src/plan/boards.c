@@ -88,8 +88,8 @@ static void collect(const struct catalog *c, const struct catalog_device *d, enu
             continue;
         struct mix_work sum;
         mix_count(mix, &shape, &sum);
-        memcpy(rows->work + rows->n * N_TENSOR_TYPES,
-               work == BOARD_WRITES ? sum.read_bytes : sum.block_macs, sizeof sum.read_bytes);
+        memcpy(rows->work + rows->n * N_TENSOR_TYPES, work == BOARD_WRITES ? sum.read_bytes : sum.block_macs,
+               sizeof sum.read_bytes);
         rows->time[rows->n++] = 1 / (work == BOARD_WRITES ? m->decode_tps : m->prefill_tps);
     }
 }
@@ -250,7 +250,8 @@ struct board_level board_level(const struct board_table *t, const struct catalog
         for (int64_t i = 0; i < t->n && n < MOST; i++) {
             const struct board *b = &t->boards[i];
             double factor = 1;
-            if (b->scale[work] > 0 && b->device->clock_mhz.known && !str_equal(b->device->family, d->family) &&
+            if (b->scale[work] > 0 && b->device->clock_mhz.known &&
+                !str_equal(b->device->family, d->family) &&
                 speaks_for(t, b, d, (enum board_kinship)k, work, &factor))
                 levels[n++] = b->scale[work] * factor / board_core_ghz(b->device);
         }

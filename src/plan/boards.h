@@ -18,22 +18,13 @@
 
 enum board_work { BOARD_READS, BOARD_WRITES, N_BOARD_WORKS };
 
-/* Instruction sets that decide how fast whole numbers multiply. */
-#define BOARD_ISAS(X) X(PLAIN, "without dot products") X(DOTPROD, "with dot products") X(X86, "x86-64 with AVX2")
-enum board_isa {
-#define X(name, text) ISA_##name,
-    BOARD_ISAS(X)
-#undef X
-        N_ISAS
-};
-
 struct board {
     const struct catalog_device *device;
-    int64_t n[N_BOARD_WORKS];                       /* rows */
-    bool fitted[N_BOARD_WORKS];                     /* enough rows for a rate by type */
-    double seconds[N_BOARD_WORKS][N_TENSOR_TYPES];  /* per multiply-accumulate, per byte; where fitted */
-    double error[N_BOARD_WORKS];                    /* where fitted: 95% of rows are within this factor */
-    double scale[N_BOARD_WORKS];                    /* rate of profile's 1.0, per second; 0: not measured */
+    int64_t n[N_BOARD_WORKS];                      /* rows */
+    bool fitted[N_BOARD_WORKS];                    /* enough rows for a rate by type */
+    double seconds[N_BOARD_WORKS][N_TENSOR_TYPES]; /* per multiply-accumulate, per byte; where fitted */
+    double error[N_BOARD_WORKS];                   /* where fitted: 95% of rows are within this factor */
+    double scale[N_BOARD_WORKS];                   /* rate of profile's 1.0, per second; 0: not measured */
 };
 
 struct board_table {

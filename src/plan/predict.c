@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "nn/transformer.h"
+#include "plan/memory.h"
 #include <math.h>
 
 static const double MB = 1e6, MIB = 1024 * 1024;
@@ -36,11 +37,6 @@ static double weighted(const double *amount, const double *cost) {
     return total;
 }
 
-static double kv_bytes_per_token(const struct predict_input *in) {
-    double value_bytes = in->kv_type == PLAN_KV_Q8_0 ? 34.0 / 32 : 2;
-    return 2.0 * in->shape->n_layer * in->shape->n_head_kv * in->shape->head_dim * value_bytes;
-}
-
 /* ---- size and memory ---- */
 
 static struct estimate file_size_of(const struct predict_input *in, const struct mix_work *work,
@@ -53,29 +49,6 @@ static struct estimate file_size_of(const struct predict_input *in, const struct
     out.basis =
         arena_printf(a, "%.1f MB by tensor shapes and types, %.1f MB of tokenizer and metadata (%s)",
                      work->file_bytes / MB, extra / MB, known > 0 ? "as in the base's file" : "estimated");
-    return out;
-}
-
-/* The compute buffer is reserved for the logits of a whole ubatch, but only the rows that are asked for are touched: the
- * lower bound leaves the buffer out, the upper counts all of it. */
-static struct estimate memory_of(const struct predict_input *in, const struct mix_work *work,
-                                 struct arena *a) {
-    const struct shape *s = in->shape;
-    double u = (double)in->ubatch, ctx = (double)in->context;
-    double kv = ctx * kv_bytes_per_token(in);
-    double activations = u * 4 * (6.0 * s->n_embd + 3.0 * s->n_ff + s->n_head * fmin(ctx, 4096));
-    double logits = u * 4 * (double)s->n_vocab;
-    double runtime = 18 * MIB + 260.0 * (double)s->n_vocab;
-    double firm = work->file_bytes + kv;
-    struct estimate out = {firm + activations + 0.25 * logits + runtime,
-                           firm + 0.5 * activations + 0.6 * runtime,
-                           firm + 1.3 * activations + logits + 1.6 * runtime, NULL};
-    out.basis = arena_printf(
-        a,
-        "weights %.0f MB, KV cache %.0f MB at context %lld, compute %.0f to %.0f MB at ubatch %lld, "
-        "runtime %.0f MB",
-        work->file_bytes / MB, kv / MB, (long long)in->context, activations / MB, (activations + logits) / MB,
-        (long long)in->ubatch, runtime / MB);
     return out;
 }
 
@@ -136,8 +109,8 @@ static struct duration write_time(const struct predict_input *in, const struct m
                                   int64_t n_tokens) {
     const struct device_rates *r = in->rates;
     double seen = (double)(in->task->prefix_tokens + in->task->record_tokens);
-    double token_s =
-        weighted(work->read_bytes, r->s_per_byte) + seen * kv_bytes_per_token(in) * r->s_per_byte[TENSOR_F16];
+    double token_s = weighted(work->read_bytes, r->s_per_byte) +
+                     seen * memory_cache_per_token(in->shape, in->kv_type) * r->s_per_byte[TENSOR_F16];
     return (struct duration){(double)n_tokens * token_s, (double)n_tokens * pass_overhead(in),
                              r->write_spread};
 }
@@ -236,7 +209,7 @@ int predict(const struct predict_input *in, struct arena *a, struct plan_predict
     int64_t whole = in->task->prefix_tokens + in->task->record_tokens;
     *out = (struct plan_prediction){0};
     out->file_bytes = file_size_of(in, &work, a);
-    out->memory_bytes = memory_of(in, &work, a);
+    out->memory_bytes = memory_estimate(in, &work, a);
     out->prefill_tps = per_second((double)whole, read_time(in, &work, whole), in->rates->read_basis);
     out->decode_tps = per_second(1, write_time(in, &work, 1), in->rates->write_basis);
     out->cold_s = decision(in, &work, whole, a);

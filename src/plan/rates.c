@@ -58,11 +58,11 @@ static double transferred(const struct board_table *t, const struct catalog_devi
         *spread = fmax(*spread, SPREAD_IN_ORDER);
     if (!d->clock_mhz.known || !d->cores.known)
         *spread = fmax(*spread, transfer_spread[work][KIN_NONE]);
-    *basis = arena_printf(a, "%.2f %s per core and GHz, the median of %lld boards %s, for %d cores %s at %s%.2f GHz",
-                          level / 1e9, work == BOARD_READS ? "GMAC/s" : "GB/s", (long long)l.n,
-                          kinship_texts[l.kinship], board_threads(d), d->core,
-                          d->clock_mhz.known && d->cores.known ? "" : "assumed ",
-                          board_core_ghz(d) / board_threads(d));
+    *basis = arena_printf(
+        a, "%.2f %s per core and GHz, the median of %lld boards %s, for %d cores %s at %s%.2f GHz",
+        level / 1e9, work == BOARD_READS ? "GMAC/s" : "GB/s", (long long)l.n, kinship_texts[l.kinship],
+        board_threads(d), d->core, d->clock_mhz.known && d->cores.known ? "" : "assumed ",
+        board_core_ghz(d) / board_threads(d));
     return level * board_core_ghz(d);
 }
 
@@ -106,7 +106,7 @@ static void rates_of(const struct board_table *t, const struct catalog_device *d
 
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e) {
-    struct device_rates r = {.threads = board_threads(d)};
+    struct device_rates r = {.threads = board_threads(d), .isa = board_isa(d)};
     struct board_table t;
     int code = board_table_init(&t, c, e);
     if (code < 0)

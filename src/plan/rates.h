@@ -13,12 +13,23 @@
 #include "catalog/catalog.h"
 #include "plan/mix.h"
 
+/* Instruction sets that decide how fast whole numbers multiply and how weights are laid out. */
+#define BOARD_ISAS(X)                                                                                        \
+    X(PLAIN, "without dot products") X(DOTPROD, "with dot products") X(X86, "x86-64 with AVX2")
+enum board_isa {
+#define X(name, text) ISA_##name,
+    BOARD_ISAS(X)
+#undef X
+        N_ISAS
+};
+
 struct device_rates {
     double s_per_byte[N_TENSOR_TYPES]; /* writing: weights read */
     double s_per_mac[N_TENSOR_TYPES];  /* reading a prompt, all cores */
     double write_spread,
         read_spread; /* truth is expected within value / spread and value * spread, 19 times of 20 */
     int threads;
+    enum board_isa isa;
     const char *write_basis, *read_basis;
 };
 

@@ -464,8 +464,9 @@ int recommend_plan(const struct recommend_input *in, const struct candidate *c, 
         err_set(e, ERR_NOT_FOUND, "recommend_plan", "the base %s is not on this machine yet", c->base);
         struct str where = {0};
         data_model_file(c->base, &where);
-        err_hint(e, "put its 16-bit GGUF to %s, or name a file: edgestill plan --base FILE",
-                 str_text(&where));
+        err_hint(
+            e, "edgestill pull %s, or put its 16-bit GGUF to %s, or name a file: edgestill plan --base FILE",
+            c->base, str_text(&where));
         str_release(&where);
         return ERR_NOT_FOUND;
     }

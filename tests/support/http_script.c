@@ -59,6 +59,12 @@ static const char *header_value(const char *head, const char *name, char *out, s
     return out;
 }
 
+const char *http_asked_header(const struct http_asked *q, const char *name, char *out, size_t n) {
+    char begin[64];
+    snprintf(begin, sizeof begin, "\r\n%s: ", name);
+    return header_value(q->head, begin, out, n);
+}
+
 /* Reads one whole request into `in`; *head is the length of its head. */
 static bool receive(int fd, struct str *in, size_t *head) {
     char buffer[8192], value[64];
@@ -118,7 +124,8 @@ static bool serve_one(struct http_script *s, int fd) {
     char key[512], method[16] = "", path[256] = "";
     in.data[head - 1] = 0;
     sscanf(in.data, "%15s %255s", method, path);
-    struct http_asked q = {.number = ++s->asked, .method = method, .path = path, .body = in.data + head};
+    struct http_asked q = {
+        .number = ++s->asked, .method = method, .path = path, .body = in.data + head, .head = in.data};
     q.authorization = header_value(in.data, "Authorization: ", key, sizeof key);
     struct http_reply r = {0};
     s->serve(s->context, &q, &r);

@@ -13,6 +13,7 @@
 #define TESTS_HTTP_SCRIPT_H
 
 #include "base/str.h"
+#include <stddef.h>
 #include <stdint.h>
 
 struct http_asked {
@@ -21,7 +22,11 @@ struct http_asked {
     const char *path;
     const char *authorization; /* value of the header; "" */
     const char *body;
+    const char *head; /* request line and headers, as they came */
 };
+
+/* The value of a header of the request ("Range") into out[n]; "" where it has none. Returns out. */
+const char *http_asked_header(const struct http_asked *q, const char *name, char *out, size_t n);
 
 enum http_how {
     HTTP_WHOLE,
@@ -34,7 +39,7 @@ struct http_reply {
     int status; /* 0: 200 */
     struct str body;
     const char *content_type; /* NULL: application/json */
-    const char *header;       /* one more, "Retry-After: 1"; NULL: none */
+    const char *header;       /* more of them, "Retry-After: 1\r\nETag: …"; NULL: none */
     int delay_ms;
     enum http_how how;
 };
