@@ -205,6 +205,10 @@ $(CMD_LIB): $(call obj,$(CMD_SRC)) $(B)/obj/lib-list$(PART)
 	$(archive)
 $(B)/libedgestill-run.a: $(call obj,$(RUNLIB_SRC)) $(B)/obj/run-list
 	$(archive)
+# The device's own files without main(), for their tests.
+DEVICE_LIB := $(if $(DEVICE_SRC),$(B)/libedgestill-device.a)
+$(B)/libedgestill-device.a: $(call obj,$(filter-out device/main.c,$(DEVICE_SRC))) $(B)/obj/run-list
+	$(archive)
 $(SEED_LIB): $(call obj,$(SEED_PARTS)) $(B)/obj/seed-list
 	$(archive)
 $(B)/libtestsupport.a: $(call obj,$(SUPPORT_SRC)) $(B)/obj/lib-list$(PART)
@@ -218,7 +222,7 @@ $(B)/edgestill-run: $(call obj,$(DEVICE_SRC)) $(B)/libedgestill-run.a $(B)/obj/l
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/edgestill-seed-export: $(call obj,$(EXPORT_SRC)) $(SEED_LIB) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(CMD_LIB) $(LIB) $(B)/obj/link
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(DEVICE_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
 $(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(SEED_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link

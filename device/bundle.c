@@ -2,6 +2,7 @@
 #include "bundle.h"
 #include "base/file.h"
 #include "format/json.h"
+#include <stdio.h>
 #include <string.h>
 
 const char *bundle_path(struct bundle *b, const char *name) {
@@ -34,6 +35,21 @@ static int read_runtime(struct bundle *b, struct err *e) {
     return node_number(b->manifest, "tolerance", false, &b->tolerance, e);
 }
 
+/* Parts that a bundle may lack. */
+static int read_limits(struct bundle *b, struct err *e) {
+    struct node *memory = NULL, *abstain = NULL;
+    int rc = node_map(b->manifest, "memory", false, &memory, e);
+    if (rc == 0 && memory)
+        rc = node_i64(memory, "need_bytes", true, &b->memory_need_bytes, e);
+    if (rc == 0 && memory)
+        rc = node_i64(memory, "limit_bytes", true, &b->memory_limit_bytes, e);
+    if (rc == 0)
+        rc = node_map(b->manifest, "abstain", false, &abstain, e);
+    if (rc == 0 && abstain)
+        rc = node_number(abstain, "threshold", true, &b->abstain_threshold, e);
+    return rc;
+}
+
 static int read_manifest(struct bundle *b, struct err *e) {
     const char *format = NULL;
     struct node *files = NULL;
@@ -51,7 +67,8 @@ static int read_manifest(struct bundle *b, struct err *e) {
         (rc = node_map(b->manifest, "files", true, &files, e)) < 0 ||
         (rc = node_string(files, BUNDLE_MODEL, true, &b->model_sha256, e)) < 0)
         return rc;
-    return read_runtime(b, e);
+    rc = read_runtime(b, e);
+    return rc < 0 ? rc : read_limits(b, e);
 }
 
 static int read_task(struct bundle *b, struct err *e) {
@@ -100,6 +117,20 @@ int bundle_verify(struct bundle *b, struct err *e) {
         }
     }
     return 0;
+}
+
+int bundle_check_model(struct bundle *b, struct err *e) {
+    const struct node *model = node_get(b->manifest, "model"), *stated = node_get(model, "fingerprint");
+    uint64_t found = 0;
+    char text[17];
+    if (!stated || stated->type != NODE_STRING)
+        return 0;
+    int rc = hash_file_sampled(b->model_path, &found, e);
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)found);
+    if (rc == 0 && strcmp(text, stated->text) != 0)
+        rc = err_set(e, ERR_MISMATCH, "bundle_check_model", "%s is not the model that was bundled",
+                     b->model_path);
+    return rc;
 }
 
 int bundle_hash(struct bundle *b, char hex[SHA256_HEX], struct err *e) {

@@ -23,8 +23,10 @@ struct bundle {
     const char *model_path, *model_sha256; /* as bundle.json states it */
     int64_t n_ctx, n_batch, n_threads, n_outputs;
     const char *kv_type;
-    bool prefix_state; /* is there a prefix.state? */
-    double tolerance;  /* of probabilities between host and device */
+    bool prefix_state;                             /* is there a prefix.state? */
+    double tolerance;                              /* of probabilities between host and device */
+    int64_t memory_need_bytes, memory_limit_bytes; /* of the plan; 0: it says nothing */
+    double abstain_threshold;                      /* leave records below this undecided; 0: decide all */
 };
 
 /* ERR_NOT_FOUND when `dir` holds no bundle, ERR_FORMAT or ERR_MISMATCH when its parts do not fit together. */
@@ -36,6 +38,10 @@ const char *bundle_path(struct bundle *b, const char *name);
 
 /* Compares every file that bundle.json lists with its SHA-256. ERR_MISMATCH naming the first that differs. */
 int bundle_verify(struct bundle *b, struct err *e);
+
+/* Is the model's file the one that was bundled? By size and samples (hash_file_sampled), so that it costs no time at start; the
+ * self-test compares all of it. ERR_MISMATCH when it is another. */
+int bundle_check_model(struct bundle *b, struct err *e);
 
 /* SHA-256 of bundle.json itself: it names everything else. */
 int bundle_hash(struct bundle *b, char hex[SHA256_HEX], struct err *e);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 /* ---- emulation ---- */
 
@@ -97,6 +98,44 @@ double machine_temperature_c(void) {
     return hottest;
 }
 
+/* The firmware's bits: 0 voltage too low, 1 clock capped, 2 throttled, 3 soft temperature limit; the upper half is history. */
+static int firmware_throttled(const char *sys) {
+    char path[512];
+    unsigned bits = 0;
+    snprintf(path, sizeof path, "%s/devices/platform/soc/soc:firmware/get_throttled", sys);
+    FILE *f = fopen(path, "r");
+    int n = f ? fscanf(f, "%x", &bits) : 0;
+    if (f)
+        fclose(f);
+    return n == 1 ? (bits & 0xF) != 0 : -1;
+}
+
+static bool slows_processors(const char *type) {
+    return strstr(type, "cpufreq") || strcmp(type, "Processor") == 0;
+}
+
+int machine_throttled(const char *sys) {
+    int found = firmware_throttled(sys);
+    for (int i = 0; i < 64; i++) {
+        char path[512], type[64] = "";
+        long state = 0;
+        snprintf(path, sizeof path, "%s/class/thermal/cooling_device%d/type", sys, i);
+        FILE *f = fopen(path, "r");
+        if (!f)
+            break;
+        bool read_type = fscanf(f, "%63s", type) == 1;
+        fclose(f);
+        snprintf(path, sizeof path, "%s/class/thermal/cooling_device%d/cur_state", sys, i);
+        f = read_type && slows_processors(type) ? fopen(path, "r") : NULL;
+        if (!f)
+            continue;
+        if (fscanf(f, "%ld", &state) == 1)
+            found = found == 1 || state > 0;
+        fclose(f);
+    }
+    return found;
+}
+
 int64_t machine_swapped_bytes(void) {
     struct str text = {0};
     long long kib = -1;
@@ -111,4 +150,14 @@ int64_t machine_swapped_bytes(void) {
 int64_t machine_major_faults(void) {
     struct rusage r;
     return getrusage(RUSAGE_SELF, &r) == 0 ? (int64_t)r.ru_majflt : -1;
+}
+
+int64_t machine_resident_bytes(void) {
+    long long total = 0, resident = -1;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f || fscanf(f, "%lld %lld", &total, &resident) != 2)
+        resident = -1;
+    if (f)
+        fclose(f);
+    return resident < 0 ? -1 : (int64_t)resident * sysconf(_SC_PAGESIZE);
 }

@@ -34,10 +34,13 @@ static json_t *selftest_part(const struct selftest *s) {
                                               t->labels[d->host].name, "here", t->labels[d->here].name,
                                               "host_p", d->host_p, "here_p", d->here_p));
     }
-    return json_pack("{s:I, s:I, s:f, s:f, s:b, s:b, s:o}", "rows", (json_int_t)s->n_rows, "agreeing_rows",
-                     (json_int_t)s->n_agreeing, "largest_difference", s->largest_difference, "tolerance",
-                     s->runner.bundle.tolerance, "passed", s->passed, "prefix_restored",
-                     s->runner.prefix_loaded, "disagreements", list);
+    return json_pack(
+        "{s:I, s:I, s:f, s:f, s:b, s:b, s:I, s:o, s:o}", "rows", (json_int_t)s->n_rows, "agreeing_rows",
+        (json_int_t)s->n_agreeing, "largest_difference", s->largest_difference, "tolerance",
+        s->runner.bundle.tolerance, "passed", s->passed, "prefix_restored", s->runner.prefix_loaded,
+        "prefix_tokens_computed",
+        s->runner.prefix_loaded ? (json_int_t)0 : (json_int_t)classifier_prefix_tokens(s->runner.classifier),
+        "memory_kept", s->memory_known ? json_boolean(s->memory_kept) : json_null(), "disagreements", list);
 }
 
 static json_t *measured_part(const struct selftest *s) {
@@ -48,6 +51,7 @@ static json_t *measured_part(const struct selftest *s) {
     json_object_set_new(m, "swapped_bytes", known_count(s->swapped_bytes));
     json_object_set_new(m, "major_faults", known_count(s->major_faults));
     json_object_set_new(m, "temperature_c", known(s->temperature_c));
+    json_object_set_new(m, "throttled", s->throttled < 0 ? json_null() : json_boolean(s->throttled));
     return m;
 }
 
@@ -93,6 +97,20 @@ static void print_figure(struct str *out, const char *text, double value, const 
         str_addf(out, "  %-32s %.1f %s\n", text, value, unit);
 }
 
+static void print_memory(const struct selftest *s, struct str *out) {
+    char limit[32], swapped[32];
+    if (!s->memory_known)
+        return;
+    str_addf(out, "  %-32s %s", "memory of the plan",
+             str_bytes(limit, sizeof limit, s->runner.bundle.memory_limit_bytes));
+    if (s->swapped_bytes > 0)
+        str_addf(out, ", and %s were swapped out", str_bytes(swapped, sizeof swapped, s->swapped_bytes));
+    str_add(out, s->memory_kept ? ": kept\n" : ": broken\n");
+    if (s->throttled == 1)
+        str_add(out, "  The processor is held back for heat or want of power: the figures are lower than "
+                     "they need be.\n");
+}
+
 void receipt_print(const struct selftest *s, struct str *out) {
     const struct task *t = &s->runner.bundle.task;
     int64_t n = s->n_rows - s->n_agreeing;
@@ -113,5 +131,9 @@ void receipt_print(const struct selftest *s, struct str *out) {
 #undef X
     if (s->emulated)
         str_add(out, "  Emulated: speed and memory are the emulator's and say nothing about the device.\n");
-    str_addf(out, "self-test %s\n", s->passed ? "passed" : "FAILED: the answers differ from the host's");
+    print_memory(s, out);
+    str_addf(out, "self-test %s\n",
+             s->passed                   ? "passed"
+             : s->n_agreeing < s->n_rows ? "FAILED: the answers differ from the host's"
+                                         : "FAILED: the plan's memory was not kept");
 }

@@ -6,10 +6,11 @@
  *               "memory_bytes":8454000640,"kernels":"armv8.2_1","threads":3},
  *    "versions":{"edgestill":"0.1.0","runtime":"llama 0.7.0, ggml 0.27.0"},
  *    "selftest":{"rows":64,"agreeing_rows":64,"largest_difference":0.0012,"tolerance":0.05,"passed":true,"prefix_restored":true,
+ *                "prefix_tokens_computed":0,"memory_kept":true,
  *                "disagreements":[{"row":3,"host":"normal","here":"suspicious","host_p":0.61,"here_p":0.44}]},
  *    "measured":{"memory_bytes":...,"load_s":...,"prefix_s":...,"cold_s":...,"decision_s":...,"decision_p95_s":...,
  *                "prefill_tps":...,"decode_tps":...,"tokens_per_decision":...,"swapped_bytes":0,"major_faults":12,
- *                "temperature_c":48.5},
+ *                "temperature_c":48.5,"throttled":false},
  *    "predicted":{as in bundle.json}}
  *
  * What is not known is null. With "emulated":true the measured figures are the emulator's: they say that it runs, not

@@ -4,25 +4,39 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "escalate.h"
 #include "format/json.h"
 #include <stdlib.h>
 #include <string.h>
 
-static int open_model(struct runner *r, int n_threads, struct err *e) {
+static int open_model(struct runner *r, const struct runner_options *q, struct err *e) {
     const struct bundle *b = &r->bundle;
     int cores = thread_core_count();
-    r->n_threads = n_threads > 0 ? n_threads : (int)b->n_threads;
-    if (r->n_threads == 0 || (n_threads == 0 && r->n_threads > cores))
+    r->n_threads = q->n_threads > 0 ? q->n_threads : (int)b->n_threads;
+    if (r->n_threads == 0 || (q->n_threads == 0 && r->n_threads > cores))
         r->n_threads = cores;
     struct lm_options o = {.n_ctx = (int)b->n_ctx,
                            .n_batch = (int)b->n_batch,
                            .n_outputs = (int)b->n_outputs,
                            .n_threads = r->n_threads,
                            .kv_type = b->kv_type};
+    int rc = q->any_memory ? 0 : guard_memory(b->memory_need_bytes, guard_available_bytes(), e);
+    if (rc < 0)
+        return rc;
     double start = clock_seconds();
-    int rc = lm_open(&r->lm, b->model_path, &o, e);
+    rc = lm_open(&r->lm, b->model_path, &o, e);
     r->load_s = clock_seconds() - start;
     return rc;
+}
+
+/* The prefix belongs to the model's file as it is now: one that was exchanged has another. */
+static const char *model_tag(struct runner *r) {
+    struct err changed = {0};
+    r->model_changed = bundle_check_model(&r->bundle, &changed) < 0;
+    if (!r->model_changed)
+        return r->bundle.model_sha256;
+    log_warn("%s", changed.message);
+    return "changed";
 }
 
 static int open_classifier(struct runner *r, struct err *e) {
@@ -31,7 +45,7 @@ static int open_classifier(struct runner *r, struct err *e) {
     double start = clock_seconds();
     if (!path)
         return err_set(e, ERR_NO_MEMORY, "runner_open", "no memory for the bundle");
-    int rc = classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, path, b->model_sha256,
+    int rc = classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, path, model_tag(r),
                                  &r->prefix_loaded, e);
     r->prefix_s = clock_seconds() - start;
     if (rc == 0 && b->prefix_state && !r->prefix_loaded)
@@ -41,7 +55,14 @@ static int open_classifier(struct runner *r, struct err *e) {
     return rc;
 }
 
-int runner_open(struct runner *r, const char *dir, int n_threads, struct err *e) {
+static int lock(const struct runner_options *q) {
+    struct err why = {0};
+    if (q->lock_memory && guard_lock(&why) < 0)
+        log_warn("%s; %s", why.message, why.hint);
+    return 0;
+}
+
+int runner_open(struct runner *r, const char *dir, const struct runner_options *q, struct err *e) {
     *r = (struct runner){0};
     arena_init(&r->record);
     int rc = bundle_open(&r->bundle, dir, e);
@@ -51,9 +72,12 @@ int runner_open(struct runner *r, const char *dir, int n_threads, struct err *e)
     rc = lm_backend_init(kernels && file_is_folder(kernels) ? kernels : NULL, e);
     free(kernels);
     if (rc == 0)
-        rc = open_model(r, n_threads, e);
+        rc = open_model(r, q, e);
     if (rc == 0)
         rc = open_classifier(r, e);
+    if (rc == 0)
+        rc = lock(q);
+    r->on_abstain = q->on_abstain;
     r->probabilities = calloc((size_t)r->bundle.task.n_labels, sizeof *r->probabilities);
     if (rc == 0 && !r->probabilities)
         rc = err_set(e, ERR_NO_MEMORY, "runner_open", "no memory for the labels");
@@ -68,7 +92,30 @@ void runner_close(struct runner *r) {
     free(r->probabilities);
     bundle_close(&r->bundle);
     arena_release(&r->record);
+    str_release(&r->request);
+    str_release(&r->other);
     *r = (struct runner){0};
+}
+
+/* The record as it came, and what the model would say. */
+static void ask_other(struct runner *r, const char *json, size_t n, struct decision *d) {
+    struct err e = {0};
+    str_clear(&r->request);
+    str_clear(&r->other);
+    str_add(&r->request, "{\"record\":");
+    for (size_t i = 0; i < n; i++)
+        str_add_char(&r->request, json[i] == '\n' || json[i] == '\r' ? ' ' : json[i]);
+    str_add(&r->request, ",\"answer\":");
+    int rc = runner_write(r, d, &r->request, &e);
+    str_add(&r->request, "}\n");
+    if (rc == 0)
+        rc = str_check(&r->request, &e);
+    if (rc == 0)
+        rc = escalate(r->on_abstain, str_text(&r->request), ESCALATE_TIMEOUT_MS, &r->other, &e);
+    if (rc < 0)
+        d->other_failed = arena_strdup(&r->record, e.message);
+    else
+        d->other = str_text(&r->other);
 }
 
 int runner_decide(struct runner *r, const char *json, size_t n, int line, struct decision *out,
@@ -90,6 +137,10 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
                              .probabilities = r->probabilities,
                              .ms = (clock_seconds() - start) * 1e3,
                              .id = id ? id->text : NULL};
+    out->abstained = r->probabilities[out->label] < r->bundle.abstain_threshold;
+    if (out->abstained && r->on_abstain)
+        ask_other(r, json, n, out);
+    guard_watch(&r->watch);
     return 0;
 }
 
@@ -109,6 +160,13 @@ int runner_write(const struct runner *r, const struct decision *d, struct str *o
         json_text_string(out, t->labels[i].name);
         str_addf(out, ":%.4f", d->probabilities[i]);
     }
-    str_addf(out, "},\"ms\":%.1f}", d->ms);
+    str_add_char(out, '}');
+    if (r->bundle.abstain_threshold > 0)
+        str_addf(out, ",\"abstained\":%s", d->abstained ? "true" : "false");
+    if (d->other || d->other_failed) {
+        str_add(out, d->other ? ",\"other\":" : ",\"other_failed\":");
+        json_text_string(out, d->other ? d->other : d->other_failed);
+    }
+    str_addf(out, ",\"ms\":%.1f}", d->ms);
     return str_check(out, e);
 }

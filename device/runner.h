@@ -1,7 +1,7 @@
 /* The model of a bundle, ready to decide.
  *
  *     struct runner r;
- *     runner_open(&r, dir, 0, &e);
+ *     runner_open(&r, dir, &(struct runner_options){0}, &e);
  *     struct decision d;
  *     runner_decide(&r, "{\"delay\":5}", 11, 1, &d, &e);      // d is valid until the next call
  *     runner_close(&r);
@@ -11,7 +11,15 @@
 #define DEVICE_RUNNER_H
 
 #include "bundle.h"
+#include "guard.h"
 #include "task/classify.h"
+
+struct runner_options {
+    int n_threads;          /* 0: the bundle's, at most one a core */
+    bool any_memory;        /* start even where the memory does not suffice */
+    bool lock_memory;       /* keep everything from being swapped out */
+    const char *on_abstain; /* command to call for undecided records (escalate.h); NULL: none */
+};
 
 struct runner {
     struct bundle bundle;
@@ -20,27 +28,35 @@ struct runner {
     double *probabilities; /* of the last decision */
     struct arena record;   /* the last record's */
     int n_threads;
+    const char *on_abstain;
+    struct str request, other; /* of the last call of on_abstain */
+    struct guard_watch watch;
     double load_s, prefix_s; /* opening the model; loading or computing the prefix */
     bool prefix_loaded;      /* false: it was computed */
+    bool model_changed;      /* the model is not the bundled one */
 };
 
 struct decision {
     int label;
     const double *probabilities; /* n_labels of the task */
+    bool abstained;              /* too unsure: somebody else should decide */
+    const char *other;           /* what on_abstain said; NULL: not asked */
+    const char *other_failed;    /* or why it said nothing */
     double ms;
     const char
         *id; /* the record's "id" as written, where it has one and the task has no such field; else NULL */
 };
 
-/* n_threads 0: the bundle's, at most one a core. */
-int runner_open(struct runner *r, const char *dir, int n_threads, struct err *e);
+/* ERR_NO_MEMORY when the machine has less memory free than the plan needs. */
+int runner_open(struct runner *r, const char *dir, const struct runner_options *o, struct err *e);
 void runner_close(struct runner *r); /* safe to repeat */
 
 /* One record as a JSON object. `line` stands in messages. ERR_INPUT or ERR_FORMAT for a record that cannot be used. */
 int runner_decide(struct runner *r, const char *json, size_t n, int line, struct decision *out,
                   struct err *e);
 
-/* {"label":"normal","probabilities":{"suspicious":0.0213,"normal":0.9787},"ms":12.3}, with "id" in front where there is one.
+/* {"label":"normal","probabilities":{"suspicious":0.0213,"normal":0.9787},"abstained":false,"ms":12.3}, with "id" in front where
+ * there is one, "abstained" where the bundle has a threshold, and "other" or "other_failed" where somebody else was asked.
  * Appended without a newline. */
 int runner_write(const struct runner *r, const struct decision *d, struct str *out, struct err *e);
 

@@ -217,6 +217,10 @@ static void take_state(struct selftest *s) {
     s->swapped_bytes = machine_swapped_bytes();
     s->major_faults = machine_major_faults();
     s->temperature_c = machine_temperature_c();
+    s->throttled = machine_throttled("/sys");
+    int64_t limit = s->runner.bundle.memory_limit_bytes;
+    s->memory_known = limit > 0 && !s->emulated; /* an emulator's memory is its own */
+    s->memory_kept = !s->memory_known || (s->measured.memory_bytes <= (double)limit && s->swapped_bytes <= 0);
 }
 
 int selftest_run(struct selftest *s, const char *dir, const struct selftest_options *o, struct err *e) {
@@ -224,7 +228,7 @@ int selftest_run(struct selftest *s, const char *dir, const struct selftest_opti
     *s = (struct selftest){0};
     machine_describe(&s->machine);
     s->emulated = o->emulated || s->machine.emulated;
-    int rc = runner_open(&s->runner, dir, o->n_threads, e);
+    int rc = runner_open(&s->runner, dir, &o->runner, e);
     if (rc < 0)
         return rc;
     rc = o->no_verify ? 0 : bundle_verify(&s->runner.bundle, e);
@@ -242,7 +246,7 @@ int selftest_run(struct selftest *s, const char *dir, const struct selftest_opti
         return rc;
     }
     take_state(s);
-    s->passed = s->n_agreeing == s->n_rows;
+    s->passed = s->n_agreeing == s->n_rows && s->memory_kept;
     return 0;
 }
 

@@ -17,7 +17,7 @@ struct selftest_options {
     bool emulated;  /* said by the user; detected as well */
     bool no_verify; /* skip the checksums of all files */
     int64_t n_rows; /* the first so many golden rows; 0: all */
-    int n_threads;  /* 0: the bundle's */
+    struct runner_options runner;
 };
 
 /* X-macro of the measured figures: field, what people read, unit. Names as the plan's predictions where there is one. */
@@ -50,6 +50,8 @@ struct selftest {
     struct runner runner;
     struct machine machine;
     bool emulated, passed;
+    bool memory_known, memory_kept; /* is the plan's limit known here; peak below it and nothing swapped */
+    int throttled;                  /* as in guard.h */
     int64_t n_rows, n_agreeing;
     double largest_difference; /* of any label's probability */
     struct selftest_disagreement disagreements[SELFTEST_DISAGREEMENTS];

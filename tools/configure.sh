@@ -172,6 +172,6 @@ ARM64_PREFIX   := $arm64_prefix
 ARM64_LIBDIR   := $arm64_lib
 ARM64_CFLAGS   := ${arm64_prefix:+-isystem $arm64_prefix/usr/include -isystem $arm64_prefix/usr/include/aarch64-linux-gnu}
 ARM64_LDFLAGS  := ${arm64_prefix:+-L$arm64_lib -Wl,--allow-shlib-undefined -Wl,--disable-new-dtags -Wl,-rpath,'\$\$ORIGIN/../lib'}
-ARM64_LDLIBS   := $llama_libs -ljansson -lcrypto
+ARM64_LDLIBS   := $llama_libs -ljansson -lcrypto -lmicrohttpd
 EOT
 touch "$gen/host.mk"

@@ -36,7 +36,7 @@ check_layers() {
             only["sqlite3.h"] = "src/store"; only["curl/"] = "src/net"; only["llama.h"] = "src/llama"
             only["ggml"] = "src/llama src/model"; only["gguf.h"] = "src/llama src/model"
             only["yaml.h"] = only["csv.h"] = "src/format"
-            only["archive"] = "src/deliver"; only["microhttpd.h"] = "src/ui"; only["openssl/"] = "src/base"
+            only["archive"] = "src/deliver"; only["microhttpd.h"] = "src/ui device"; only["openssl/"] = "src/base"
             only["cblas.h"] = "src/tensor"; only["cmocka.h"] = ""
             only["config.h"] = "src/llama src/catalog src/teacher src/deliver src/cmd device"
             device = "base format llama task"

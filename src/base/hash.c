@@ -91,3 +91,46 @@ int sha256_file(const char *path, char hex[SHA256_HEX], struct err *e) {
         memcpy(hex, result, sizeof result);
     return code;
 }
+
+/* ---- sampled ---- */
+
+enum { SAMPLE_BYTES = 1 << 14, N_SAMPLES = 64 };
+
+/* n bytes at `at` into the running hash. */
+static int sample(int fd, int64_t at, size_t n, const char *path, uint64_t *hash, struct err *e) {
+    unsigned char block[SAMPLE_BYTES];
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(fd, block + done, n - done, (off_t)at + (off_t)done);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return err_set_errno(e, ERR_IO, "hash_file_sampled", "%s: cannot read", path);
+        done += (size_t)got;
+    }
+    *hash = hash64(block, n, *hash);
+    return 0;
+}
+
+static int sample_all(int fd, const char *path, uint64_t *out, struct err *e) {
+    int64_t size = lseek(fd, 0, SEEK_END), at = 0;
+    uint64_t hash = hash64(&size, sizeof size, 0x46494E47);
+    int64_t step = size / N_SAMPLES > SAMPLE_BYTES ? size / N_SAMPLES : SAMPLE_BYTES;
+    int code = size < 0 ? err_set_errno(e, ERR_IO, "hash_file_sampled", "%s: cannot read", path) : 0;
+    for (; code == 0 && at < size; at += step)
+        code = sample(fd, at, (size_t)(size - at < SAMPLE_BYTES ? size - at : SAMPLE_BYTES), path, &hash, e);
+    if (code == 0 && step > SAMPLE_BYTES)
+        code = sample(fd, size - SAMPLE_BYTES, SAMPLE_BYTES, path, &hash, e);
+    if (code == 0)
+        *out = hash;
+    return code;
+}
+
+int hash_file_sampled(const char *path, uint64_t *out, struct err *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "hash_file_sampled",
+                             "%s: cannot open", path);
+    int code = sample_all(fd, path, out, e);
+    close(fd);
+    return code;
+}

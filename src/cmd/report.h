@@ -4,7 +4,7 @@
  *     report_gather(&project, &document, &e);
  *     report_html(document, &text, &e);
  *
- * Document (edgestill.report/1): project, stages, task, plan, records, training, eval, bundle, selftest, comparison, versions; a
+ * Document (edgestill.report/1): project, stages, task, plan, records, training, eval, abstain, receipts, comparison, versions; a
  * part is null where its stage has not run. `comparison` holds what was predicted beside what was measured, and where it was
  * measured: "here" (this machine), "emulated" (never stands as the device's) or "device". */
 #ifndef CMD_REPORT_H
@@ -32,6 +32,9 @@ int report_html(const json_t *document, struct str *out, struct err *e);
 /* Its drawings, as inline SVG. Appended. */
 void report_svg_curve(struct str *out, const json_t *curve);
 void report_svg_bars(struct str *out, const json_t *eval);
+
+/* Its part on records that are left undecided: the risk-coverage curve. Appended; nothing where there is no threshold. */
+void report_abstain(struct str *out, const json_t *abstain);
 
 /* Text with & < > " escaped. Appended. */
 void report_escape(struct str *out, const char *text);

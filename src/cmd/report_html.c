@@ -443,6 +443,7 @@ int report_html(const json_t *document, struct str *out, struct err *e) {
     add_records(out, json_object_get(document, "records"));
     add_training(out, json_object_get(document, "training"));
     add_eval(out, json_object_get(document, "eval"));
+    report_abstain(out, json_object_get(document, "abstain"));
     add_comparison(out, json_object_get(document, "comparison"));
     add_receipts(out, json_object_get(document, "receipts"));
     heading(out, "Versions");

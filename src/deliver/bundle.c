@@ -5,8 +5,8 @@
 #include "catalog/data.h"
 #include "deliver/archive.h"
 #include "deliver/bundle_text.h"
+#include "deliver/golden.h"
 #include "deliver/runtime.h"
-#include "format/json.h"
 #include "llama/lm.h"
 #include "task/classify.h"
 #include <stdio.h>
@@ -127,11 +127,14 @@ static int open_model(struct build *b, struct err *e) {
 
 static int add_model(struct build *b, struct err *e) {
     int rc = add_copy(b, b->q->model, "model/student.gguf", false, e);
+    const char *path = path_of(b, "model/student.gguf");
     if (rc == 0)
-        memcpy(b->model_sha256, b->files[b->n_files - 1].sha256, sizeof b->model_sha256);
-    if (rc == 0)
-        b->r->model_bytes = b->files[b->n_files - 1].size_bytes;
-    return rc;
+        rc = path ? hash_file_sampled(path, &b->facts.model_fingerprint, e) : no_memory(e);
+    if (rc < 0)
+        return rc;
+    memcpy(b->model_sha256, b->files[b->n_files - 1].sha256, sizeof b->model_sha256);
+    b->facts.model_bytes = b->r->model_bytes = b->files[b->n_files - 1].size_bytes;
+    return 0;
 }
 
 static int add_prefix(struct build *b, struct err *e) {
@@ -143,45 +146,31 @@ static int add_prefix(struct build *b, struct err *e) {
     return rc < 0 ? rc : note_file(b, "prefix.state", false, e);
 }
 
-static int write_golden(struct build *b, const struct record *r, struct str *out, struct err *e) {
-    const struct task *t = b->q->task;
-    double *p = arena_calloc(&b->arena, (size_t)t->n_labels, sizeof *p);
-    int rc = p ? classifier_score(b->classifier, r, p, e) : no_memory(e);
-    if (rc < 0)
-        return rc;
-    str_add(out, "{\"record\":");
-    rc = record_to_json(t, r, out);
-    str_add(out, ",\"label\":");
-    json_text_string(out, t->labels[classifier_last(b->classifier).best].name);
-    for (int i = 0; i < t->n_labels; i++) {
-        str_add(out, i ? "," : ",\"probabilities\":{");
-        json_text_string(out, t->labels[i].name);
-        str_addf(out, ":%.6f", p[i]);
-    }
-    str_add(out, "}}\n");
-    return rc;
-}
-
-/* Evenly over all rows, so that every label and region is there as often as among them. */
 static int add_golden(struct build *b, struct err *e) {
     const struct rows *rows = b->q->golden;
     int64_t n = b->q->n_golden > 0 ? b->q->n_golden : BUNDLE_GOLDEN_ROWS;
     struct str text = {0};
-    int rc = 0;
     n = n < rows->n ? n : rows->n;
     if (n == 0)
         return err_set(e, ERR_INPUT, "bundle_make", "there are no rows for the self-test");
-    for (int64_t i = 0; i < n && rc == 0; i++) {
-        rc = write_golden(b, &rows->records[i * rows->n / n], &text, e);
-        if (rc == 0)
-            rc = interrupt_check(e);
-    }
+    int rc = golden_write(b->classifier, b->q->task, rows, n, &text, e);
     if (rc < 0) {
         str_release(&text);
         return rc;
     }
     b->facts.n_golden = b->r->n_golden = n;
     return add_text(b, "golden.jsonl", &text, false, e);
+}
+
+/* Rows that training saw would make the student look surer than it is. */
+static int calibrate(struct build *b, struct err *e) {
+    const struct bundle_request *q = b->q;
+    if (q->golden_are_training || q->golden->n < GOLDEN_CALIBRATION_MIN || q->abstain_cost <= 0)
+        return 0;
+    int rc = golden_calibrate(b->classifier, q->task, q->golden, q->abstain_cost, &b->r->abstain, e);
+    b->r->has_abstain = rc == 0;
+    b->facts.abstain = rc == 0 ? &b->r->abstain : NULL;
+    return rc;
 }
 
 static int add_task(struct build *b, struct err *e) {
@@ -257,6 +246,8 @@ static int fill(struct build *b, struct err *e) {
         rc = add_task(b, e);
     if (rc == 0)
         rc = add_golden(b, e);
+    if (rc == 0)
+        rc = calibrate(b, e);
     if (rc == 0)
         rc = add_prefix(b, e);
     if (rc == 0)

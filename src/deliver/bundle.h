@@ -20,6 +20,7 @@
 #ifndef DELIVER_BUNDLE_H
 #define DELIVER_BUNDLE_H
 
+#include "eval/abstain.h"
 #include "eval/rows.h"
 #include "plan/plan.h"
 #include "task/task.h"
@@ -36,6 +37,8 @@ struct bundle_request {
     const struct plan *plan;   /* runtime settings and predictions */
     const struct rows *golden; /* rows to choose golden ones from; their labels are not used */
     int64_t n_golden;          /* 0: BUNDLE_GOLDEN_ROWS */
+    bool golden_are_training;  /* rows that training saw: good for a self-test, not for a threshold */
+    double abstain_cost;       /* eval/abstain.h; 0: no threshold, the device answers everything */
     const char *folder;        /* to make; replaced when there */
     const char *archive;       /* NULL: none */
     int n_threads;             /* of this machine; 0: one a core */
@@ -44,6 +47,8 @@ struct bundle_request {
 struct bundle_result {
     int64_t n_files, folder_bytes, archive_bytes, model_bytes, runtime_bytes;
     int64_t n_golden, prefix_tokens;
+    bool has_abstain; /* a threshold was chosen */
+    struct abstain abstain;
     char sha256[SHA256_HEX]; /* of bundle.json, which names all else */
 };
 

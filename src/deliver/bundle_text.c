@@ -127,6 +127,27 @@ static void add_predictions(struct str *out, const struct plan *p) {
     str_add(out, "\n  }");
 }
 
+/* What the device may use: the upper end of the prediction, which should hold 19 times of 20; and what it needs to begin. */
+static void add_memory(struct str *out, const struct plan *p) {
+    const struct estimate *m = &p->predicted.memory_bytes;
+    if (m->basis && m->basis[0] && m->high > 0)
+        str_addf(out, ",\n  \"memory\": {\"need_bytes\": %.0f, \"limit_bytes\": %.0f}", m->value, m->high);
+}
+
+static void add_abstain(struct str *out, const struct abstain *a) {
+    if (!a)
+        return;
+    str_addf(
+        out,
+        ",\n  \"abstain\": {\"threshold\": %.6f, \"cost\": %g, \"rows\": %lld, \"coverage\": %.6f, \"risk\": "
+        "%.6f, \"risk_all\": %.6f, \"aurc\": %.6f,\n    \"curve\": [",
+        a->threshold, a->cost, (long long)a->n_rows, a->coverage, a->risk, a->risk_all, a->aurc);
+    for (int i = 0; i < a->n_points; i++)
+        str_addf(out, "%s[%.4f, %.6f, %.6f]", i ? ", " : "", a->points[i].coverage, a->points[i].risk,
+                 a->points[i].threshold);
+    str_add(out, "]}");
+}
+
 void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
     const struct plan *p = f->q->plan;
     str_add(out, "{\n  \"format\": \"" BUNDLE_FORMAT "\"");
@@ -141,6 +162,10 @@ void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
              (long long)f->n_ctx, (long long)f->n_batch, p->threads, plan_kv_type_text(p->kv_type),
              (long long)f->n_outputs, f->prefix_state ? "true" : "false", (long long)f->prefix_tokens);
     str_addf(out, ",\n  \"tolerance\": %g,\n  \"golden_rows\": %lld", f->tolerance, (long long)f->n_golden);
+    str_addf(out, ",\n  \"model\": {\"bytes\": %lld, \"fingerprint\": \"%016llx\"}",
+             (long long)f->model_bytes, (unsigned long long)f->model_fingerprint);
+    add_memory(out, p);
+    add_abstain(out, f->abstain);
     add_predictions(out, p);
     add_key(out, "quantisation", p->quantisation);
     add_key(out, "model_license", f->model_license);

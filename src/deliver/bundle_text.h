@@ -20,6 +20,9 @@ struct bundle_facts {
     int64_t n_ctx, n_batch, n_outputs, prefix_tokens, n_golden;
     bool prefix_state;
     double tolerance;
+    int64_t model_bytes;
+    uint64_t model_fingerprint;      /* hash_file_sampled */
+    const struct abstain *abstain;   /* NULL: it answers everything */
     const struct bundle_file *files; /* sorted by name */
     int64_t n_files;
 };

@@ -42,7 +42,17 @@ static const struct {
                 {"libjansson.so*", "libjansson4"},
                 {"libz.so*", "zlib1g"},
                 {"libzstd.so*", "libzstd1"},
-                {"libmicrohttpd.so*", "libmicrohttpd1*"}};
+                {"libmicrohttpd.so*", "libmicrohttpd1*"},
+                /* what libmicrohttpd asks for besides */
+                {"libgnutls.so*", "libgnutls30*"},
+                {"libp11-kit.so*", "libp11-kit0*"},
+                {"libidn2.so*", "libidn2-0*"},
+                {"libunistring.so*", "libunistring[0-9]*"},
+                {"libtasn1.so*", "libtasn1-6*"},
+                {"libnettle.so*", "libnettle[0-9]*"},
+                {"libhogweed.so*", "libhogweed[0-9]*"},
+                {"libgmp.so*", "libgmp10*"},
+                {"libffi.so*", "libffi[0-9]*"}};
 
 static const struct arch *find_arch(const char *name) {
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {

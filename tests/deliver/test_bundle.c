@@ -66,7 +66,7 @@ static void test_manifest_names_everything(void **state) {
     json_t *runtime = json_object_get(manifest, "runtime"), *files = json_object_get(manifest, "files");
     json_t *memory = json_object_get(json_object_get(manifest, "predicted"), "memory_bytes");
     assert_int_equal(json_integer_value(json_object_get(runtime, "context")), 512);
-    assert_true(json_number_value(json_object_get(memory, "high")) == 1e7);
+    assert_true(json_number_value(json_object_get(memory, "high")) == 2e8);
     expect_files(files);
     json_object_foreach(files, name, hash) {
         char path[512], hex[SHA256_HEX];

@@ -40,6 +40,9 @@ static void expect_receipt(const char *path, bool emulated, int n_rows) {
     assert_int_equal(json_is_true(json_object_get(receipt, "emulated")), emulated);
     assert_true(json_is_true(json_object_get(test, "passed")));
     assert_true(json_is_true(json_object_get(test, "prefix_restored")));
+    assert_int_equal(json_integer_value(json_object_get(test, "prefix_tokens_computed")), 0);
+    assert_true(emulated ? json_is_null(json_object_get(test, "memory_kept"))
+                         : json_is_true(json_object_get(test, "memory_kept")));
     assert_int_equal(json_integer_value(json_object_get(test, "rows")), n_rows);
     assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), n_rows);
     assert_true(json_number_value(json_object_get(test, "largest_difference")) < 0.05);
@@ -124,11 +127,75 @@ static void test_damage_is_noticed(void **state) {
             "cp here/README.md torn/ && head -c 1000 here/model/student.gguf >torn/model/student.gguf && "
             "env -i torn/run --threads 1 delay=3; test $? = 2"),
         0);
+    /* a model that was exchanged is noticed, and does not get the other's prefix */
+    assert_int_equal(tiny_shell("cp here/model/student.gguf torn/model/ && printf '\\377\\377' | dd "
+                                "of=torn/model/student.gguf bs=1 "
+                                "seek=$(($(stat -c %s torn/model/student.gguf) - 40)) conv=notrunc && "
+                                "env -i torn/run --threads 1 delay=3 2>warning && grep -q 'not the model "
+                                "that was bundled' warning && "
+                                "grep -q 'computed again' warning"),
+                     0);
     /* a prefix of another model is computed again */
     assert_int_equal(
         tiny_shell("cp here/model/student.gguf torn/model/ && printf x >torn/prefix.state && "
                    "env -i torn/run --threads 1 delay=3 2>warning && grep -q 'computed again' warning"),
         0);
+}
+
+static void edit(const char *file, const char *expression) {
+    char command[512];
+    snprintf(command, sizeof command, "sed -i -E '%s' %s", expression, file);
+    assert_int_equal(tiny_shell(command), 0);
+}
+
+/* More memory than any machine has: refused before the model is opened, unless told to go on. The self-test of a plan that is
+ * too small fails and says so in its receipt. */
+static void test_memory_is_kept_to_the_plan(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(tiny_shell("cp -r here large && cp -r here small"), 0);
+    edit("large/bundle.json", "s/\"need_bytes\": [0-9]+/\"need_bytes\": 9000000000000000/");
+    assert_int_equal(
+        tiny_shell("env -i large/run --threads 1 delay=3 2>refusal; test $? = 1 && grep -q swap refusal"), 0);
+    assert_int_equal(tiny_shell("env -i large/run --threads 1 --any-memory delay=3"), 0);
+    edit("small/bundle.json", "s/\"limit_bytes\": [0-9]+/\"limit_bytes\": 1000000/");
+    assert_int_equal(tiny_shell("env -i small/selftest --threads 1 --no-verify --receipt small.json"), 1);
+    json_t *receipt = NULL;
+    assert_int_equal(json_file_read("small.json", &receipt, NULL), 0);
+    json_t *test = json_object_get(receipt, "selftest");
+    assert_true(json_is_false(json_object_get(test, "passed")));
+    assert_true(json_is_false(json_object_get(test, "memory_kept")));
+    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), 6);
+    json_decref(receipt);
+}
+
+/* A random model is sure of nothing: with a dear mistake every record is left to the command. */
+static void test_leaves_records_undecided(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct bundle_result r;
+    if (!possible)
+        skip();
+    t.abstain_cost = 0.2;
+    struct bundle_request q = tiny_bundle_request(&t, "amd64", "unsure", NULL);
+    if (bundle_make(&r, &q, &e) < 0)
+        fail_msg("%s", e.message);
+    t.abstain_cost = 0;
+    assert_true(r.has_abstain);
+    edit("unsure/bundle.json", "s/\"threshold\": [0-9.]+/\"threshold\": 1.01/");
+#define UNSURE "env -i unsure/run --threads 1 "
+    assert_int_equal(tiny_shell(UNSURE "delay=3 | grep -q ' undecided$'"), 0);
+    assert_int_equal(tiny_shell(UNSURE "--json delay=3 | grep -q '\"abstained\":true'"), 0);
+    assert_int_equal(tiny_shell("echo '{\"delay\":3}' | " UNSURE
+                                "--on-abstain 'cat >asked; echo ask Ada' | grep -q "
+                                "'\"other\":\"ask Ada\"'"),
+                     0);
+    assert_int_equal(tiny_shell("grep -q '^{\"record\":{\"delay\":3},\"answer\":{\"label\":' asked"), 0);
+    assert_int_equal(tiny_shell("echo '{}' | " UNSURE "--on-abstain false | grep -q '\"other_failed\":'"), 0);
+    edit("unsure/bundle.json", "s/\"threshold\": [0-9.]+/\"threshold\": 0.01/");
+    assert_int_equal(
+        tiny_shell(UNSURE "--json --on-abstain false delay=3 | grep -q '\"abstained\":false,\"ms\"'"), 0);
 }
 
 /* User-mode emulation starts the bundle's loader as `run` does. */
@@ -160,9 +227,14 @@ static void test_passes_emulated_on_the_device(void **state) {
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes_here),       cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_pipes_last),        cmocka_unit_test(test_wrong_usage),
-        cmocka_unit_test(test_damage_is_noticed), cmocka_unit_test(test_passes_emulated_on_the_device),
+        cmocka_unit_test(test_passes_here),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_pipes_last),
+        cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_memory_is_kept_to_the_plan),
+        cmocka_unit_test(test_leaves_records_undecided),
+        cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_passes_emulated_on_the_device),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -29,16 +29,16 @@ void tiny_bundle_begin(struct tiny_bundle *t) {
     must(quantize_file("f16.gguf", "student.gguf", &(struct quantize_options){.type = "Q8_0", .n_threads = 1},
                        &e),
          &e);
-    t->rows.n = 12;
-    t->rows.records = arena_calloc(&t->rows.arena, 12, sizeof *t->rows.records);
-    for (int i = 0; i < 12 && t->rows.records; i++)
+    t->rows.n = 24;
+    t->rows.records = arena_calloc(&t->rows.arena, 24, sizeof *t->rows.records);
+    for (int i = 0; i < 24 && t->rows.records; i++)
         t->rows.records[i] = tiny_record(&t->task, &t->rows.arena, &r);
     t->plan = (struct plan){.quantisation = "Q8_0",
                             .context = 512,
                             .ubatch = 128,
                             .threads = 2,
                             .prefix_state = true,
-                            .predicted = {.memory_bytes = {8e6, 6e6, 1e7, "a guess"}}};
+                            .predicted = {.memory_bytes = {2e7, 1e7, 2e8, "a guess"}}};
 }
 
 void tiny_bundle_end(struct tiny_bundle *t) {
@@ -55,6 +55,7 @@ struct bundle_request tiny_bundle_request(const struct tiny_bundle *t, const cha
                                    .plan = &t->plan,
                                    .golden = &t->rows,
                                    .n_golden = 6,
+                                   .abstain_cost = t->abstain_cost,
                                    .folder = folder,
                                    .archive = archive,
                                    .n_threads = 1};

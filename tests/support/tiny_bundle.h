@@ -7,8 +7,9 @@
 
 struct tiny_bundle {
     struct task task;
-    struct rows rows; /* 12 */
+    struct rows rows; /* 24 */
     struct plan plan;
+    double abstain_cost; /* 0: the bundle has no threshold */
 };
 
 void tiny_bundle_begin(struct tiny_bundle *t); /* aborts on failure */

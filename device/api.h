@@ -1,0 +1,34 @@
+/* What the server answers, apart from HTTP: a body in, a status and a body out. */
+#ifndef DEVICE_API_H
+#define DEVICE_API_H
+
+#include "runner.h"
+
+enum api_kind { API_NONE, API_DECIDE, API_CHAT, API_MODELS, API_HEALTH, API_METRICS };
+
+struct reply {
+    int status;
+    const char *type;  /* content type */
+    const char *allow; /* 405: the method that is allowed; else NULL */
+    struct str body;
+    bool decided, abstained; /* for the metrics */
+    int label;
+    double seconds;
+};
+void reply_release(struct reply *r);
+
+/* The place that a path names, and the method it takes ("GET", "POST"). API_NONE: there is no such place. */
+enum api_kind api_route(const char *path, const char **method);
+
+/* {"error":{...}} with that status. */
+void api_error(struct reply *out, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Decides a record: API_DECIDE or API_CHAT. A fault of the record is a 400, one of the model a 500. */
+void api_decide(struct runner *r, enum api_kind kind, const char *body, size_t n, struct reply *out);
+
+void api_models(const struct bundle *b, struct reply *out);
+
+/* "name: value" lines, or a JSON object as it is, to a JSON object, appended. ERR_INPUT when it is neither. For its test. */
+int api_record_text(const char *text, struct str *json, struct err *e);
+
+#endif

@@ -1,0 +1,122 @@
+/* Running the command, with both pipes served at once so that neither side can wait for the other. */
+#include "escalate.h"
+#include "base/clock.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct child {
+    pid_t pid;
+    int in, out; /* our ends; -1: closed */
+};
+
+static void close_end(int *fd) {
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* In a group of its own, so that what it starts ends with it. */
+static int start(struct child *c, const char *command, struct err *e) {
+    int to[2] = {-1, -1}, from[2] = {-1, -1};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
+        close_end(&to[0]);
+        close_end(&to[1]);
+        return err_set_errno(e, ERR_FAILED, "escalate", "no pipes for the command");
+    }
+    const char *words[] = {"/bin/sh", "-c", command, NULL};
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, from[1], STDOUT_FILENO);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    int failed =
+        posix_spawn(&c->pid, words[0], &actions, &attributes, (char *const *)(uintptr_t)words, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    close_end(&to[0]);
+    close_end(&from[1]);
+    c->in = to[1];
+    c->out = from[0];
+    fcntl(c->in, F_SETFL, O_NONBLOCK);
+    return failed ? err_set(e, ERR_FAILED, "escalate", "the command cannot be started: %s", strerror(failed))
+                  : 0;
+}
+
+/* A command that does not read its input is no error: it may not need it. */
+static void feed(struct child *c, const char **text) {
+    ssize_t n = write(c->in, *text, strlen(*text));
+    if (n > 0)
+        *text += n;
+    if ((n < 0 && errno != EAGAIN && errno != EINTR) || **text == 0)
+        close_end(&c->in);
+}
+
+/* false: its output has ended, or is longer than anybody wants. */
+static bool listen_to(struct child *c, struct str *said) {
+    char bytes[1024];
+    ssize_t n = read(c->out, bytes, sizeof bytes);
+    if (n > 0)
+        str_add_bytes(said, bytes, (size_t)n);
+    return (n > 0 && said->len < ESCALATE_MAX_BYTES) || (n < 0 && errno == EINTR);
+}
+
+static int talk(struct child *c, const char *text, double until_s, struct str *said, struct err *e) {
+    while (true) {
+        struct pollfd p[2] = {{.fd = c->out, .events = POLLIN}, {.fd = c->in, .events = POLLOUT}};
+        double left_s = until_s - clock_seconds();
+        int n = left_s > 0 ? poll(p, c->in >= 0 ? 2 : 1, (int)(left_s * 1e3) + 1) : 0;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return err_set(e, ERR_FAILED, "escalate", "the command did not answer in time");
+        if (c->in >= 0 && p[1].revents)
+            feed(c, &text);
+        if (p[0].revents && !listen_to(c, said))
+            return 0;
+    }
+}
+
+static int finish(struct child *c, bool kill_it, struct err *e) {
+    int status = 0;
+    close_end(&c->in);
+    close_end(&c->out);
+    if (kill_it)
+        kill(-c->pid, SIGKILL);
+    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (kill_it || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        return 0;
+    return err_set(e, ERR_FAILED, "escalate", "the command ended with status %d",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+int escalate(const char *command, const char *request, int64_t timeout_ms, struct str *out, struct err *e) {
+    struct child c = {.in = -1, .out = -1};
+    struct str said = {0};
+    int rc = start(&c, command, e);
+    if (rc == 0) {
+        rc = talk(&c, request, clock_seconds() + (double)timeout_ms / 1e3, &said, e);
+        int ended = finish(&c, rc < 0, e);
+        rc = rc < 0 ? rc : ended;
+    } else {
+        close_end(&c.in);
+        close_end(&c.out);
+    }
+    size_t n = strcspn(str_text(&said), "\r\n");
+    if (rc == 0 && n == 0)
+        rc = err_set(e, ERR_FAILED, "escalate", "the command said nothing");
+    if (rc == 0)
+        str_add_bytes(out, str_text(&said), n);
+    str_release(&said);
+    return rc;
+}

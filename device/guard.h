@@ -1,0 +1,42 @@
+/* Memory kept to the plan: the program refuses to start where it would have to swap, and notices when the machine begins to swap,
+ * grows hot or slows its processor down. */
+#ifndef DEVICE_GUARD_H
+#define DEVICE_GUARD_H
+
+#include "base/err.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Memory that this process could still take without anybody swapping: the machine's, or what is left in its control group. 0 where
+ * neither can be read. */
+int64_t guard_available_bytes(void);
+
+/* ERR_NO_MEMORY with both figures when `need` is more than `available`. 0 for one of them: nothing is known, go on. */
+int guard_memory(int64_t need_bytes, int64_t available_bytes, struct err *e);
+
+/* Keeps what this process has now, and what it touches later, from being swapped out or dropped. ERR_UNSUPPORTED where the system
+ * does not allow that much (RLIMIT_MEMLOCK). */
+int guard_lock(struct err *e);
+
+/* How the machine is at this moment. */
+struct guard_state {
+    int64_t swapped_bytes; /* of this process; -1 unknown */
+    double temperature_c;  /* -1 unknown */
+    int throttled;         /* 1: the processor is held back for heat or want of power; 0 no; -1 unknown */
+};
+struct guard_state guard_look(void);
+
+/* Looks at most every ten seconds; a message (EDGESTILL_LOG=warn and below shows it) when something begins or ends. */
+struct guard_watch {
+    struct guard_state last;
+    double next_s;
+    bool was_hot;
+};
+void guard_watch(struct guard_watch *w);
+
+/* The change as a sentence, or "" when there is nothing to say. For guard_watch and its test. */
+enum { GUARD_TEXT = 200, GUARD_HOT_C = 80 };
+void guard_describe(const struct guard_state *before, const struct guard_state *now, bool *was_hot,
+                    char text[GUARD_TEXT]);
+
+#endif

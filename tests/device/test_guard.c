@@ -1,0 +1,170 @@
+/* What the device's program notices about its machine, what it refuses, and whom it asks: without a model. */
+#include "base/file.h"
+#include "device/api.h"
+#include "device/escalate.h"
+#include "device/guard.h"
+#include "device/machine.h"
+#include "device/options.h"
+#include "support/scratch.h"
+#include <getopt.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void put(const char *path, const char *text) {
+    assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
+}
+
+static void test_memory(void **state) {
+    (void)state;
+    struct err e = {0};
+    assert_int_equal(guard_memory(700 << 20, 800 << 20, &e), 0);
+    assert_int_equal(guard_memory(0, 1, &e), 0);
+    assert_int_equal(guard_memory(1, 0, &e), 0);
+    assert_int_equal(guard_memory(700 << 20, 600 << 20, &e), ERR_NO_MEMORY);
+    assert_non_null(strstr(e.message, "swap"));
+    assert_non_null(strstr(e.hint, "--any-memory"));
+    assert_true(guard_available_bytes() > 0);
+}
+
+static void test_throttled(void **state) {
+    (void)state;
+    file_make_folders("sys/class/thermal/cooling_device0", NULL);
+    file_make_folders("sys/class/thermal/cooling_device1", NULL);
+    file_make_folders("sys/devices/platform/soc/soc:firmware", NULL);
+    assert_int_equal(machine_throttled("nowhere"), -1);
+    put("sys/class/thermal/cooling_device0/type", "pwm-fan\n");
+    put("sys/class/thermal/cooling_device0/cur_state", "3\n");
+    assert_int_equal(machine_throttled("sys"), -1); /* a fan slows nothing down */
+    put("sys/class/thermal/cooling_device1/type", "thermal-cpufreq-0\n");
+    put("sys/class/thermal/cooling_device1/cur_state", "0\n");
+    assert_int_equal(machine_throttled("sys"), 0);
+    put("sys/class/thermal/cooling_device1/cur_state", "2\n");
+    assert_int_equal(machine_throttled("sys"), 1);
+    put("sys/class/thermal/cooling_device1/cur_state", "0\n");
+    put("sys/devices/platform/soc/soc:firmware/get_throttled", "50000\n"); /* once, not now */
+    assert_int_equal(machine_throttled("sys"), 0);
+    put("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n");
+    assert_int_equal(machine_throttled("sys"), 1);
+}
+
+static void test_says_changes_once(void **state) {
+    (void)state;
+    struct guard_state cool = {0, 50, 0}, hot = {0, 82, 0}, held = {0, 86, 1}, swapped = {1 << 20, 50, 0};
+    char text[GUARD_TEXT];
+    bool was_hot = false;
+    guard_describe(&cool, &cool, &was_hot, text);
+    assert_string_equal(text, "");
+    guard_describe(&cool, &hot, &was_hot, text);
+    assert_non_null(strstr(text, "82 degrees"));
+    guard_describe(&hot, &hot, &was_hot, text);
+    assert_string_equal(text, "");
+    guard_describe(&hot, &held, &was_hot, text);
+    assert_non_null(strstr(text, "held back"));
+    guard_describe(&held, &hot, &was_hot, text);
+    assert_non_null(strstr(text, "full speed"));
+    struct guard_state nearly = {0, 78, 0};
+    guard_describe(&hot, &nearly, &was_hot, text);
+    guard_describe(&nearly, &hot, &was_hot, text); /* 78 to 82 is no news */
+    assert_string_equal(text, "");
+    guard_describe(&cool, &swapped, &was_hot, text);
+    assert_non_null(strstr(text, "swapped out"));
+}
+
+static void expect_escalation(const char *command, int64_t timeout_ms, int code, const char *said) {
+    struct err e = {0};
+    struct str out = {0};
+    assert_int_equal(escalate(command, "{\"record\":{}}\n", timeout_ms, &out, &e), code);
+    if (said)
+        assert_string_equal(str_text(&out), said);
+    else
+        assert_int_equal(out.len, 0);
+    str_release(&out);
+}
+
+static void test_escalation(void **state) {
+    (void)state;
+    expect_escalation("cat", 20000, 0, "{\"record\":{}}");
+    expect_escalation("echo normal; echo more", 20000, 0, "normal"); /* without reading its input */
+    expect_escalation("true", 20000, ERR_FAILED, NULL);
+    expect_escalation("echo no; exit 3", 20000, ERR_FAILED, NULL);
+    expect_escalation("sleep 100 & wait", 50, ERR_FAILED, NULL);
+    expect_escalation("/nonexistent/program", 20000, ERR_FAILED, NULL);
+}
+
+static void expect_record(const char *text, const char *json) {
+    struct err e = {0};
+    struct str out = {0};
+    int rc = api_record_text(text, &out, &e);
+    if (json) {
+        assert_int_equal(rc, 0);
+        assert_string_equal(str_text(&out), json);
+    } else {
+        assert_int_equal(rc, ERR_INPUT);
+    }
+    str_release(&out);
+}
+
+static void test_records_in_messages(void **state) {
+    (void)state;
+    expect_record(" {\"delay\":5}", "{\"delay\":5}");
+    expect_record("- delay: 5\n- visit type: emergency\n", "{\"delay\":\"5\",\"visit type\":\"emergency\"}");
+    expect_record("delay: 5; note: at 10:30 \"sharp\"",
+                  "{\"delay\":\"5\",\"note\":\"at 10:30 \\\"sharp\\\"\"}");
+    expect_record("", NULL);
+    expect_record("please decide", NULL);
+}
+
+static void test_routes(void **state) {
+    (void)state;
+    const char *method = NULL;
+    assert_int_equal(api_route("/v1/decide", &method), API_DECIDE);
+    assert_string_equal(method, "POST");
+    assert_int_equal(api_route("/metrics", &method), API_METRICS);
+    assert_string_equal(method, "GET");
+    assert_int_equal(api_route("/v1", &method), API_NONE);
+}
+
+static int parse(struct options *o, const char *const words[], int n) {
+    struct err e = {0};
+    char *argv[12] = {(char *)(uintptr_t) "run"};
+    for (int i = 0; i < n; i++)
+        argv[i + 1] = (char *)(uintptr_t)words[i];
+    *o = (struct options){0};
+    optind = 0;
+    return options_parse(n + 1, argv, o, &e);
+}
+
+static void test_options(void **state) {
+    (void)state;
+    struct options o;
+    assert_int_equal(parse(&o, (const char *[]){"--serve", "--max-queue", "7", "--threads", "2"}, 5), 0);
+    assert_true(o.serve);
+    assert_int_equal(o.server.max_queue, 7);
+    assert_int_equal(o.runner.n_threads, 2);
+    assert_int_equal(parse(&o, (const char *[]){"--json", "delay=3", "--lock"}, 3), 0);
+    assert_int_equal(o.n_words, 2); /* the record's words begin at the first */
+    assert_int_equal(parse(&o, (const char *[]){"--serve", "--selftest"}, 2), ERR_USAGE);
+    assert_int_equal(parse(&o, (const char *[]){"--serve", "delay=3"}, 2), ERR_USAGE);
+    assert_int_equal(parse(&o, (const char *[]){"--max-queue", "0"}, 2), ERR_USAGE);
+    assert_int_equal(parse(&o, (const char *[]){"--max-queue"}, 1), ERR_USAGE);
+    struct str help = {0};
+    options_help(&help);
+    assert_non_null(strstr(str_text(&help), "--on-abstain COMMAND"));
+    str_release(&help);
+}
+
+int main(void) {
+    scratch_enter();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_throttled),
+        cmocka_unit_test(test_routes),     cmocka_unit_test(test_says_changes_once),
+        cmocka_unit_test(test_escalation), cmocka_unit_test(test_records_in_messages),
+        cmocka_unit_test(test_options),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
