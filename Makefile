@@ -123,6 +123,7 @@ MAIN_SRC   := $(wildcard src/cmd/main.c)
 DEVICE_SRC := $(wildcard device/*.c)
 RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json.c src/format/node.c)
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
+HELPER_SRC := $(wildcard tests/*/make_*.c)#  programs that shell tests use
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 BENCH_LIB  := bench/figures.c bench/chain.c
 BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
@@ -141,6 +142,7 @@ ifneq ($(strip $(ONLY)),)
 LIB_SRC  := $(filter $(foreach d,$(ONLY),src/$d/%),$(LIB_SRC))
 CMD_SRC  := $(filter $(foreach d,$(ONLY),src/$d/%),$(CMD_SRC))
 TEST_SRC := $(filter $(foreach d,$(ONLY),tests/$d/%),$(TEST_SRC))
+HELPER_SRC := $(filter $(foreach d,$(ONLY),tests/$d/%),$(HELPER_SRC))
 MAIN_SRC :=
 DEVICE_SRC :=
 BENCH_SRC :=
@@ -161,7 +163,7 @@ SIMULATOR := $(if $(SIM_SRC),$(B)/edgestill-simulate)#  the examples' world; not
 ifneq ($(ARM64_PREFIX),)
 ARM_PROGRAMS := $(if $(DEVICE_SRC),build/arm64/edgestill-run)
 endif
-TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
+TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC) $(HELPER_SRC))
 BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------

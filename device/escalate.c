@@ -1,4 +1,4 @@
-/* Running the command, with both pipes served at once so that neither side can wait for the other. */
+/* Running the command, with both directions served at once so that neither side can wait for the other. */
 #include "escalate.h"
 #include "base/clock.h"
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,10 +29,11 @@ static int start(struct child *c, const char *command, struct err *e) {
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    if (pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0) {
+    /* a socket towards the command: writing to one that has ended is then an error and no signal */
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, to) != 0 || pipe2(from, O_CLOEXEC) != 0) {
         close_end(&to[0]);
         close_end(&to[1]);
-        return err_set_errno(e, ERR_FAILED, "escalate", "no pipes for the command");
+        return err_set_errno(e, ERR_FAILED, "escalate", "no way to talk to the command");
     }
     const char *words[] = {"/bin/sh", "-c", command, NULL};
     posix_spawn_file_actions_init(&actions);
@@ -54,7 +56,7 @@ static int start(struct child *c, const char *command, struct err *e) {
 
 /* A command that does not read its input is no error: it may not need it. */
 static void feed(struct child *c, const char **text) {
-    ssize_t n = write(c->in, *text, strlen(*text));
+    ssize_t n = send(c->in, *text, strlen(*text), MSG_NOSIGNAL);
     if (n > 0)
         *text += n;
     if ((n < 0 && errno != EAGAIN && errno != EINTR) || **text == 0)

@@ -7,11 +7,11 @@
  *     run --selftest                               golden rows, measurements, receipt.json
  *
  * It needs nothing but the bundle: no network, no file outside it (the receipt apart). */
+#include "arguments.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "config.h"
 #include "format/json.h"
-#include "options.h"
 #include "pipe.h"
 #include "receipt.h"
 #include "serve.h"
@@ -109,7 +109,7 @@ static int decide(const struct options *o, struct err *e) {
 
 static int print_help(void) {
     struct str text = {0};
-    options_help(&text);
+    arguments_help(&text);
     fputs(str_text(&text), stdout);
     str_release(&text);
     return 0;
@@ -128,7 +128,7 @@ int main(int argc, char *argv[]) {
     struct options o = {.bundle = ".", .receipt = "receipt.json"};
     struct err e = {0};
     lm_calm_threads(argv);
-    int rc = options_parse(argc, argv, &o, &e);
+    int rc = arguments_parse(argc, argv, &o, &e);
     if (rc == 0)
         rc = run(&o, &e);
     if (rc < 0)

@@ -26,6 +26,9 @@ known() { apt-cache show "$1" 2>/dev/null | grep -q '^Package'; }
 # What differs between releases: newer ones have the static emulator in qemu-user, and carry llama.cpp themselves.
 release_packages() {
     if known qemu-user-static; then echo qemu-user-static; else echo qemu-user; fi
+    # The tests of `deploy` need a real sshd. Where systemd runs, installing one would open the machine to the network: there it
+    # is the user's to install, and those tests are skipped without.
+    if [ ! -d /run/systemd/system ]; then echo openssh-server; fi
     if known libllama-dev; then
         echo libllama-dev libggml-dev libggml0-backend-blas llama.cpp-tools
     fi

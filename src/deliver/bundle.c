@@ -4,6 +4,7 @@
 #include "base/interrupt.h"
 #include "catalog/data.h"
 #include "deliver/archive.h"
+#include "deliver/bundle_service.h"
 #include "deliver/bundle_text.h"
 #include "deliver/golden.h"
 #include "deliver/runtime.h"
@@ -211,19 +212,30 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const struct bundle_file *)a)->name, ((const struct bundle_file *)b)->name);
 }
 
+/* What is written rather than copied. */
+static const struct {
+    const char *name;
+    void (*write)(const struct bundle_facts *f, struct str *out);
+    bool executable;
+} texts[] = {{"run", bundle_text_run, true},
+             {"selftest", bundle_text_selftest, true},
+             {"README.md", bundle_text_readme, false},
+             {"install", bundle_text_install, true},
+             {"uninstall", bundle_text_uninstall, true},
+             {"edgestill.service", bundle_text_unit, false},
+             {"Modelfile", bundle_text_modelfile, false},
+             {"with-llama-server", bundle_text_llama_server, true}};
+
 /* bundle.json is last: it names all the others and not itself. */
 static int add_texts(struct build *b, struct err *e) {
-    struct str run = {0}, selftest = {0}, readme = {0}, manifest = {0};
-    bundle_text_run(&b->facts, &run);
-    bundle_text_selftest(&b->facts, &selftest);
-    bundle_text_readme(&b->facts, &readme);
-    int rc = add_text(b, "run", &run, true, e);
-    if (rc == 0)
-        rc = add_text(b, "selftest", &selftest, true, e);
-    if (rc == 0)
-        rc = add_text(b, "README.md", &readme, false, e);
-    str_release(&selftest);
-    str_release(&readme);
+    struct str manifest = {0};
+    int rc = 0;
+    b->facts.prompt = &b->prompt;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && rc == 0; i++) {
+        struct str text = {0};
+        texts[i].write(&b->facts, &text);
+        rc = add_text(b, texts[i].name, &text, texts[i].executable, e);
+    }
     if (rc < 0)
         return rc;
     qsort(b->files, (size_t)b->n_files, sizeof *b->files, by_name);

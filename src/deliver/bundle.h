@@ -7,6 +7,7 @@
  *       task.json, prompt.json, model/student.gguf
  *       prefix.state           KV state of the prompt's prefix, computed by the host
  *       golden.jsonl           {"record":{...},"label":"normal","probabilities":{"suspicious":0.02,...}}: rows with the host's answers
+ *       edgestill.service, install, uninstall, Modelfile, with-llama-server
  *       bin/edgestill-run, lib/, lib/backends/, licenses/
  *     dist/claims-arm64.tar.zst   the same, reproducible
  *

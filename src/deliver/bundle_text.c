@@ -1,6 +1,7 @@
 /* Scripts, README and bundle.json. */
 #include "deliver/bundle_text.h"
 #include "config.h"
+#include "deliver/bundle_service.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include <string.h>
@@ -84,8 +85,10 @@ void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
     str_add(out, "\nA field that is left out counts as unknown.\n\n## Labels\n\n");
     for (int i = 0; i < t->n_labels; i++)
         str_addf(out, "* **%s**: %s\n", t->labels[i].name, t->labels[i].definition);
+    str_add_char(out, '\n');
+    bundle_text_service_help(f, out);
     str_addf(out,
-             "\n## What is in it\n\n`model/` the model; `prefix.state` what every prompt begins with, read "
+             "## What is in it\n\n`model/` the model; `prefix.state` what every prompt begins with, read "
              "once and kept; `golden.jsonl` "
              "the rows of the self-test; `bundle.json` settings, predictions and the SHA-256 of every file; "
              "`lib/` the libraries and "

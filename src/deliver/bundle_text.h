@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "deliver/bundle.h"
+#include "task/prompt.h"
 
 struct bundle_file {
     const char *name;
@@ -15,6 +16,7 @@ struct bundle_file {
 /* What the texts speak of. */
 struct bundle_facts {
     const struct bundle_request *q;
+    const struct prompt *prompt;
     const char *name; /* the task's */
     const char *loader, *model_license, *prompt_sha256;
     int64_t n_ctx, n_batch, n_outputs, prefix_tokens, n_golden;

@@ -36,6 +36,12 @@ static void expect_files(const json_t *files) {
     static const char *const expected[] = {"run",
                                            "selftest",
                                            "README.md",
+                                           "install",
+                                           "uninstall",
+                                           "edgestill.service",
+                                           "Modelfile",
+                                           "with-llama-server",
+                                           "lib/libmicrohttpd.so.12",
                                            "task.json",
                                            "prompt.json",
                                            "golden.jsonl",
@@ -107,6 +113,38 @@ static void test_archive_holds_the_folder(void **state) {
     assert_int_equal(tiny_shell("diff -r one out/tiny-claims-arm64 && test -x out/tiny-claims-arm64/run"), 0);
 }
 
+/* The first place of `words` in a file of the bundle, or a failure. */
+static void expect_words(const char *file, const char *words) {
+    struct str text = {0};
+    assert_int_equal(file_read(file, 0, &text, NULL), 0);
+    if (!strstr(str_text(&text), words))
+        fail_msg("%s does not say \"%s\"", file, words);
+    str_release(&text);
+}
+
+static void test_texts_speak_of_this_task(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    expect_words("one/edgestill.service",
+                 "ExecStart=/opt/edgestill/tiny-claims/run --serve --lock --listen 127.0.0.1:8077\n");
+    expect_words("one/edgestill.service", "MemoryMax=223M\n"); /* 2e8 bytes are 191 MB begun, and 32 */
+    expect_words("one/edgestill.service", "MemorySwapMax=0\n");
+    expect_words("one/edgestill.service", "DynamicUser=yes\n");
+    expect_words("one/Modelfile", "FROM ./model/student.gguf\n");
+    expect_words("one/Modelfile", "Label the claim as suspicious or normal.\n{{ .Prompt }}\n<|im_end|>");
+    expect_words("one/Modelfile", "PARAMETER stop \"<|im_end|>\"\n");
+    expect_words("one/with-llama-server", "--ctx-size 512 --threads 2 ");
+    expect_words("one/README.md", "root ::= \\\"suspicious\\\" | \\\"normal\\\"");
+    expect_words("one/README.md", "sudo ./install");
+    for (size_t i = 0; i < 5; i++) {
+        static const char *const scripts[] = {"run", "selftest", "install", "uninstall", "with-llama-server"};
+        char command[64];
+        snprintf(command, sizeof command, "sh -n one/%s && test -x one/%s", scripts[i], scripts[i]);
+        assert_int_equal(tiny_shell(command), 0);
+    }
+}
+
 static void expect_refused(const struct bundle_request *q, int code, const char *words) {
     struct err e = {0};
     struct bundle_result r;
@@ -138,6 +176,7 @@ int main(void) {
         cmocka_unit_test(test_manifest_names_everything),
         cmocka_unit_test(test_same_inputs_same_bytes),
         cmocka_unit_test(test_archive_holds_the_folder),
+        cmocka_unit_test(test_texts_speak_of_this_task),
         cmocka_unit_test(test_what_cannot_be_bundled_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

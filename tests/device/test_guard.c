@@ -1,10 +1,10 @@
 /* What the device's program notices about its machine, what it refuses, and whom it asks: without a model. */
 #include "base/file.h"
 #include "device/api.h"
+#include "device/arguments.h"
 #include "device/escalate.h"
 #include "device/guard.h"
 #include "device/machine.h"
-#include "device/options.h"
 #include "support/scratch.h"
 #include <getopt.h>
 #include <setjmp.h>
@@ -136,7 +136,7 @@ static int parse(struct options *o, const char *const words[], int n) {
         argv[i + 1] = (char *)(uintptr_t)words[i];
     *o = (struct options){0};
     optind = 0;
-    return options_parse(n + 1, argv, o, &e);
+    return arguments_parse(n + 1, argv, o, &e);
 }
 
 static void test_options(void **state) {
@@ -153,7 +153,7 @@ static void test_options(void **state) {
     assert_int_equal(parse(&o, (const char *[]){"--max-queue", "0"}, 2), ERR_USAGE);
     assert_int_equal(parse(&o, (const char *[]){"--max-queue"}, 1), ERR_USAGE);
     struct str help = {0};
-    options_help(&help);
+    arguments_help(&help);
     assert_non_null(strstr(str_text(&help), "--on-abstain COMMAND"));
     str_release(&help);
 }

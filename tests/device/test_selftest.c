@@ -198,6 +198,45 @@ static void test_leaves_records_undecided(void **state) {
         tiny_shell(UNSURE "--json --on-abstain false delay=3 | grep -q '\"abstained\":false,\"ms\"'"), 0);
 }
 
+/* Below a folder of its own, so that this machine is left alone. */
+static void test_installs_and_uninstalls(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+#define UNITS "root/etc/systemd/system"
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install"), 0);
+    assert_int_equal(tiny_shell("diff -r here root/opt/edgestill/tiny-claims"), 0);
+    assert_int_equal(tiny_shell("cmp here/edgestill.service " UNITS "/edgestill-tiny-claims.service"), 0);
+    assert_int_equal(tiny_shell("root/opt/edgestill/tiny-claims/run --threads 1 delay=3"), 0);
+    /* again, and open to the network: the version before is kept beside */
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install --listen 0.0.0.0:9000"), 0);
+    assert_int_equal(tiny_shell("test -d root/opt/edgestill/tiny-claims.old"), 0);
+    assert_int_equal(tiny_shell("grep -q -- '--listen 0.0.0.0:9000$' " UNITS
+                                "/edgestill-tiny-claims.service.d/listen.conf"),
+                     0);
+    assert_int_equal(
+        tiny_shell("grep -q '^IPAddressDeny=$' " UNITS "/edgestill-tiny-claims.service.d/listen.conf"), 0);
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install --frobnicate"), 2);
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install --listen 127.0.0.1:9000"), 0);
+    assert_int_equal(tiny_shell("! grep IPAddress " UNITS "/edgestill-tiny-claims.service.d/listen.conf"), 0);
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/uninstall"), 0);
+    assert_int_equal(tiny_shell("test -z \"$(find root -type f)\""), 0);
+}
+
+/* systemd's own word on the unit, where it is here. */
+static void test_unit_is_one(void **state) {
+    (void)state;
+    if (!possible || tiny_shell("command -v systemd-analyze") != 0) {
+        print_message("# skipped: no systemd-analyze here\n");
+        skip();
+    }
+    static const char verify[] =
+        "mkdir -p unit && sed \"s|/opt/edgestill/tiny-claims|$PWD/here|\" here/edgestill.service "
+        ">unit/tiny.service && systemd-analyze verify --man=no unit/tiny.service 2>words; "
+        "! grep tiny.service words";
+    assert_int_equal(tiny_shell(verify), 0);
+}
+
 /* User-mode emulation starts the bundle's loader as `run` does. */
 #define QEMU(core)                                                                                           \
     "qemu-aarch64-static -cpu " core                                                                         \
@@ -233,6 +272,8 @@ int main(void) {
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_memory_is_kept_to_the_plan),
         cmocka_unit_test(test_leaves_records_undecided),
+        cmocka_unit_test(test_installs_and_uninstalls),
+        cmocka_unit_test(test_unit_is_one),
         cmocka_unit_test(test_damage_is_noticed),
         cmocka_unit_test(test_passes_emulated_on_the_device),
     };

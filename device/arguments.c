@@ -1,5 +1,5 @@
 /* Arguments. */
-#include "options.h"
+#include "arguments.h"
 #include <getopt.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -72,7 +72,7 @@ static int set(struct options *o, const struct row *r, const char *text, struct 
     return 0;
 }
 
-int options_parse(int argc, char *argv[], struct options *o, struct err *e) {
+int arguments_parse(int argc, char *argv[], struct options *o, struct err *e) {
     struct option known[N_ROWS + 1] = {0};
     for (int i = 0; i < N_ROWS; i++)
         known[i] = (struct option){rows[i].name, rows[i].kind == FLAG ? no_argument : required_argument, NULL,
@@ -94,7 +94,7 @@ int options_parse(int argc, char *argv[], struct options *o, struct err *e) {
                                                    : 0;
 }
 
-void options_help(struct str *out) {
+void arguments_help(struct str *out) {
     str_add(out, "usage: run [options] FIELD=VALUE...   decide one record\n"
                  "       run [options] JSON             the same, the record as a JSON object\n"
                  "       run [options] < records.jsonl  decide a record a line; answers as JSON Lines\n"

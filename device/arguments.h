@@ -1,6 +1,6 @@
 /* The program's arguments: one table feeds the parser and the help. */
-#ifndef DEVICE_OPTIONS_H
-#define DEVICE_OPTIONS_H
+#ifndef DEVICE_ARGUMENTS_H
+#define DEVICE_ARGUMENTS_H
 
 #include "selftest.h"
 #include "serve.h"
@@ -16,9 +16,9 @@ struct options {
 };
 
 /* argv is borrowed. ERR_USAGE with what is wrong. */
-int options_parse(int argc, char *argv[], struct options *o, struct err *e);
+int arguments_parse(int argc, char *argv[], struct options *o, struct err *e);
 
 /* Appends the help. */
-void options_help(struct str *out);
+void arguments_help(struct str *out);
 
 #endif
