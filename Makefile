@@ -125,7 +125,7 @@ RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
 HELPER_SRC := $(wildcard tests/*/make_*.c)#  programs that shell tests use
 SUPPORT_SRC := $(wildcard tests/support/*.c)
-BENCH_LIB  := bench/figures.c bench/chain.c
+BENCH_LIB  := bench/figures.c bench/chain.c bench/shapes.c bench/serving.c bench/device_parts.c
 BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
 SIM_SRC    := $(wildcard examples/simulate*.c)
 SEED_SRC   := $(wildcard seed/*.c)
@@ -227,7 +227,7 @@ $(B)/edgestill-seed-export: $(call obj,$(EXPORT_SRC)) $(SEED_LIB) $(LIB) $(B)/ob
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(DEVICE_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(CMOCKA_LDLIBS) $(HOST_LIBS))
-$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(SEED_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link
+$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_LIB)) $(B)/libtestsupport.a $(SEED_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 

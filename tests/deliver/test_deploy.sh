@@ -23,7 +23,7 @@ PidFile $work/ssh/pid
 StrictModes no
 UsePAM no
 PasswordAuthentication no
-SetEnv HOME=$work/home PATH=$work/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin
+SetEnv EDGESTILL_ROOT=$work/root HOME=$work/home PATH=$work/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin
 ForceCommand cd "\$HOME" && exec /bin/sh -c "\$SSH_ORIGINAL_COMMAND"
 EOT
 cat >ssh/config <<EOT
@@ -121,6 +121,19 @@ json "it says that the version before is in use" "$out" '.ok == false and .rolle
 equal "the version before is in use" "$(current)" "$second"
 equal "the failed one is gone" "$(ls "$there/versions" | wc -l)" 1
 rm -rf p/dist/tiny-claims-amd64 && mv good p/dist/tiny-claims-amd64
+
+# ---- as a service (below a folder of its own: this machine's systemd is left alone) ----
+expect 0 "as a service" deploy --json --service
+check "it is installed" test -x root/opt/edgestill/tiny-claims/run -a -s root/etc/systemd/system/edgestill-tiny-claims.service
+check "it is the version in use" diff -r "$there/current" root/opt/edgestill/tiny-claims
+change 'A service that cannot be installed.'
+mv root installed && : >root
+expect 1 "a service that does not come up" deploy --json --service
+json "it says so" "$out" '.rolled_back and (.error.message | contains("service"))'
+equal "the version before is in use" "$(current)" "$second"
+rm root && mv installed root
+expect 0 "the next deployment" deploy
+second=$(current)
 
 # ---- disk full: noticed before (df tells), and in the middle (df lies) ----
 mkdir small

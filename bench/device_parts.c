@@ -1,0 +1,317 @@
+/* Memory limit, emulation, load, deployment. */
+#include "bench/device_parts.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "bench/serving.h"
+#include "deliver/trial.h"
+#include "format/json.h"
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- 6.3: a memory limit ---- */
+
+/* A control group of our own; version 2 where the machine has it, else 1. */
+struct group {
+    char folder[128];
+    bool v2;
+};
+
+static bool put(const char *folder, const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    bool done = f && fputs(text, f) >= 0;
+    return f && fclose(f) == 0 && done;
+}
+
+static int group_make(struct group *g, int64_t limit_bytes, struct err *e) {
+    char text[32];
+    g->v2 = access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0;
+    snprintf(g->folder, sizeof g->folder, "/sys/fs/cgroup/%sedgestill-bench-%d", g->v2 ? "" : "memory/",
+             (int)getpid());
+    if (mkdir(g->folder, 0755) != 0)
+        return err_set_errno(e, ERR_UNSUPPORTED, "bench", "no control group can be made here");
+    snprintf(text, sizeof text, "%lld", (long long)limit_bytes);
+    bool set = put(g->folder, g->v2 ? "memory.max" : "memory.limit_in_bytes", text);
+    if (g->v2)
+        put(g->folder, "memory.swap.max", "0");
+    if (set)
+        return 0;
+    rmdir(g->folder);
+    return err_set(e, ERR_UNSUPPORTED, "bench", "the control group takes no memory limit here");
+}
+
+struct limited {
+    double seconds, peak_bytes, swapped_bytes, major_faults;
+};
+
+/* A server within the limit (0: none): the median of n decisions after three that warm it up. */
+static int run_limited(const struct shape_task *t, const char *bundle, int64_t limit_bytes, int n,
+                       struct limited *out, struct err *e) {
+    struct group g = {0};
+    struct serving s;
+    char command[700], threads[16];
+    double times[64];
+    int port = free_port();
+    int rc = limit_bytes ? group_make(&g, limit_bytes, e) : 0;
+    if (rc < 0)
+        return rc;
+    snprintf(threads, sizeof threads, "%d", bench_threads());
+    snprintf(command, sizeof command, "%s%s%sexec %s/run --serve --listen 127.0.0.1:%d --threads %s",
+             limit_bytes ? "echo $$ >" : "", g.folder, limit_bytes ? "/cgroup.procs && " : "", bundle, port,
+             threads);
+    serving_start(&s, (const char *const[]){"/bin/sh", "-c", command, NULL}, port,
+                  "build/bench/device/limited.log");
+    bool up = serving_wait(&s, "/health");
+    double before = 0;
+    for (int i = -3; i < n && up; i++) {
+        struct str json = {0};
+        double seconds = 0;
+        if (i == 0)
+            before = process_major_faults(s.pid);
+        shape_record(t, i + 3, &json);
+        up = serving_ask(&s, "/v1/decide", str_text(&json), NULL, &seconds) == 200;
+        if (i >= 0)
+            times[i] = seconds;
+        str_release(&json);
+    }
+    struct figure middle = {0};
+    figures_spread(times, up ? n : 0, &middle);
+    *out = (struct limited){middle.value, process_peak_bytes(s.pid), process_swapped_bytes(s.pid),
+                            process_major_faults(s.pid) - before};
+    serving_stop(&s);
+    if (limit_bytes)
+        rmdir(g.folder);
+    return up ? 0
+              : err_set(e, ERR_FAILED, "bench",
+                        "the server ended within its limit; see build/bench/device/limited.log");
+}
+
+static int limit_one(struct figures *f, const struct shape_model *m, int64_t limit_mb, struct err *e) {
+    char model[256], name[160];
+    struct shape_task t;
+    struct limited free_run, held;
+    const struct shape_bundle b = {"amd64", "build/bench/device/limited", bench_threads(),
+                                   (double)limit_mb * 1e6};
+    int n = (int)chain_setting("DEVICE_RUNS", 9);
+    n = n > 64 ? 64 : n;
+    int rc = shape_file(m, model, e);
+    if (rc == 0)
+        rc = shape_task_make(&t, model, 150, 100, e);
+    if (rc == 0)
+        rc = shape_bundle_make(&t, model, &b, e);
+    if (rc == 0)
+        rc = run_limited(&t, "build/bench/device/limited", 0, n, &free_run, e);
+    if (rc == 0)
+        rc = run_limited(&t, "build/bench/device/limited", limit_mb * 1000000, n, &held, e);
+    if (rc < 0)
+        return rc;
+    const struct figure figures[] = {
+        {"6.3", "peak memory", "MB", held.peak_bytes / 1e6, 1, 0, 0, "resident, of the server"},
+        {"6.3", "swapped", "bytes", held.swapped_bytes, 1, 0, 0, "asked for: 0"},
+        {"6.3", "major faults after warm-up", "", held.major_faults, n, 0, 0, "asked for: 0"},
+        {"6.3", "speed within the limit, of the unlimited", "%", 100 * free_run.seconds / held.seconds, n, 0,
+         0, "asked for: 95 or more; medians"}};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        struct figure one = figures[i];
+        snprintf(name, sizeof name, "%s within %lld MB: %s", m->name, (long long)limit_mb, figures[i].name);
+        one.name = name;
+        figures_add(f, &one);
+    }
+    shape_task_release(&t);
+    return 0;
+}
+
+int bench_memory_limit(struct figures *f, struct err *e) {
+    int rc = limit_one(f, &shape_qwen3, 700, e);
+    return rc < 0 ? rc : limit_one(f, &shape_qwen3_trimmed, 350, e);
+}
+
+/* ---- 6.4: emulated ---- */
+
+int bench_emulated(struct figures *f, struct err *e) {
+    static const char *const cores[] = {"cortex-a76", "cortex-a35"};
+    char model[256], name[160];
+    struct shape_task t;
+    const struct shape_bundle b = {"arm64", "build/bench/device/arm64", 2, 0};
+    int rc = shape_file(&shape_small, model, e);
+    if (rc == 0)
+        rc = shape_task_make(&t, model, 40, 20, e);
+    if (rc == 0)
+        rc = shape_bundle_make(&t, model, &b, e);
+    for (size_t i = 0; i < sizeof cores / sizeof *cores && rc == 0; i++) {
+        json_t *receipt = NULL;
+        struct trial q = {.folder = b.folder,
+                          .arch = "arm64",
+                          .core = cores[i],
+                          .receipt = "build/bench/device/emulated.json",
+                          .n_threads = 1,
+                          .quiet = true};
+        rc = trial_run(&q, e);
+        if (rc < 0 || (rc = json_file_read(q.receipt, &receipt, e)) < 0)
+            break;
+        const json_t *test = json_object_get(receipt, "selftest");
+        snprintf(name, sizeof name, "self-test, emulated %s: golden rows answered as here", cores[i]);
+        figures_add(f, &(struct figure){"6.4", name, "%",
+                                        100 * json_number_value(json_object_get(test, "agreeing_rows")) /
+                                            json_number_value(json_object_get(test, "rows")),
+                                        (int64_t)json_integer_value(json_object_get(test, "rows")), 0, 0,
+                                        "emulated: it runs there, and how right, never how fast"});
+        snprintf(name, sizeof name, "self-test, emulated %s: largest difference of a probability", cores[i]);
+        figures_add(f, &(struct figure){"6.4", name, "",
+                                        json_number_value(json_object_get(test, "largest_difference")), 1, 0,
+                                        0, NULL});
+        json_decref(receipt);
+    }
+    shape_task_release(&t);
+    return rc;
+}
+
+/* ---- 6.5: load ---- */
+
+enum { CLIENTS = 64, MOST_TIMES = 1 << 20 };
+
+struct load {
+    const struct serving *server;
+    const struct shape_task *task;
+    double until_s;
+    double *seconds; /* MOST_TIMES, of answered decisions */
+    atomic_llong n_times, n_lost, n_wrong, n_busy, n_malformed;
+};
+
+/* What every fifth request is instead: no HTTP, no JSON, no record, too long. */
+static bool send_nonsense(struct load *l, int kind) {
+    static const char *const bodies[] = {"{\"first\":", "[]", "{\"nobody\":1}", ""};
+    static const char garbage[] = "BREW /pot HTCPCP/1.0\r\nContent-Length: 9999999\r\n\r\n";
+    if (kind == 4)
+        return serving_raw(l->server, garbage, sizeof garbage - 1, NULL) < 500;
+    int status = serving_ask(l->server, "/v1/decide", bodies[kind], NULL, NULL);
+    return status == 400 || status == 503;
+}
+
+static void *client(void *context) {
+    struct load *l = context;
+    struct rng r;
+    rng_seed(&r, (uint64_t)(uintptr_t)&r);
+    while (clock_seconds() < l->until_s) {
+        if (rng_range(&r, 0, 4) == 0) {
+            l->n_malformed++;
+            l->n_wrong += !send_nonsense(l, (int)rng_range(&r, 0, 4));
+            continue;
+        }
+        struct str json = {0}, answer = {0};
+        double seconds = 0;
+        shape_record(l->task, rng_range(&r, 0, 23), &json);
+        int status = serving_ask(l->server, "/v1/decide", str_text(&json), &answer, &seconds);
+        l->n_lost += status == 0;
+        l->n_busy += status == 503;
+        l->n_wrong +=
+            status != 0 && status != 503 && (status != 200 || !strstr(str_text(&answer), "\"label\""));
+        long long at = status == 200 ? l->n_times++ : MOST_TIMES;
+        if (at < MOST_TIMES)
+            l->seconds[at] = seconds;
+        str_release(&json);
+        str_release(&answer);
+    }
+    return NULL;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void run_clients(struct load *l, double seconds) {
+    pthread_t threads[CLIENTS];
+    l->until_s = clock_seconds() + seconds;
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_create(&threads[i], NULL, client, l);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(threads[i], NULL);
+}
+
+static void add_load(struct figures *f, struct load *l, double before, double after, double seconds) {
+    int64_t n = l->n_times < MOST_TIMES ? l->n_times : MOST_TIMES;
+    qsort(l->seconds, (size_t)n, sizeof *l->seconds, by_size);
+    double p50 = n ? l->seconds[n / 2] : NAN, p99 = n ? l->seconds[(n * 99) / 100] : NAN;
+    const struct figure figures[] = {
+        {"6.5", "64 connections: decisions", "a second", (double)n / seconds, n, 0, 0,
+         "a small model: the server is measured"},
+        {"6.5", "64 connections: requests without an answer", "", (double)l->n_lost, n, 0, 0, "asked for: 0"},
+        {"6.5", "64 connections: wrong answers", "", (double)l->n_wrong, n, 0, 0, "asked for: 0"},
+        {"6.5", "64 connections: told to come again (503)", "", (double)l->n_busy, n, 0, 0,
+         "the queue holds 64"},
+        {"6.5", "64 connections: malformed requests mixed in", "", (double)l->n_malformed, l->n_malformed, 0,
+         0, NULL},
+        {"6.5", "64 connections: median", "s", p50, n, 0, 0, NULL},
+        {"6.5", "64 connections: 99th percentile", "s", p99, n, 0, 0, NULL},
+        {"6.5", "64 connections: growth of memory", "kB", (after - before) / 1024, 1, 0, 0,
+         "resident, from a sixth of the time on"}};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        figures_add(f, &figures[i]);
+}
+
+int bench_load(struct figures *f, struct err *e) {
+    char model[256], listen[32];
+    struct shape_task t;
+    struct serving s;
+    double seconds = (double)chain_setting("DEVICE_LOAD_S", 60);
+    const struct shape_bundle b = {"amd64", "build/bench/device/load", 1, 0};
+    struct load l = {.server = &s, .task = &t, .seconds = calloc(MOST_TIMES, sizeof(double))};
+    int port = free_port(), rc = l.seconds ? shape_file(&shape_small, model, e) : ERR_NO_MEMORY;
+    if (rc == 0)
+        rc = shape_task_make(&t, model, 40, 20, e);
+    if (rc == 0)
+        rc = shape_bundle_make(&t, model, &b, e);
+    if (rc < 0)
+        return rc;
+    snprintf(listen, sizeof listen, "127.0.0.1:%d", port);
+    serving_start(&s,
+                  (const char *const[]){"build/bench/device/load/run", "--serve", "--threads", "1",
+                                        "--listen", listen, NULL},
+                  port, "build/bench/device/load.log");
+    if (!serving_wait(&s, "/health"))
+        return err_set(e, ERR_FAILED, "bench", "the server does not start; see build/bench/device/load.log");
+    run_clients(&l, seconds / 6); /* warms up: buffers take their size */
+    double before = process_resident_bytes(s.pid);
+    l.n_times = 0;
+    run_clients(&l, seconds);
+    add_load(f, &l, before, process_resident_bytes(s.pid), seconds);
+    serving_stop(&s);
+    shape_task_release(&t);
+    free(l.seconds);
+    return 0;
+}
+
+/* ---- 6.6: deployment ---- */
+
+int bench_deployment(struct figures *f, struct err *e) {
+    char line[512], reason[256] = "";
+    int64_t n_ok = 0, n_failed = 0;
+    FILE *test = popen("bash tests/deliver/test_deploy.sh 2>/dev/null </dev/null", "r");
+    while (test && fgets(line, sizeof line, test)) {
+        n_ok += strncmp(line, "ok ", 3) == 0;
+        n_failed += strncmp(line, "not ok ", 7) == 0;
+        if (strncmp(line, "skip ", 5) == 0)
+            snprintf(reason, sizeof reason, "%.250s", line + 5);
+    }
+    if (test)
+        pclose(test);
+    reason[strcspn(reason, "\n")] = 0;
+    if (n_ok == 0)
+        return err_set(e, ERR_UNSUPPORTED, "bench", "%s",
+                       reason[0] ? reason : "tests/deliver/test_deploy.sh does not run");
+    figures_add(f, &(struct figure){"6.6", "a real sshd on loopback: checks that hold", "%",
+                                    100.0 * (double)n_ok / (double)(n_ok + n_failed), n_ok + n_failed, 0, 0,
+                                    "fresh, unchanged, changed, killed at random points, disk full, failing "
+                                    "self-test (tests/deliver/test_deploy.sh)"});
+    return 0;
+}

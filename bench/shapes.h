@@ -1,0 +1,48 @@
+/* Models of real shapes with random weights, and bundles of them: for measurements of speed and memory, which do not depend on what
+ * the weights say. Kept under build/bench/shapes/ from one measurement to the next. */
+#ifndef BENCH_SHAPES_H
+#define BENCH_SHAPES_H
+
+#include "eval/rows.h"
+#include "plan/plan.h"
+#include "support/tiny_gguf.h"
+#include "task/prompt.h"
+#include "task/task.h"
+
+struct shape_model {
+    const char *name; /* "qwen3-0.6b-q3_k_m": of the file */
+    struct tiny_gguf shape;
+    const char *type; /* "Q3_K_M" */
+};
+extern const struct shape_model shape_qwen3, shape_qwen3_trimmed, shape_tinyllama, shape_small;
+
+/* The quantised file's path, made when it is not there (minutes, and the 16-bit file's size on disk meanwhile). */
+int shape_file(const struct shape_model *m, char path[256], struct err *e);
+
+/* A task of text fields whose prompts have n_prefix and n_record tokens in the model's vocabulary, or just over: "labelled fields" as
+ * the paper has them. Two labels of up to four tokens. */
+struct shape_task {
+    struct task task;
+    struct prompt prompt;
+    struct rows rows; /* 24, labels by chance */
+    int64_t prefix_tokens, record_tokens;
+    int label_tokens; /* of the longest label */
+};
+int shape_task_make(struct shape_task *t, const char *model, int64_t n_prefix, int64_t n_record,
+                    struct err *e);
+void shape_task_release(struct shape_task *t);
+
+/* A bundle for this machine (amd64) or "arm64". memory_bytes: the plan's, 0 none. */
+struct shape_bundle {
+    const char *arch, *folder;
+    int n_threads;
+    double memory_bytes;
+};
+int shape_bundle_make(const struct shape_task *t, const char *model, const struct shape_bundle *b,
+                      struct err *e);
+
+/* Row i as a JSON record, and as a whole prompt for another runtime; appended. */
+int shape_record(const struct shape_task *t, int64_t i, struct str *json);
+int shape_prompt(const struct shape_task *t, int64_t i, struct str *text);
+
+#endif
