@@ -343,17 +343,20 @@ int json_file_read(const char *path, json_t **out, struct err *e) {
     return code;
 }
 
+/* Always "written": what did not fit is remembered by the text. jansson does not look at the result everywhere (2.14: for the
+ * keys of an object), so stopping it half-way could leave out a key and go on. */
+static int add_dumped(const char *bytes, size_t n, void *text) {
+    str_add_bytes(text, bytes, n);
+    return 0;
+}
+
 int json_file_write(const char *path, const json_t *document, struct err *e) {
-    char *text = json_dumps(document, JSON_INDENT(2) | JSON_ENCODE_ANY);
-    if (!text)
-        return err_set(e, ERR_NO_MEMORY, "json_file_write", "%s: out of memory", path);
-    struct str whole = {0};
-    str_add(&whole, text);
-    str_add_char(&whole, '\n');
-    free(text);
-    int code = str_check(&whole, e);
-    if (code == 0)
-        code = file_write(path, whole.data, whole.len, e);
-    str_release(&whole);
+    struct str text = {0};
+    bool dumped = json_dump_callback(document, add_dumped, &text, JSON_INDENT(2) | JSON_ENCODE_ANY) == 0;
+    str_add_char(&text, '\n');
+    int code = dumped && str_check(&text, NULL) == 0
+                   ? file_write(path, text.data, text.len, e)
+                   : err_set(e, ERR_NO_MEMORY, "json_file_write", "%s: out of memory", path);
+    str_release(&text);
     return code;
 }

@@ -172,12 +172,47 @@ static void failures(void **state) {
     manifest_release(&m);
 }
 
+static int make_one(struct err *e) {
+    struct manifest m;
+    int code = manifest_init(&m, "p", "train", "train/manifest.json", e);
+    if (code < 0)
+        return code;
+    if ((code = manifest_input(&m, "plan.yaml", e)) == 0 &&
+        (code = manifest_input(&m, "edgestill.yaml#data.label", e)) == 0) {
+        manifest_input_hash(&m, "records:train", "r1");
+        manifest_setting(&m, "epochs", json_integer(3));
+        manifest_seed(&m, 1);
+        manifest_version(&m, "llama", "0.7");
+        if ((code = manifest_output(&m, "train/out.gguf", e)) == 0)
+            code = manifest_write(&m, e);
+    }
+    manifest_release(&m);
+    return code;
+}
+
+static void each_allocation_fails(void **state) {
+    (void)state;
+    if (!oom_available())
+        skip();
+    setup_files();
+    finish(&usual);
+    for (int64_t n = 1;; n++) {
+        struct err e = {0};
+        oom_arm(n);
+        int code = make_one(&e);
+        if (!oom_disarm())
+            break;
+        assert_true(code == 0 || e.code < 0);
+        expect(&usual, NULL); /* the old one or the whole new one */
+    }
+}
+
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reasons),          cmocka_unit_test(time_spares_hashing),
         cmocka_unit_test(broken_manifests), cmocka_unit_test(state_from_disk),
-        cmocka_unit_test(failures),
+        cmocka_unit_test(failures),         cmocka_unit_test(each_allocation_fails),
     };
     return cmocka_run_group_tests_name("manifest", tests, NULL, NULL);
 }
