@@ -76,7 +76,7 @@ static int choose_arch(struct bundling *x) {
 static int read_golden(struct bundling *x) {
     static const enum store_split splits[] = {STORE_VALIDATION, STORE_TEST, STORE_TRAIN};
     struct store *s = NULL;
-    const char *path = project_path(&x->project, "records.sqlite");
+    const char *path = project_path(&x->project, PROJECT_RECORDS);
     int rc = path ? store_open(&s, path, STORE_READ, x->e) : no_memory(x);
     if (rc == ERR_NOT_FOUND)
         err_hint(x->e, "make the records first: %s", project_command(&x->project, "generate"));
@@ -84,7 +84,7 @@ static int read_golden(struct bundling *x) {
         int64_t n = 0;
         rc = store_accepted_count(s, splits[i], &n, x->e);
         if (rc == 0 && n > 0)
-            rc = rows_from_store(&x->golden, &x->task, s, "records.sqlite", splits[i],
+            rc = rows_from_store(&x->golden, &x->task, s, PROJECT_RECORDS, splits[i],
                                  &(struct rows_options){0}, x->e);
     }
     store_close(s);

@@ -57,7 +57,7 @@ static int read_options(struct compression *x) {
 }
 
 static int read_split(struct compression *x, struct store *s, enum store_split split, struct rows *out) {
-    return rows_from_store(out, &x->task, s, "records.sqlite", split, &(struct rows_options){0}, x->e);
+    return rows_from_store(out, &x->task, s, PROJECT_RECORDS, split, &(struct rows_options){0}, x->e);
 }
 
 static int note_records(struct compression *x, struct store *s) {
@@ -79,7 +79,7 @@ static int note_records(struct compression *x, struct store *s) {
 static int open_records(struct compression *x) {
     struct store *s = NULL;
     int64_t n_validation = 0;
-    const char *path = project_path(&x->project, "records.sqlite");
+    const char *path = project_path(&x->project, PROJECT_RECORDS);
     int rc = path ? store_open(&s, path, STORE_READ, x->e) : ERR_NO_MEMORY;
     if (rc == ERR_NOT_FOUND)
         err_hint(x->e, "make the records first: %s", project_command(&x->project, "generate"));

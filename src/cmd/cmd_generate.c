@@ -74,6 +74,10 @@ static int describe(struct generating *g) {
         code = manifest_input(m, "task.yaml", e);
     if (code == 0)
         code = manifest_input(m, "edgestill.yaml#teacher", e);
+    if (code == 0)
+        code = manifest_input(m, "edgestill.yaml#records", e);
+    if (code == 0)
+        code = manifest_input(m, "edgestill.yaml#seed", e);
     if (code == 0 && d->path)
         code = manifest_input(m, below(&g->project, d->path), e);
     if (code == 0 && d->eval_path)
@@ -263,7 +267,7 @@ static int load_held_out(struct generating *g) {
 
 static int work(struct generating *g) {
     struct cmd_ctx *c = g->c;
-    const char *records = project_path(&g->project, "records.sqlite");
+    const char *records = project_path(&g->project, PROJECT_RECORDS);
     int code = records ? store_open(&g->store, records, STORE_WRITE, &c->err)
                        : err_set(&c->err, ERR_NO_MEMORY, "generate", "out of memory");
     if (code == 0 && g->project.data.path)

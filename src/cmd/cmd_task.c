@@ -78,7 +78,7 @@ static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, c
 static int draft(struct cmd_ctx *c, struct project *p, const char *path) {
     struct store *s = NULL;
     struct teacher *t = NULL;
-    const char *records = project_path(p, "records.sqlite");
+    const char *records = project_path(p, PROJECT_RECORDS);
     int code = records ? store_open(&s, records, STORE_WRITE, &c->err)
                        : err_set(&c->err, ERR_NO_MEMORY, "task", "out of memory");
     if (code == 0)

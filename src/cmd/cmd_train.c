@@ -153,8 +153,8 @@ static int open_all(struct training *t) {
     if (rc == 0)
         rc = find_base(t);
     if (rc == 0)
-        rc = (records = path_of(t, "records.sqlite")) ? store_open(&t->store, records, STORE_READ, t->e)
-                                                      : ERR_NO_MEMORY;
+        rc = (records = path_of(t, PROJECT_RECORDS)) ? store_open(&t->store, records, STORE_READ, t->e)
+                                                     : ERR_NO_MEMORY;
     if (rc == ERR_NOT_FOUND)
         err_hint(t->e, "make the records first: %s", project_command(&t->project, "generate"));
     if (rc == 0)

@@ -36,10 +36,10 @@ static const char *label_column(const struct evaluation *v) {
 static int read_split(struct evaluation *v, enum store_split split, const struct rows_options *o,
                       struct rows *out, struct err *e) {
     struct store *s = NULL;
-    const char *path = project_path(&v->project, "records.sqlite");
+    const char *path = project_path(&v->project, PROJECT_RECORDS);
     int rc = path ? store_open(&s, path, STORE_READ, e) : ERR_NO_MEMORY;
     if (rc == 0)
-        rc = rows_from_store(out, &v->task, s, "records.sqlite", split, o, e);
+        rc = rows_from_store(out, &v->task, s, PROJECT_RECORDS, split, o, e);
     store_close(s);
     return rc;
 }
@@ -308,7 +308,7 @@ static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
     teacher_refusal(v, one->skipped, sizeof one->skipped);
     if (one->skipped[0])
         return 0;
-    const char *path = project_path(&v->project, "records.sqlite"); /* the journal */
+    const char *path = project_path(&v->project, PROJECT_RECORDS); /* the journal */
     if (recall && path && !file_exists(path))
         return 0;
     int rc = path ? store_open(&s, path, STORE_WRITE, e)

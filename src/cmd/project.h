@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PROJECT_FORMAT "edgestill.project/1"
+#define PROJECT_FORMAT  "edgestill.project/1"
+#define PROJECT_RECORDS "records.sqlite" /* below the folder: the journal and all records */
 
 struct project_teacher {
     const char *

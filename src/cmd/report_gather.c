@@ -141,7 +141,7 @@ static json_t *ledger_json(const struct store_ledger *l) {
 }
 
 static int gather_records(struct project *p, json_t *document, struct err *e) {
-    const char *path = project_path(p, "records.sqlite");
+    const char *path = project_path(p, PROJECT_RECORDS);
     struct store *s = NULL;
     json_object_set_new(document, "records", json_null());
     if (path == NULL || !file_exists(path))

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "format/json.h"
+#include "store/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,13 +36,34 @@ static void inspect_gate(struct project *p, const struct stage *s, struct stage_
     }
 }
 
+static int note_one(void *begun, const struct store_count *n, struct err *e) {
+    (void)e;
+    *(bool *)begun = *(bool *)begun || n->n > 0;
+    return 0;
+}
+
+/* Did the stage leave anything? The journal alone says nothing of generate: the draft of the task is in it too. */
+static bool has_begun(struct project *p, const struct stage *s) {
+    const char *trace = project_path(p, s->trace);
+    if (!trace || !file_exists(trace))
+        return false;
+    if (strcmp(s->trace, PROJECT_RECORDS) != 0)
+        return true;
+    struct store *store = NULL;
+    bool begun = false;
+    if (store_open(&store, trace, STORE_READ, NULL) < 0 ||
+        store_counts_each(store, note_one, &begun, NULL) < 0)
+        begun = true; /* something is there, and generate will say what is wrong with it */
+    store_close(store);
+    return begun;
+}
+
 static void inspect_manifest(struct project *p, const struct stage *s, const json_t *upstream,
                              struct stage_report *r) {
     struct str why = {0};
-    const char *trace = project_path(p, s->trace);
     switch (manifest_state(p->dir, s->manifest, upstream, &why)) {
     case MANIFEST_ABSENT:
-        r->state = trace && file_exists(trace) ? STAGE_UNFINISHED : STAGE_ABSENT;
+        r->state = has_begun(p, s) ? STAGE_UNFINISHED : STAGE_ABSENT;
         break;
     case MANIFEST_STALE:
         r->state = STAGE_STALE;

@@ -11,7 +11,7 @@
 #define STAGES(X)                                                                                            \
     X("task", "task.yaml", NULL, "task.yaml")                                                                \
     X("plan", "plan.yaml", NULL, "plan.yaml")                                                                \
-    X("generate", NULL, MANIFEST_GENERATE, "records.sqlite")                                                 \
+    X("generate", NULL, MANIFEST_GENERATE, PROJECT_RECORDS)                                                  \
     X("train", NULL, MANIFEST_TRAIN, "train")                                                                \
     X("compress", NULL, MANIFEST_COMPRESS, "model")                                                          \
     X("eval", NULL, MANIFEST_EVAL, "eval")                                                                   \
