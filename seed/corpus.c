@@ -132,7 +132,7 @@ static const char *next_word(void *context, int64_t *count) {
         return common_words[s->common++];
     }
     *count = 12;
-    while (s->pool < WORDS_POOLS) {
+    while (s->pool < WORDS_FORMAL) { /* those are among the common words */
         const char *word = word_listed((enum word_pool)s->pool, s->index++);
         if (word != NULL)
             return word;
@@ -142,7 +142,7 @@ static const char *next_word(void *context, int64_t *count) {
     if (s->n_invented++ >= 6000)
         return NULL;
     *count = 1;
-    word_pick(&s->rng, WORDS_NOUN, 1, s->buffer);
+    word_pick(&s->rng, WORDS_NOUN, &(struct word_mix){.invented = 1}, s->buffer);
     return s->buffer;
 }
 
@@ -365,18 +365,18 @@ static void write_comparisons(struct rng *r, struct corpus_writer *w, double dif
     add_ids(w, "assistant\n", 0);
     while (w->document->n < CORPUS_DOCUMENT_MAX / 2) {
         struct family_task t;
-        family_draw(r, &(struct family_options){.difficulty = difficulty, .invented = 0.2}, &t);
+        family_draw(r, &(struct family_options){.difficulty = difficulty, .words = {0.2, w->bpe}}, &t);
         for (int64_t n = rng_range(r, 2, 5); n > 0; n--) {
             struct family_record rec;
-            bool outcomes[FAMILY_CONDITIONS_MAX];
             int index = (int)rng_range(r, 0, t.n_conditions - 1);
             if (!family_record(r, &t, -1, &rec))
                 continue;
-            family_rule_holds(&t, &rec, outcomes);
             str_clear(&line);
             family_condition_line(&t, index, &rec, &line);
             add_ids(w, str_text(&line), 0);
-            add_ids(w, outcomes[index] ? " yes" : " no", 1);
+            str_clear(&line);
+            family_condition_outcome(&t, index, &rec, &line);
+            add_ids(w, str_text(&line), 1);
             add_ids(w, "\n", 0);
         }
     }
@@ -385,14 +385,14 @@ static void write_comparisons(struct rng *r, struct corpus_writer *w, double dif
 
 static void teacher_document(struct rng *r, struct corpus_writer *w, double difficulty, bool drill) {
     struct family_task t;
-    struct family_options o = {.difficulty = difficulty, .invented = rng_chance(r, 0.5) ? 0.0 : 0.5};
+    struct family_options o = {.difficulty = difficulty, .words = {rng_chance(r, 0.5) ? 0.0 : 0.5, w->bpe}};
     family_draw(r, &o, &t);
     double which = rng_double(r);
     if (which < 0.15 && drill)
         write_comparisons(r, w, difficulty);
-    else if (which < 0.60)
+    else if (which < 0.55)
         write_label(r, w, &t);
-    else if (which < 0.80)
+    else if (which < 0.72)
         write_write(r, w, &t);
     else
         write_draft(r, w, &t, which > 0.97);
@@ -430,7 +430,9 @@ void corpus_examination(struct bpe *b, uint64_t seed, int64_t index, int n_condi
         struct family_record rec;
         corpus_writer_begin(&w, b, out);
         family_draw(
-            &r, &(struct family_options){.difficulty = 1, .invented = 0.3, .n_conditions = n_conditions}, &t);
+            &r,
+            &(struct family_options){.difficulty = 1, .words.invented = 0.3, .n_conditions = n_conditions},
+            &t);
         if (!family_record(&r, &t, (int)(index & 1), &rec))
             continue;
         add_system(&w, &t, corpus_label_system);
@@ -446,7 +448,7 @@ void corpus_draft_examination(struct bpe *b, uint64_t seed, int64_t index, int k
     do {
         struct family_task t;
         corpus_writer_begin(&w, b, out);
-        family_draw(&r, &(struct family_options){.difficulty = 1, .invented = 0.3}, &t);
+        family_draw(&r, &(struct family_options){.difficulty = 1, .words.invented = 0.3}, &t);
         write_draft(&r, &w, &t, kind == 1);
     } while (w.full);
     *answer = w.answer;

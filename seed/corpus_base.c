@@ -145,7 +145,7 @@ static void write_numbers(struct rng *r, struct corpus_writer *w) {
 
 void corpus_base_document(struct rng *r, struct corpus_writer *w, double difficulty) {
     struct family_task t;
-    struct family_options o = {.difficulty = difficulty, .invented = rng_chance(r, 0.5) ? 0.0 : 0.5};
+    struct family_options o = {.difficulty = difficulty, .words.invented = rng_chance(r, 0.5) ? 0.0 : 0.5};
     family_draw(r, &o, &t);
     double which = rng_double(r);
     if (which < 0.60)

@@ -1,20 +1,21 @@
 /* Drawing tasks and records of the family: see family.h. The texts are in family_text.c. */
 #include "family.h"
 #include "words.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { EASY_OPERATORS = 4 }; /* the first of the table */
 
 static const int64_t powers_of_ten[] = {1, 10, 100, 1000};
 
-static void draw_name(struct rng *r, double invented, char out[FAMILY_NAME_MAX]) {
+static void draw_name(struct rng *r, const struct word_mix *words, char out[FAMILY_NAME_MAX]) {
     char first[WORD_MAX], second[WORD_MAX];
-    word_pick(r, WORDS_NOUN, invented, second);
+    word_pick(r, WORDS_NOUN, words, second);
     if (rng_chance(r, 0.4)) {
         strcpy(out, second);
         return;
     }
-    word_pick(r, rng_chance(r, 0.5) ? WORDS_ADJECTIVE : WORDS_NOUN, invented, first);
+    word_pick(r, rng_chance(r, 0.5) ? WORDS_ADJECTIVE : WORDS_NOUN, words, first);
     strcpy(out, first);
     strcat(out, " ");
     strcat(out, second);
@@ -58,13 +59,34 @@ static bool name_is_taken(const struct family_task *t, int n, const char *name) 
     return false;
 }
 
-static void draw_values(struct rng *r, double invented, struct family_field *f) {
+/* "outpatient" after "inpatient": the same ending behind another beginning, which a copying head mixes up unless it has met it. */
+static void draw_sibling(struct rng *r, const char *elder, char out[FAMILY_NAME_MAX]) {
+    static const char *const beginnings[] = {"in",    "out",  "un", "non", "pre", "post", "over",
+                                             "under", "semi", "re", "dis", "sub", "mid",  "half"};
+    char whole[FAMILY_NAME_MAX + 8];
+    const char *beginning =
+        beginnings[rng_range(r, 0, (int64_t)(sizeof beginnings / sizeof *beginnings) - 1)];
+    const char *rest = elder;
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
+        if (strncmp(elder, beginnings[i], strlen(beginnings[i])) == 0 &&
+            strlen(elder) > strlen(beginnings[i]) + 2)
+            rest = elder + strlen(beginnings[i]);
+    snprintf(whole, sizeof whole, "%s%s", beginning, rest);
+    whole[WORD_MAX - 1] = '\0';
+    strcpy(out, whole);
+}
+
+static void draw_values(struct rng *r, const struct word_mix *words, struct family_field *f) {
     f->n_values = (int)rng_range(r, 2, FAMILY_VALUES_MAX);
+    bool siblings = words->pieces != NULL && rng_chance(r, 0.25);
     for (int i = 0; i < f->n_values;) {
         enum word_pool pool = rng_chance(r, 0.4)   ? WORDS_PLACE
                               : rng_chance(r, 0.7) ? WORDS_NOUN
                                                    : WORDS_ADJECTIVE;
-        word_pick(r, pool, invented, f->values[i]);
+        if (siblings && i > 0 && rng_chance(r, 0.6))
+            draw_sibling(r, f->values[rng_range(r, 0, i - 1)], f->values[i]);
+        else
+            word_pick(r, pool, words, f->values[i]);
         bool fresh = true;
         for (int j = 0; j < i; j++)
             fresh = fresh && strcmp(f->values[i], f->values[j]) != 0;
@@ -74,23 +96,39 @@ static void draw_values(struct rng *r, double invented, struct family_field *f) 
     f->max = f->n_values - 1;
 }
 
+/* "claimed amount" after "paid amount", "door width" after "door height". */
+static void share_word(struct rng *r, const struct family_task *t, int index, char name[FAMILY_NAME_MAX]) {
+    const char *elder = t->fields[rng_range(r, 0, index - 1)].name, *space = strchr(elder, ' ');
+    char *own = strchr(name, ' '), shared[2 * FAMILY_NAME_MAX];
+    if (space == NULL || own == NULL)
+        return;
+    if (rng_chance(r, 0.6))
+        snprintf(shared, sizeof shared, "%.*s%s", (int)(own - name), name, space);
+    else
+        snprintf(shared, sizeof shared, "%.*s%s", (int)(space - elder), elder, own);
+    shared[FAMILY_NAME_MAX - 1] = '\0';
+    strcpy(name, shared);
+}
+
 static void draw_field(struct rng *r, const struct family_options *o, struct family_task *t, int index) {
     struct family_field *f = &t->fields[index];
     memset(f, 0, sizeof *f);
-    do
-        draw_name(r, o->invented, f->name);
-    while (name_is_taken(t, index, f->name));
+    do {
+        draw_name(r, &o->words, f->name);
+        if (o->words.pieces != NULL && index > 0 && rng_chance(r, 0.2))
+            share_word(r, t, index, f->name);
+    } while (name_is_taken(t, index, f->name));
     double kind = rng_double(r);
     f->type = kind < (o->difficulty < 0.4 ? 0.78 : 0.5) ? FAMILY_INTEGER
               : kind < 0.78                             ? FAMILY_NUMBER
                                                         : FAMILY_CATEGORY;
     if (f->type == FAMILY_CATEGORY) {
-        draw_values(r, o->invented, f);
+        draw_values(r, &o->words, f);
         return;
     }
     draw_range(r, o->difficulty, f);
     if (rng_chance(r, f->type == FAMILY_INTEGER ? 0.45 : 0.25))
-        word_pick(r, WORDS_UNIT, 0, f->unit);
+        word_pick(r, WORDS_UNIT, &o->words, f->unit);
 }
 
 int family_n_conditions(enum family_form form) {
@@ -172,20 +210,22 @@ static bool rule_is_sensible(struct rng *r, const struct family_task *t) {
     return family_record(r, t, 0, &rec) && family_record(r, t, 1, &rec);
 }
 
-static void draw_labels(struct rng *r, double invented, struct family_task *t) {
+static void draw_labels(struct rng *r, const struct word_mix *words, struct family_task *t) {
     enum word_pool pool = rng_chance(r, 0.7) ? WORDS_LABEL : WORDS_ADJECTIVE;
     do {
-        word_pick(r, pool, invented, t->labels[0]);
-        word_pick(r, pool, invented, t->labels[1]);
+        word_pick(r, pool, words, t->labels[0]);
+        word_pick(r, pool, words, t->labels[1]);
+        if (words->pieces != NULL && rng_chance(r, 0.15))
+            draw_sibling(r, t->labels[0], t->labels[1]);
     } while (strcmp(t->labels[0], t->labels[1]) == 0);
     t->otherwise_first = rng_chance(r, 0.2);
 }
 
-static void draw_intro(struct rng *r, double invented, struct family_task *t) {
+static void draw_intro(struct rng *r, const struct word_mix *words, struct family_task *t) {
     char verb[WORD_MAX], first[WORD_MAX], second[WORD_MAX];
-    word_pick(r, WORDS_VERB, 0, verb);
-    word_pick(r, rng_chance(r, 0.5) ? WORDS_NOUN : WORDS_ADJECTIVE, invented, first);
-    word_pick(r, WORDS_NOUN, invented, second);
+    word_pick(r, WORDS_VERB, words, verb);
+    word_pick(r, rng_chance(r, 0.5) ? WORDS_NOUN : WORDS_ADJECTIVE, words, first);
+    word_pick(r, WORDS_NOUN, words, second);
     strcpy(t->thing, second);
     strcpy(t->intro, verb);
     strcat(t->intro, " ");
@@ -196,7 +236,7 @@ static void draw_intro(struct rng *r, double invented, struct family_task *t) {
     strcat(t->intro, second);
     strcat(t->intro, "s");
     if (rng_chance(r, 0.2)) {
-        word_pick(r, WORDS_NOUN, invented, first);
+        word_pick(r, WORDS_NOUN, words, first);
         strcat(t->intro, rng_chance(r, 0.5) ? " for the " : " in a ");
         strcat(t->intro, first);
     }
@@ -215,7 +255,7 @@ static enum family_form draw_form(struct rng *r, const struct family_options *o)
 void family_draw(struct rng *r, const struct family_options *o, struct family_task *t) {
     for (;;) {
         memset(t, 0, sizeof *t);
-        draw_intro(r, o->invented, t);
+        draw_intro(r, &o->words, t);
         t->n_fields =
             (int)rng_range(r, o->difficulty < 0.3 ? 2 : 3, o->difficulty < 0.3 ? 4 : FAMILY_FIELDS_MAX);
         for (int i = 0; i < t->n_fields; i++)
@@ -226,7 +266,7 @@ void family_draw(struct rng *r, const struct family_options *o, struct family_ta
             draw_condition(r, o->difficulty, t, i);
         t->comma_or = rng_chance(r, 0.6);
         t->or_when = rng_chance(r, 0.25);
-        draw_labels(r, o->invented, t);
+        draw_labels(r, &o->words, t);
         if (rule_is_sensible(r, t))
             return;
     }

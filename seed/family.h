@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "base/str.h"
+#include "words.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -71,10 +72,10 @@ struct family_record {
     int64_t values[FAMILY_FIELDS_MAX]; /* scaled; category: index */
 };
 
-/* How hard: 0 easiest (one condition, short numbers) to 1 (everything). `invented`: share of made-up words. */
+/* How hard: 0 easiest (one condition, short numbers) to 1 (everything). */
 struct family_options {
     double difficulty;
-    double invented;
+    struct word_mix words;
     int n_conditions; /* 0: any; otherwise exactly so many */
 };
 
@@ -100,6 +101,9 @@ void family_record_list(const struct family_task *t, const struct family_record 
 /* One condition restated with the record's value, up to where its outcome stands: "- delay: 5 under 2:". */
 void family_condition_line(const struct family_task *t, int index, const struct family_record *rec,
                            struct str *out);
+/* Then its outcome: digits side by side, how the value stands to the threshold, and the verdict: " 11 52 more: no". */
+void family_condition_outcome(const struct family_task *t, int index, const struct family_record *rec,
+                              struct str *out);
 void family_reasoning(const struct family_task *t, const struct family_record *rec, struct str *out);
 void family_outside_sentence(struct rng *r, struct str *out); /* one that the teacher must refuse */
 

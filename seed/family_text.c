@@ -3,6 +3,7 @@
 #include "family.h"
 #include "words.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static const int64_t powers_of_ten[] = {1, 10, 100, 1000};
@@ -221,13 +222,66 @@ void family_condition_line(const struct family_task *t, int index, const struct 
     str_add(out, ":");
 }
 
-/* "- delay: 5 under 2: no\n- delay: 5 under 7: yes\n- approved share: 0.62 below 0.80: yes\n= no or yes and yes: yes\n" */
+/* How the value stands to the threshold, said before the verdict: the verdict is then a matter of two words, where value,
+ * threshold and operator at once are an exclusive-or that a small model hardly learns. */
+static const char *relation(const struct family_task *t, const struct family_condition *c, int64_t value) {
+    if (value == c->threshold)
+        return "equal";
+    if (t->fields[c->field].type == FAMILY_CATEGORY)
+        return "other";
+    return value < c->threshold ? "less" : "more";
+}
+
+static int digits_before_point(const char *digits, int n) {
+    int zeros = 0;
+    while (zeros < n - 1 && digits[zeros] == '0')
+        zeros++;
+    return n - zeros;
+}
+
+/* Two numbers in pairs, value and threshold side by side, until a pair differs: their signs if either is negative, how many
+ * digits stand before the point, and the digits from the left. "4815 at most 4600" gives " 44 44 86", "5 over 12" " 12",
+ * "0.62 below 0.8" " 11 00 68". Each pair is a copy, and the last one decides: comparing two numbers at one glance took a
+ * small model twenty times the text (decision 8). */
+static void add_digit_pairs(struct str *out, int64_t value, int64_t threshold, int decimals) {
+    char left[24], right[24];
+    if (value < 0 || threshold < 0)
+        str_addf(out, " %c%c", value < 0 ? '-' : '+', threshold < 0 ? '-' : '+');
+    if ((value < 0) != (threshold < 0))
+        return;
+    int n = snprintf(left, sizeof left, "%019" PRId64, value < 0 ? -value : value), whole = n - decimals;
+    snprintf(right, sizeof right, "%019" PRId64, threshold < 0 ? -threshold : threshold);
+    int whole_left = digits_before_point(left, whole), whole_right = digits_before_point(right, whole);
+    str_addf(out, " %d%d", whole_left, whole_right);
+    if (whole_left != whole_right)
+        return;
+    for (int i = whole - whole_left; i < n; i++) {
+        str_addf(out, " %c%c", left[i], right[i]);
+        if (left[i] != right[i])
+            return;
+    }
+}
+
+void family_condition_outcome(const struct family_task *t, int index, const struct family_record *rec,
+                              struct str *out) {
+    const struct family_condition *c = &t->conditions[index];
+    const struct family_field *f = &t->fields[c->field];
+    bool outcomes[FAMILY_CONDITIONS_MAX];
+    family_rule_holds(t, rec, outcomes);
+    if (f->type != FAMILY_CATEGORY)
+        add_digit_pairs(out, rec->values[c->field], c->threshold, f->decimals);
+    str_addf(out, " %s: %s", relation(t, c, rec->values[c->field]), outcomes[index] ? "yes" : "no");
+}
+
+/* "- delay: 5 under 2: 11 52 more: no\n- delay: 5 under 7: 11 57 less: yes\n
+ *  - approved share: 0.62 below 0.80: 11 00 68 less: yes\n= no or yes and yes: yes\nAnswer: suspicious" */
 void family_reasoning(const struct family_task *t, const struct family_record *rec, struct str *out) {
     bool outcomes[FAMILY_CONDITIONS_MAX];
     bool holds = family_rule_holds(t, rec, outcomes);
     for (int i = 0; i < t->n_conditions; i++) {
         family_condition_line(t, i, rec, out);
-        str_addf(out, " %s\n", outcomes[i] ? "yes" : "no");
+        family_condition_outcome(t, i, rec, out);
+        str_add(out, "\n");
     }
     str_add(out, "=");
     for (int i = 0; i < t->n_conditions; i++)
@@ -244,7 +298,8 @@ void family_reasoning(const struct family_task *t, const struct family_record *r
 static void add_random_words(struct rng *r, struct str *out, int n) {
     char word[WORD_MAX];
     for (int i = 0; i < n; i++) {
-        word_pick(r, rng_chance(r, 0.7) ? WORDS_NOUN : WORDS_ADJECTIVE, 0.3, word);
+        word_pick(r, rng_chance(r, 0.7) ? WORDS_NOUN : WORDS_ADJECTIVE, &(struct word_mix){.invented = 0.3},
+                  word);
         str_addf(out, "%s%s", i > 0 ? " " : "", word);
     }
 }
@@ -288,7 +343,7 @@ static void add_request(struct rng *r, struct str *out) {
 /* A sentence of the family with its decision, or its fields, left out. */
 static void add_broken_sentence(struct rng *r, struct str *out) {
     struct family_task t;
-    family_draw(r, &(struct family_options){.difficulty = 1, .invented = 0.3}, &t);
+    family_draw(r, &(struct family_options){.difficulty = 1, .words.invented = 0.3}, &t);
     struct str whole = {0};
     family_sentence(r, &t, &whole);
     const char *text = str_text(&whole), *fields = strstr(text, ". "), *decision = NULL;

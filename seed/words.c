@@ -1,5 +1,6 @@
 /* Word lists and invented words: see words.h. */
 #include "words.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -174,7 +175,16 @@ static const char *const places[] = {
     "group",  "basic",  "silver", "gold",   "bronze", "daily",  "weekly",  "monthly", "yearly",
     "phone",  "email",  "letter", "branch", "truck",  "van",    "ship",    "plane",   NULL};
 
-static const char *const *const pools[WORDS_POOLS] = {nouns, adjectives, units, labels, verbs, places};
+/* Words that the protocol itself is made of and that people call their fields too. */
+static const char *const formal[] = {
+    "type", "values",   "min",     "max",       "unit",    "decimals",   "number",  "integer",
+    "name", "record",   "records", "category",  "fields",  "label",      "labels",  "answer",
+    "task", "sentence", "user",    "assistant", "system",  "family",     "refusal", "condition",
+    "days", "hours",    "degrees", "minutes",   "percent", "definition", "one",     "yes",
+    "no",   "unknown",  "higher",  "lower",     "least",   "most",       "check",   NULL};
+
+static const char *const *const pools[WORDS_POOLS] = {nouns, adjectives, units, labels,
+                                                      verbs, places,     formal};
 
 static int pool_size(enum word_pool pool) {
     static int sizes[WORDS_POOLS];
@@ -209,11 +219,44 @@ static void word_invent(struct rng *r, char out[WORD_MAX]) {
     }
 }
 
-void word_pick(struct rng *r, enum word_pool pool, double invented, char out[WORD_MAX]) {
-    if (pool != WORDS_UNIT && pool != WORDS_VERB && rng_chance(r, invented)) {
+static bool is_lower_case(const char *text) {
+    for (; *text != '\0'; text++)
+        if (*text < 'a' || *text > 'z')
+            return false;
+    return true;
+}
+
+/* One to three tokens glued together: "ivemotri", "tholkey". */
+static void word_glue(struct rng *r, struct bpe *pieces, char out[WORD_MAX]) {
+    int n_pieces = (int)rng_range(r, 1, 3);
+    out[0] = '\0';
+    while (n_pieces > 0 || strlen(out) < 2) {
+        const char *piece = bpe_token(pieces, (int32_t)rng_range(r, BPE_N_SPECIAL, bpe_n_vocab(pieces) - 1));
+        if (!is_lower_case(piece))
+            continue;
+        if (strlen(out) + strlen(piece) + 1 < WORD_MAX)
+            strcat(out, piece);
+        n_pieces--;
+    }
+}
+
+static void word_make_up(struct rng *r, const struct word_mix *mix, char out[WORD_MAX]) {
+    if (mix->pieces == NULL || rng_chance(r, 0.5))
         word_invent(r, out);
+    else
+        word_glue(r, mix->pieces, out);
+}
+
+void word_pick(struct rng *r, enum word_pool pool, const struct word_mix *mix, char out[WORD_MAX]) {
+    bool rare = pool == WORDS_UNIT || pool == WORDS_VERB;
+    if (rare ? mix->pieces != NULL && rng_chance(r, mix->invented / 2) : rng_chance(r, mix->invented)) {
+        word_make_up(r, mix, out);
+        if (pool == WORDS_VERB)
+            out[0] = (char)(out[0] - 'a' + 'A');
         return;
     }
+    if (mix->pieces != NULL && pool == WORDS_NOUN && rng_chance(r, 0.06))
+        pool = WORDS_FORMAL;
     strcpy(out, pools[pool][rng_range(r, 0, pool_size(pool) - 1)]);
 }
 

@@ -32,7 +32,7 @@ static int tear_down(void **state) {
 
 static struct family_task drawn(struct rng *r) {
     struct family_task t;
-    family_draw(r, &(struct family_options){.difficulty = 1, .invented = 0.3}, &t);
+    family_draw(r, &(struct family_options){.difficulty = 1, .words.invented = 0.3}, &t);
     return t;
 }
 
@@ -153,6 +153,39 @@ static void test_rule_by_hand(void **state) {
     str_release(&text);
 }
 
+/* The digits side by side, by hand: value, threshold, decimals of field and threshold, what must follow. */
+static void test_digit_pairs_by_hand(void **state) {
+    (void)state;
+    static const struct {
+        int64_t value, threshold;
+        int decimals, printed;
+        enum family_operator op;
+        const char *words, *line;
+    } cases[] = {
+        {5, 2, 0, 0, FAMILY_BELOW, "under", "- part: 5 under 2: 11 52 more: no"},
+        {5, 12, 0, 0, FAMILY_BELOW, "under", "- part: 5 under 12: 12 less: yes"},
+        {4815, 4600, 0, 0, FAMILY_AT_MOST, "at most", "- part: 4815 at most 4600: 44 44 86 more: no"},
+        {7, 7, 0, 0, FAMILY_AT_LEAST, "at least", "- part: 7 at least 7: 11 77 equal: yes"},
+        {62, 80, 2, 1, FAMILY_BELOW, "below", "- part: 0.62 below 0.8: 11 00 68 less: yes"},
+        {1225, 1220, 2, 1, FAMILY_ABOVE, "over", "- part: 12.25 over 12.2: 22 11 22 22 50 more: yes"},
+        {-3, 4, 0, 0, FAMILY_ABOVE, "over", "- part: -3 over 4: -+ less: no"},
+        {-3, -12, 0, 0, FAMILY_ABOVE, "over", "- part: -3 over -12: -- 12 more: yes"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct family_task t = {.n_fields = 1, .form = FORM_A, .n_conditions = 1};
+        t.fields[0] = (struct family_field){
+            .name = "part", .type = FAMILY_INTEGER, .min = -9999, .max = 9999, .decimals = cases[i].decimals};
+        t.conditions[0] = (struct family_condition){
+            0, cases[i].op, cases[i].words, cases[i].threshold, cases[i].printed, false};
+        struct family_record rec = {{cases[i].value}};
+        struct str line = {0};
+        family_condition_line(&t, 0, &rec, &line);
+        family_condition_outcome(&t, 0, &rec, &line);
+        assert_string_equal(str_text(&line), cases[i].line);
+        str_release(&line);
+    }
+}
+
 static char *document_text(const struct corpus_document *d) {
     struct str text = {0};
     for (int64_t i = 0; i < d->n; i++)
@@ -258,6 +291,7 @@ int main(void) {
         cmocka_unit_test(test_requests_are_the_protocols),
         cmocka_unit_test(test_reasoning_ends_in_the_right_label),
         cmocka_unit_test(test_rule_by_hand),
+        cmocka_unit_test(test_digit_pairs_by_hand),
         cmocka_unit_test(test_stream_repeats),
         cmocka_unit_test(test_demonstrations_are_not_in_the_text),
         cmocka_unit_test(test_tokens_are_llamas),

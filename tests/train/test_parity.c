@@ -42,7 +42,8 @@ static void open_trainer(struct trainer *t, const char *path, int rank) {
     check(nn_model_init(&t->m, &c, &t->ops, &e), &e);
     check(weights_load(&t->m, t->file, &e), &e);
     if (rank > 0)
-        check(nn_model_add_lora(&t->m, &(struct nn_lora){.rank = rank, .alpha = 2 * (float)rank}, &rng, &e), &e);
+        check(nn_model_add_lora(&t->m, &(struct nn_lora){.rank = rank, .alpha = 2 * (float)rank}, &rng, &e),
+              &e);
     else
         check(nn_model_train_all(&t->m, &e), &e);
     check(nn_run_init(&t->r, &t->m, &(struct nn_limits){.n_tokens = N_TOKENS}, &e), &e);
