@@ -1,8 +1,10 @@
 /* Drafting. A small teacher copies words from the sentence and may slip; so in the plain style every name, value and condition of
- * the draft must stand in the sentence. A large one may put things in its own words; there the schema is the check. */
+ * the draft must stand in the sentence, and every word of the sentence in the draft. A large one may put things in its own words; there the schema is the check. */
 #include "synth/draft.h"
 #include "format/json.h"
+#include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ORIGIN "draft_task"
@@ -51,6 +53,63 @@ static void check_copied(struct drafting *d, const struct task *t) {
     }
 }
 
+static bool is_word_char(char c) {
+    return isalnum((unsigned char)c) || c == '.' || c == '-' || c == '_';
+}
+
+/* Does the word stand in the text by itself, or, `or_begins`, at least begin a word of it? */
+static bool stands_in(const char *text, const char *word, size_t n, bool or_begins) {
+    for (const char *at = text; *at; at++)
+        if (strncasecmp(at, word, n) == 0 && (at == text || !is_word_char(at[-1])) &&
+            (or_begins || !is_word_char(at[n])))
+            return true;
+    return false;
+}
+
+/* The same number, however it is written: 1 and 1.00. False when the word is no number. */
+static bool number_stands_in(const char *text, const char *word, size_t n) {
+    char *end;
+    double wanted = strtod(word, &end);
+    if (end != word + n)
+        return false;
+    for (const char *at = text; *at; at++) {
+        if ((at > text && is_word_char(at[-1])) || strtod(at, &end) != wanted)
+            continue;
+        if (end > at && !is_word_char(*end))
+            return true;
+    }
+    return false;
+}
+
+/* Words that hold a sentence of the embedded teacher's family together (seed/README.md). */
+static bool is_grammar(const char *word, size_t n) {
+    static const char grammar[] =
+        "a an and answer as between call comes each else every flag from has if is it label mark "
+        "not of or otherwise record the to when with";
+    return stands_in(grammar, word, n, false);
+}
+
+/* Nothing may be left out: after the first sentence, which says what the records are, each word is grammar or in the draft. */
+static void check_complete(struct drafting *d) {
+    const char *end = strstr(d->sentence, ". "), *at = end;
+    char intro[256];
+    snprintf(intro, sizeof intro, "%.*s", end ? (int)(end - d->sentence) : 0, d->sentence);
+    while (at && *at && !d->complaint.len) {
+        size_t n = 0;
+        while (*at && !is_word_char(*at))
+            at++;
+        while (is_word_char(at[n]))
+            n++;
+        size_t bare = n;
+        while (bare > 0 && at[bare - 1] == '.')
+            bare--;
+        if (bare > 0 && !is_grammar(at, bare) && !stands_in(str_text(&d->answer), at, bare, false) &&
+            !number_stands_in(str_text(&d->answer), at, bare) && !stands_in(intro, at, bare, true))
+            str_addf(&d->complaint, "'%.*s' of the sentence is left out", (int)bare, at);
+        at += n;
+    }
+}
+
 static int check_draft(struct drafting *d, const struct node *root, struct err *e) {
     const struct node *refusal = node_get(root, "refusal"), *fields = node_get(root, "fields");
     if (refusal && refusal->type == NODE_STRING && refusal->text_len > 0 &&
@@ -78,8 +137,10 @@ static int check_draft(struct drafting *d, const struct node *root, struct err *
         str_add(&d->complaint, fault.message);
         return 0;
     }
-    if (teacher_style(d->teacher) == PROTOCOL_PLAIN)
+    if (teacher_style(d->teacher) == PROTOCOL_PLAIN) {
         check_copied(d, &t);
+        check_complete(d);
+    }
     if (d->complaint.len) {
         task_release(&t);
         return 0;

@@ -2,6 +2,7 @@
 #include "teacher/protocol.h"
 #include "format/json.h"
 #include "task/text.h"
+#include "teacher/protocol_words.h"
 #include <string.h>
 
 void protocol_release(struct protocol_request *r) {
@@ -82,34 +83,6 @@ static const char draft_explained[] =
     " If the sentence describes no task of this kind, answer "
     "{\"refusal\":\"why\",\"fields\":[],\"labels\":[]}.";
 
-#define SCHEMA_LABELS                                                                                        \
-    "\"labels\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":16,\"items\":{\"type\":\"object\","          \
-    "\"properties\":{"                                                                                       \
-    "\"name\":{\"type\":\"string\"},\"definition\":{\"type\":\"string\"}},\"required\":[\"name\","           \
-    "\"definition\"],"                                                                                       \
-    "\"additionalProperties\":false}}"
-
-/* Either a specification or a refusal; one variant for each type of field, so that a grammar made of it leaves no way to a
- * field without its range or values. */
-static const char draft_schema_plain[] =
-    "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"fields\":{\"type\":\"array\",\"minItems\":1,"
-    "\"maxItems\":16,"
-    "\"items\":{\"anyOf\":["
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"integer\"},"
-    "\"min\":{\"type\":\"integer\"},\"max\":{\"type\":\"integer\"},\"unit\":{\"type\":\"string\"}},"
-    "\"required\":[\"name\",\"type\",\"min\",\"max\"],\"additionalProperties\":false},"
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"number\"},"
-    "\"min\":{\"type\":\"number\"},\"max\":{\"type\":\"number\"},\"decimals\":{\"type\":\"integer\","
-    "\"minimum\":0,"
-    "\"maximum\":6},\"unit\":{\"type\":\"string\"}},"
-    "\"required\":[\"name\",\"type\",\"min\",\"max\",\"decimals\"],\"additionalProperties\":false},"
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"const\":\"category\"},"
-    "\"values\":{\"type\":\"array\",\"minItems\":2,\"maxItems\":16,\"items\":{\"type\":\"string\"}}},"
-    "\"required\":[\"name\",\"type\",\"values\"],\"additionalProperties\":false}]}}," SCHEMA_LABELS
-    "},\"required\":[\"fields\",\"labels\"],\"additionalProperties\":false},"
-    "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":\"string\"}},\"required\":[\"refusal\"],"
-    "\"additionalProperties\":false}]}";
-
 /* Strict endpoints want an object at the root and every key required, so what does not apply is null. */
 static const char draft_schema_full[] =
     "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":[\"string\",\"null\"]},\"fields\":{\"type\":"
@@ -136,7 +109,10 @@ int protocol_draft(struct protocol_request *r, enum protocol_style style, const 
     if (style == PROTOCOL_FULL)
         str_add(&r->system, draft_explained);
     str_add(&r->user, sentence);
-    str_add(&r->schema, style == PROTOCOL_FULL ? draft_schema_full : draft_schema_plain);
+    if (style == PROTOCOL_FULL)
+        str_add(&r->schema, draft_schema_full);
+    else
+        protocol_draft_schema(sentence, &r->schema);
     r->schema_name = "specification";
     return finish(r, style, 768, e);
 }

@@ -136,6 +136,25 @@ static void slips_of_a_small_teacher_are_found(void **state) {
     }
 }
 
+static void what_was_left_out_is_found(void **state) {
+    (void)state;
+    struct task t;
+    struct draft_result r;
+    struct err e = {0};
+    script.draft =
+        "{\"fields\":[{\"name\":\"delay\",\"type\":\"integer\",\"min\":0,\"max\":60,\"unit\":\"days\"},"
+        "{\"name\":\"kind\",\"type\":\"category\",\"values\":[\"outdoor\",\"open\"]}],\"labels\":[{\"name\":"
+        "\"late\","
+        "\"definition\":\"the delay is over 9 days\"},{\"name\":\"fine\",\"definition\":\"otherwise\"}]}";
+    assert_int_equal(
+        draft("plain",
+              "Sort crates. Each crate has a delay from 0 to 60 days and a kind (outdoor, indoor or open). "
+              "Flag the crate as late when the delay is over 9 days; otherwise it is fine.",
+              &t, &r, &e),
+        ERR_TEACHER);
+    assert_non_null(strstr(e.message, "'indoor' of the sentence is left out"));
+}
+
 /* The full style's answer has every key, null where it does not apply. */
 static void nulls_are_as_absent(void **state) {
     (void)state;
@@ -162,6 +181,7 @@ int main(void) {
         CASE(a_right_draft_becomes_the_task),     CASE(a_useless_draft_is_asked_for_again),
         CASE(after_three_repairs_it_gives_up),    CASE(a_refusal_is_told),
         CASE(slips_of_a_small_teacher_are_found), CASE(nulls_are_as_absent),
+        CASE(what_was_left_out_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
