@@ -1,39 +1,15 @@
 /* Cells, quotas, and what to ask for next. */
 #include "synth/grid.h"
-#include <math.h>
+#include "synth/bins.h"
 #include <string.h>
 
 enum {
-    VALUES_MAX = 8, /* of a category that get a cell of their own */
-    DRY_NEVER = 12, /* records in vain before a cell that never gave any is closed */
+    DRY_NEVER = 24, /* records in vain before a cell that never gave any is closed */
     DRY_SINCE = 40, /* the same for one that did */
     DRY_OPEN = 160, /* the same for the cell without a hint, the last resort of its label */
 };
 
 /* ---- cells ---- */
-
-static double on_grid(const struct task_field *f, double x) {
-    double unit = pow(10, f->decimals);
-    return round(x * unit) / unit;
-}
-
-static int hints_of(const struct task_field *f) {
-    if (f->type == FIELD_CATEGORY)
-        return f->n_values <= VALUES_MAX ? f->n_values : 0;
-    bool number = f->type == FIELD_INTEGER || f->type == FIELD_NUMBER;
-    return number && f->has_range && f->max - f->min >= 3 * pow(10, -f->decimals) ? 3 : 0;
-}
-
-static struct protocol_hint hint_at(const struct task *t, int field, int index) {
-    const struct task_field *f = &t->fields[field];
-    struct protocol_hint h = {.field = field, .value = index};
-    if (f->type != FIELD_CATEGORY) {
-        h.value = 0;
-        h.low = on_grid(f, f->min + (f->max - f->min) * index / 3);
-        h.high = on_grid(f, f->min + (f->max - f->min) * (index + 1) / 3);
-    }
-    return h;
-}
 
 static const char *cell_name(struct grid *g, const struct task *t, int label, const struct protocol_hint *h) {
     struct str s = {0};
@@ -51,29 +27,50 @@ static bool add_cell(struct grid *g, const struct task *t, int label, struct pro
     return c->name != NULL;
 }
 
-static bool add_cells(struct grid *g, const struct task *t, int label) {
-    bool ok = add_cell(g, t, label, (struct protocol_hint){.field = -1});
-    for (int i = 0; i < t->n_declared; i++)
-        for (int k = 0; k < hints_of(&t->fields[i]); k++)
-            ok = ok && add_cell(g, t, label, hint_at(t, i, k));
+/* The label's quota over its cells [n]: half of it to the corners that decide, where there are any, evenly; the rest to all. */
+static void share_quota(struct grid_cell *cells, const bool *decisive, int n, int64_t quota) {
+    int n_decisive = 0;
+    for (int i = 0; i < n; i++)
+        n_decisive += decisive[i];
+    int64_t special = n_decisive > 0 ? quota / 2 : 0, common = quota - special;
+    for (int i = 0, k = 0; i < n; i++) {
+        cells[i].share = common / n + (i < common % n);
+        if (decisive[i]) {
+            cells[i].share += special / n_decisive + (k < special % n_decisive);
+            k++;
+        }
+    }
+}
+
+static bool add_cells(struct grid *g, const struct task *t, int label, int64_t quota) {
+    struct protocol_hint bins[BINS_MAX];
+    struct grid_cell *cells = &g->cells[g->n_cells];
+    int before = g->n_cells, most = 1 + BINS_MAX * t->n_declared;
+    bool *decisive = arena_calloc(&g->arena, (size_t)most, sizeof *decisive), decides = false;
+    bool ok = decisive && add_cell(g, t, label, (struct protocol_hint){.field = -1});
+    for (int i = 0; i < t->n_declared; i++) {
+        int n = bins_of(t, i, bins, &decides);
+        for (int k = 0; ok && k < n; k++) {
+            decisive[g->n_cells - before] = decides;
+            ok = add_cell(g, t, label, bins[k]);
+        }
+    }
+    if (ok)
+        share_quota(cells, decisive, g->n_cells - before, quota);
     return ok;
 }
 
 int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct err *e) {
     *g = (struct grid){.n_labels = t->n_labels};
     arena_init(&g->arena);
-    int per_label = 1;
-    for (int i = 0; i < t->n_declared; i++)
-        per_label += hints_of(&t->fields[i]);
-    g->cells = arena_calloc(&g->arena, (size_t)per_label * (size_t)t->n_labels, sizeof *g->cells);
+    size_t most = (size_t)(1 + BINS_MAX * t->n_declared) * (size_t)t->n_labels;
+    g->cells = arena_calloc(&g->arena, most, sizeof *g->cells);
     g->labels = arena_calloc(&g->arena, (size_t)t->n_labels, sizeof *g->labels);
     bool ok = g->cells && g->labels;
     int64_t quota = (n_records + t->n_labels - 1) / t->n_labels;
     for (int label = 0; ok && label < t->n_labels; label++) {
         g->labels[label].quota = quota;
-        ok = add_cells(g, t, label);
-        for (int i = 0; ok && i < per_label; i++)
-            g->cells[label * per_label + i].share = quota / per_label + (i < quota % per_label);
+        ok = add_cells(g, t, label, quota);
     }
     if (ok)
         return 0;

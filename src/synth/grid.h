@@ -1,6 +1,5 @@
 /* The quota grid: how many records of which label are wanted, and from which corner of the space each is to come. A cell is a
- * label with at most one hint (a value of a category, a third of a numeric range): the hints give the diversity that
- * sampling alone does not.
+ * label with at most one hint (a bin of one field, see bins.h): the hints give the diversity that sampling alone does not.
  *
  * A label's quota is what must be met; a cell's share of it is a wish. Where the rule leaves no room ("suspicious with delay
  * from 40 to 60"), the cell runs dry, is closed, and the others fill the label's quota. */

@@ -62,8 +62,10 @@ static void add_record(struct rng *rng, const struct chat_script *c, const char 
     struct asked_range range = read_range(user);
     int label = strstr(user, " labelled normal") ? 1 : 0, delay = 0, share = 0;
     int wanted = rng_chance(rng, c->wrong_share) ? 1 - label : label;
-    if (c->never && strcmp(labels[label], c->never) == 0)
+    if (c->never && strcmp(labels[label], c->never) == 0) { /* whatever corner it is asked for */
         wanted = 1 - label;
+        range = (struct asked_range){0, 60, 0, 100, -1};
+    }
     for (int i = 0; i < 1000; i++) {
         delay = (int)rng_range(rng, range.low, range.high);
         share = (int)rng_range(rng, range.share_low, range.share_high);

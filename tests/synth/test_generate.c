@@ -253,7 +253,8 @@ static void a_label_that_cannot_be_written_is_said(void **state) {
     script.wrong_share = script.copy_share = 0;
     struct err e = {0};
     assert_int_equal(run(60, (struct generate_options){0}, &e), ERR_TEACHER);
-    assert_non_null(strstr(e.message, "'suspicious' has 0 of 30"));
+    if (!strstr(e.message, "of 30 records and gets no more"))
+        fail_msg("%s", e.message);
     struct tally t;
     tally(&t);
     assert_int_equal(t.label[1], 30); /* the other is full, and kept */
@@ -276,8 +277,11 @@ static void held_out_rows_are_not_repeated(void **state) {
         rows_from_store(&rows, &task, store, "records", STORE_ALL_SPLITS, &(struct rows_options){0}, NULL),
         0);
     assert_int_equal(rows.n, 60);
+    rows.n = 30; /* the same questions get the same answers: half of them are held out now */
     start_anew();
-    assert_int_equal(run(60, (struct generate_options){.held_out = &rows}, NULL), 0);
+    struct err e = {0};
+    if (run(60, (struct generate_options){.held_out = &rows}, &e) < 0)
+        fail_msg("%s", e.message);
     struct tally t;
     tally(&t);
     assert_true(t.reject[3] > 0);

@@ -1,5 +1,6 @@
 /* Quotas and cells: balance, planning, closing what is dry. */
 #include "../support/chat_script.h"
+#include "synth/bins.h"
 #include "synth/grid.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,10 +30,10 @@ static void cells_are_labels_times_hints(void **state) {
     assert_int_equal(grid.n_labels, 2);
     assert_int_equal(grid.labels[0].quota, 51); /* 101 rounded up to an even number */
     assert_int_equal(grid.labels[1].quota, 51);
-    assert_int_equal(grid.n_cells, 2 * (1 + 3 + 3 + 2));
+    assert_int_equal(grid.n_cells, 2 * (1 + 3 + 2 + 2));
     static const char *const names[] = {
-        "suspicious", "suspicious with delay from 0 to 20", "suspicious with delay from 40 to 60",
-        "suspicious with approved share from 0.33 to 0.67", "normal with visit type emergency"};
+        "suspicious", "suspicious with delay from 0 to 1", "suspicious with delay from 7 to 60",
+        "suspicious with approved share from 0.80 to 1.00", "normal with visit type emergency"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_true(grid_cell_find(&grid, names[i]) >= 0);
     int64_t shares = 0;
@@ -41,6 +42,49 @@ static void cells_are_labels_times_hints(void **state) {
     assert_int_equal(shares, 102);
     assert_int_equal(grid_cell_find(&grid, "nothing"), -1);
     assert_int_equal(grid_cell_find(&grid, NULL), -1);
+}
+
+/* Ranges are cut where the definitions cut them, whichever side the threshold itself is on; other fields into thirds. */
+static void bins_follow_the_thresholds(void **state) {
+    (void)state;
+    static const struct {
+        const char *definition;
+        double lows[BINS_MAX];
+        int n;
+        bool decisive;
+    } cases[] = {
+        {"the delay is under 10 days", {0, 10}, 2, true},
+        {"the delay is at most 10", {0, 11}, 2, true},
+        {"the delay is at least 10 or the delay is over 29", {0, 10, 30}, 3, true},
+        {"the delay is over 10, or over 20 and the approved share is under 30", {0, 11, 21}, 3, true},
+        {"the delay is under 0", {0, 20, 40}, 3, false},
+        {"the delayed is under 10", {0, 20, 40}, 3, false},
+        {"the approved share is under 10", {0, 20, 40}, 3, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct protocol_hint bins[BINS_MAX];
+        bool decisive;
+        task.labels[0].definition = cases[i].definition;
+        assert_int_equal(bins_of(&task, 0, bins, &decisive), cases[i].n);
+        assert_int_equal(decisive, cases[i].decisive);
+        for (int k = 0; k < cases[i].n; k++) {
+            assert_true(bins[k].low == cases[i].lows[k]);
+            if (decisive)
+                assert_true(bins[k].high == (k + 1 < cases[i].n ? cases[i].lows[k + 1] - 1 : 60));
+        }
+    }
+}
+
+static void corners_that_decide_get_half_of_the_quota(void **state) {
+    (void)state;
+    int64_t decisive = 0, other = 0;
+    for (int i = 0; i < grid.n_cells; i++)
+        if (grid.cells[i].label == 0)
+            *(grid.cells[i].hint.field == 0 || grid.cells[i].hint.field == 1 ? &decisive : &other) +=
+                grid.cells[i].share;
+    assert_int_equal(decisive + other, 51);
+    assert_true(decisive > 2 * other);
+    assert_true(other >= 3); /* the cell without a hint and the visit types are not forgotten */
 }
 
 static void a_plan_asks_for_what_is_missing(void **state) {
@@ -83,8 +127,8 @@ static void poor_cells_are_asked_more(void **state) {
 static void dry_cells_close_and_others_take_over(void **state) {
     (void)state;
     int64_t calls[64];
-    int far = grid_cell_find(&grid, "suspicious with delay from 40 to 60");
-    grid.cells[far].dry = grid.cells[far].written = 12;
+    int far = grid_cell_find(&grid, "suspicious with delay from 7 to 60");
+    grid.cells[far].dry = grid.cells[far].written = 24;
     grid_close_dry(&grid);
     assert_true(grid.cells[far].closed);
     assert_true(grid_plan(&grid, 4, INT64_MAX, calls) > 0);
@@ -103,6 +147,8 @@ int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(cells_are_labels_times_hints),
+        CASE(bins_follow_the_thresholds),
+        CASE(corners_that_decide_get_half_of_the_quota),
         CASE(a_plan_asks_for_what_is_missing),
         CASE(poor_cells_are_asked_more),
         CASE(dry_cells_close_and_others_take_over),
