@@ -162,7 +162,7 @@ static int read_chat(struct arena *a, const char *body, size_t n, const char **t
 }
 
 static int write_chat(struct runner *r, const struct decision *d, struct str *out, struct err *e) {
-    const char *label = r->bundle.task.labels[d->label].name;
+    const char *label = d->answer ? d->answer : r->bundle.task.labels[d->label].name;
     int32_t ids[256];
     int64_t n_out = lm_tokenize(r->lm, label, strlen(label), LM_PLAIN, ids, 256, NULL);
     int64_t n_in = classifier_prefix_tokens(r->classifier) + classifier_last(r->classifier).n_tokens;

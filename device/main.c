@@ -62,6 +62,8 @@ static int decide_words(struct runner *r, const struct options *o, struct err *e
         rc = runner_decide(r, str_text(&json), json.len, 1, &d, e);
     if (rc == 0 && o->json)
         rc = runner_write(r, &d, &answer, e);
+    else if (rc == 0 && d.answer)
+        str_addf(&answer, "%s%s", d.valid ? "" : "(not valid) ", d.answer);
     else if (rc == 0)
         str_addf(&answer, "%s %.4f%s%s%s", r->bundle.task.labels[d.label].name, d.probabilities[d.label],
                  d.abstained ? " undecided" : "", d.other ? ": " : "", d.other ? d.other : "");

@@ -12,7 +12,7 @@ static const double upper_s[METRICS_BUCKETS] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 
 int metrics_init(struct metrics *m, const struct bundle *b, struct err *e) {
     *m = (struct metrics){.bundle = b, .start_ms = clock_unix_ms()};
     pthread_mutex_init(&m->lock, NULL);
-    m->by_label = calloc((size_t)b->task.n_labels, sizeof *m->by_label);
+    m->by_label = calloc((size_t)b->task.n_labels + 1, sizeof *m->by_label);
     return m->by_label ? 0 : err_set(e, ERR_NO_MEMORY, "metrics_init", "no memory for counters");
 }
 
@@ -27,7 +27,8 @@ void metrics_decided(struct metrics *m, const struct reply *r) {
     pthread_mutex_lock(&m->lock);
     m->n_decided++;
     m->n_abstained += r->abstained;
-    m->by_label[r->label]++;
+    if (r->label >= 0) /* extract and respond have none */
+        m->by_label[r->label]++;
     m->seconds += r->seconds;
     for (int i = 0; i < METRICS_BUCKETS; i++)
         m->bucket[i] += r->seconds <= upper_s[i];

@@ -25,14 +25,13 @@ static json_t *machine_part(const struct selftest *s) {
 }
 
 static json_t *selftest_part(const struct selftest *s) {
-    const struct task *t = &s->runner.bundle.task;
     json_t *list = json_array();
     int64_t n = s->n_rows - s->n_agreeing;
     for (int64_t i = 0; i < n && i < SELFTEST_DISAGREEMENTS; i++) {
         const struct selftest_disagreement *d = &s->disagreements[i];
-        json_array_append_new(list, json_pack("{s:I, s:s, s:s, s:f, s:f}", "row", (json_int_t)d->row, "host",
-                                              t->labels[d->host].name, "here", t->labels[d->here].name,
-                                              "host_p", d->host_p, "here_p", d->here_p));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:s, s:s, s:f, s:f}", "row", (json_int_t)d->row, "host",
+                                        d->host, "here", d->here, "host_p", d->host_p, "here_p", d->here_p));
     }
     return json_pack(
         "{s:I, s:I, s:f, s:f, s:b, s:b, s:I, s:o, s:o}", "rows", (json_int_t)s->n_rows, "agreeing_rows",
@@ -112,7 +111,6 @@ static void print_memory(const struct selftest *s, struct str *out) {
 }
 
 void receipt_print(const struct selftest *s, struct str *out) {
-    const struct task *t = &s->runner.bundle.task;
     int64_t n = s->n_rows - s->n_agreeing;
     str_addf(out, "%s on %s%s, kernels %s, %d thread%s\n", s->runner.bundle.name,
              s->machine.model[0] && !s->emulated ? s->machine.model : s->machine.arch,
@@ -124,7 +122,7 @@ void receipt_print(const struct selftest *s, struct str *out) {
     for (int64_t i = 0; i < n && i < SELFTEST_DISAGREEMENTS; i++) {
         const struct selftest_disagreement *d = &s->disagreements[i];
         str_addf(out, "  row %lld: %s here, %s on the host (%.3f there, %.3f here)\n", (long long)d->row,
-                 t->labels[d->here].name, t->labels[d->host].name, d->host_p, d->here_p);
+                 d->here, d->host, d->host_p, d->here_p);
     }
 #define X(name, text, unit) print_figure(out, text, s->measured.name, unit);
     SELFTEST_FIGURES(X)

@@ -78,7 +78,7 @@ int runner_open(struct runner *r, const char *dir, const struct runner_options *
     if (rc == 0)
         rc = lock(q);
     r->on_abstain = q->on_abstain;
-    r->probabilities = calloc((size_t)r->bundle.task.n_labels, sizeof *r->probabilities);
+    r->probabilities = calloc((size_t)r->bundle.task.n_labels + 1, sizeof *r->probabilities);
     if (rc == 0 && !r->probabilities)
         rc = err_set(e, ERR_NO_MEMORY, "runner_open", "no memory for the labels");
     if (rc < 0)
@@ -90,6 +90,7 @@ void runner_close(struct runner *r) {
     classifier_free(r->classifier);
     lm_free(r->lm);
     free(r->probabilities);
+    str_release(&r->answer);
     bundle_close(&r->bundle);
     arena_release(&r->record);
     str_release(&r->request);
@@ -128,16 +129,21 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
     int rc = json_node_parse(&r->record, "input", line, json, n, &root, e);
     if (rc == 0)
         rc = record_from_node(t, &r->record, false, root, &record, e);
+    bool written = t->kind != TASK_CLASSIFY, valid = true;
+    str_clear(&r->answer);
     if (rc == 0)
-        rc = classifier_score(r->classifier, &record, r->probabilities, e);
+        rc = written ? classifier_write(r->classifier, &record, &r->answer, &valid, e)
+                     : classifier_score(r->classifier, &record, r->probabilities, e);
     if (rc < 0)
         return rc;
     const struct node *id = task_field_index(t, "id") < 0 ? node_get(root, "id") : NULL;
     *out = (struct decision){.label = classifier_last(r->classifier).best,
                              .probabilities = r->probabilities,
+                             .answer = written ? str_text(&r->answer) : NULL,
+                             .valid = valid,
                              .ms = (clock_seconds() - start) * 1e3,
                              .id = id ? id->text : NULL};
-    out->abstained = r->probabilities[out->label] < r->bundle.abstain_threshold;
+    out->abstained = !written && r->probabilities[out->label] < r->bundle.abstain_threshold;
     if (out->abstained && r->on_abstain)
         ask_other(r, json, n, out);
     guard_watch(&r->watch);
@@ -151,6 +157,15 @@ int runner_write(const struct runner *r, const struct decision *d, struct str *o
         str_add(out, "\"id\":");
         json_text_string(out, d->id);
         str_add_char(out, ',');
+    }
+    if (d->answer) {
+        str_add(out, "\"answer\":");
+        if (d->valid && t->kind == TASK_EXTRACT)
+            str_add(out, d->answer);
+        else
+            json_text_string(out, d->answer);
+        str_addf(out, ",\"valid\":%s,\"ms\":%.1f}", d->valid ? "true" : "false", d->ms);
+        return str_check(out, e);
     }
     str_add(out, "\"label\":");
     json_text_string(out, t->labels[d->label].name);

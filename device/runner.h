@@ -26,6 +26,7 @@ struct runner {
     struct lm *lm;
     struct classifier *classifier;
     double *probabilities; /* of the last decision */
+    struct str answer;     /* the last one, of extract and respond */
     struct arena record;   /* the last record's */
     int n_threads;
     const char *on_abstain;
@@ -37,11 +38,14 @@ struct runner {
 };
 
 struct decision {
-    int label;
+    int label;                   /* classify; otherwise -1 */
     const double *probabilities; /* n_labels of the task */
     bool abstained;              /* too unsure: somebody else should decide */
     const char *other;           /* what on_abstain said; NULL: not asked */
     const char *other_failed;    /* or why it said nothing */
+    const char
+        *answer; /* extract, respond: in normal form where valid, else as the model wrote it; else NULL */
+    bool valid;
     double ms;
     const char
         *id; /* the record's "id" as written, where it has one and the task has no such field; else NULL */
@@ -57,6 +61,7 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
 
 /* {"label":"normal","probabilities":{"suspicious":0.0213,"normal":0.9787},"abstained":false,"ms":12.3}, with "id" in front where
  * there is one, "abstained" where the bundle has a threshold, and "other" or "other_failed" where somebody else was asked.
+ * Extract: {"answer":{...},"valid":true,"ms":80.1}; respond: the answer is a text; what is not valid stands as a text as well.
  * Appended without a newline. */
 int runner_write(const struct runner *r, const struct decision *d, struct str *out, struct err *e);
 

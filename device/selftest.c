@@ -8,6 +8,7 @@
 #include "task/encode.h"
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ static double median_of(double *values, int n) {
 
 struct golden {
     int label;
+    const char *answer;    /* extract, respond; in the arena */
     double *probabilities; /* in the arena */
     struct str record;     /* JSON */
 };
@@ -51,8 +53,13 @@ static int read_golden(struct arena *a, const struct task *t, const char *line, 
     struct node *root, *record = NULL, *probabilities = NULL;
     const char *label = NULL;
     int rc = json_node_parse(a, "golden.jsonl", (int)number, line, n, &root, e);
-    if (rc < 0 || (rc = node_map(root, "record", true, &record, e)) < 0 ||
-        (rc = node_string(root, "label", true, &label, e)) < 0 ||
+    if (rc < 0 || (rc = node_map(root, "record", true, &record, e)) < 0)
+        return rc;
+    str_clear(&g->record);
+    json_text_node(&g->record, record);
+    if (t->kind != TASK_CLASSIFY)
+        return node_string(root, "answer", true, &g->answer, e);
+    if ((rc = node_string(root, "label", true, &label, e)) < 0 ||
         (rc = node_map(root, "probabilities", true, &probabilities, e)) < 0)
         return rc;
     g->label = task_label_index(t, label);
@@ -63,22 +70,45 @@ static int read_golden(struct arena *a, const struct task *t, const char *line, 
         return err_set(e, ERR_NO_MEMORY, "selftest", "no memory for the golden rows");
     for (int i = 0; i < t->n_labels && rc == 0; i++)
         rc = node_number(probabilities, t->labels[i].name, true, &g->probabilities[i], e);
-    str_clear(&g->record);
-    if (rc == 0)
-        json_text_node(&g->record, record);
     return rc < 0 ? rc : str_check(&g->record, e);
+}
+
+static struct selftest_disagreement *note_disagreement(struct selftest *s, int64_t row) {
+    int64_t missed = row - 1 - s->n_agreeing;
+    if (missed >= SELFTEST_DISAGREEMENTS)
+        return NULL;
+    s->disagreements[missed].row = row;
+    return &s->disagreements[missed];
+}
+
+static void compare_written(struct selftest *s, const struct golden *g, const struct decision *d) {
+    int64_t row = ++s->n_rows;
+    if (str_equal(g->answer, d->answer)) {
+        s->n_agreeing++;
+        return;
+    }
+    struct selftest_disagreement *x = note_disagreement(s, row);
+    if (!x)
+        return;
+    snprintf(x->host, sizeof x->host, "%.60s", g->answer);
+    snprintf(x->here, sizeof x->here, "%.60s", d->answer);
+    x->host_p = 1;
 }
 
 static void compare(struct selftest *s, const struct golden *g, const struct decision *d) {
     const double *host = g->probabilities, *here = d->probabilities;
     for (int i = 0; i < s->runner.bundle.task.n_labels; i++)
         s->largest_difference = fmax(s->largest_difference, fabs(host[i] - here[i]));
-    int64_t row = ++s->n_rows, missed = s->n_rows - 1 - s->n_agreeing;
+    int64_t row = ++s->n_rows;
+    const struct task_label *labels = s->runner.bundle.task.labels;
+    struct selftest_disagreement *x;
     if (d->label == g->label || fabs(host[g->label] - host[d->label]) <= s->runner.bundle.tolerance) {
         s->n_agreeing++;
-    } else if (missed < SELFTEST_DISAGREEMENTS) {
-        s->disagreements[missed] =
-            (struct selftest_disagreement){row, g->label, d->label, host[g->label], here[g->label]};
+    } else if ((x = note_disagreement(s, row))) {
+        snprintf(x->host, sizeof x->host, "%.79s", labels[g->label].name);
+        snprintf(x->here, sizeof x->here, "%.79s", labels[d->label].name);
+        x->host_p = host[g->label];
+        x->here_p = here[g->label];
     }
 }
 
@@ -94,7 +124,10 @@ static int run_row(struct selftest *s, const struct golden *g, struct times *tim
     int rc = runner_decide(&s->runner, str_text(&g->record), g->record.len, (int)s->n_rows + 1, &d, e);
     if (rc < 0)
         return rc;
-    compare(s, g, &d);
+    if (d.answer)
+        compare_written(s, g, &d);
+    else
+        compare(s, g, &d);
     s->measured.tokens_per_decision += (double)classifier_last(s->runner.classifier).n_tokens;
     return add_time(times, d.ms / 1e3, e);
 }

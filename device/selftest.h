@@ -6,7 +6,8 @@
  *     selftest_release(&s);
  *
  * A golden row agrees when its label is the host's, or when the host's probabilities of the two labels are within the bundle's
- * tolerance of each other: kernels of different processors round differently. */
+ * tolerance of each other: kernels of different processors round differently. A written answer (extract, respond) agrees when it
+ * is the host's to the letter. */
 #ifndef DEVICE_SELFTEST_H
 #define DEVICE_SELFTEST_H
 
@@ -41,9 +42,9 @@ struct selftest_figures {
 enum { SELFTEST_DISAGREEMENTS = 10 };
 
 struct selftest_disagreement {
-    int64_t row; /* of golden.jsonl, from 1 */
-    int host, here;
-    double host_p, here_p; /* of the host's label */
+    int64_t row;             /* of golden.jsonl, from 1 */
+    char host[80], here[80]; /* labels, or the answers' beginnings */
+    double host_p, here_p;   /* of the host's label; extract and respond: 1 and 0 */
 };
 
 struct selftest {

@@ -225,11 +225,33 @@ static void print_thresholds(struct cmd_ctx *c, const struct evaluation *v) {
     }
 }
 
+/* Extract: the share of right values by field; respond: the words. */
+static void print_answers(struct cmd_ctx *c, const struct evaluation *v) {
+    for (int w = 0; w < WHO_COUNT; w++) {
+        const json_t *answers = json_object_get(v->one[w].document, "answers");
+        const json_t *fields = json_object_get(answers, "fields"), *f1 = json_object_get(answers, "word_f1");
+        if (!answers)
+            continue;
+        cmd_print(c, "%-14s", who_name((enum who)w));
+        for (int i = 0; i < v->task.n_answer && fields; i++)
+            cmd_print(c, "  %s %.1f%%", v->task.answer[i].name,
+                      100 * json_number_value(
+                                json_object_get(json_object_get(fields, v->task.answer[i].name), "value")));
+        if (f1)
+            cmd_print(c, "  F1 of the words %.3f", json_number_value(f1));
+        cmd_print(c, "\n");
+    }
+}
+
 static void print_table(struct cmd_ctx *c, const struct evaluation *v, const json_t *summary) {
     const json_t *one;
     size_t i;
-    cmd_print(c, "%lld rows from %s, 95%% intervals; F1 and PR-AUC of '%s'\n\n", (long long)v->rows.n,
-              v->rows.source, v->task.positive);
+    if (v->task.kind == TASK_CLASSIFY)
+        cmd_print(c, "%lld rows from %s, 95%% intervals; F1 and PR-AUC of '%s'\n\n", (long long)v->rows.n,
+                  v->rows.source, v->task.positive);
+    else
+        cmd_print(c, "%lld rows from %s, 95%% intervals; accuracy: answers that are exactly right\n\n",
+                  (long long)v->rows.n, v->rows.source);
     cmd_print(c, "%-14s %8s %-16s %8s %8s %8s %8s %8s %8s\n", "", "accuracy", "", "balanced", "macro-F1",
               "F1", "PR-AUC", "Brier", "invalid");
     for (int w = 0; w < WHO_COUNT; w++) {
@@ -240,6 +262,7 @@ static void print_table(struct cmd_ctx *c, const struct evaluation *v, const jso
             cmd_print(c, "%-14s skipped: %s\n", who_name((enum who)w), e->skipped);
     }
     print_thresholds(c, v);
+    print_answers(c, v);
     cmd_print(c, "\n");
     json_array_foreach(json_object_get(summary, "comparisons"), i, one) {
         cmd_print(c, "%s minus %s: %+.1f points (%+.1f to %+.1f), p = %.2g\n",

@@ -3,11 +3,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
+#include "cmd/generate_report.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
 #include "cmd/rehearse.h"
 #include "cmd/teaching.h"
 #include "plan/plan.h"
+#include "synth/gate.h"
 #include "synth/generate.h"
 #include "synth/own.h"
 #include <string.h>
@@ -17,6 +19,10 @@ static const struct option_def options[] = {
     {"per-call", OPTION_INT, "N", "records asked for in one question", "4"},
     {"split", OPTION_STRING, "A/B/C", "percent for training, validation and test", "80/10/10"},
     {"balance", OPTION_FLAG, NULL, "of own rows train on as many of every label as of the rarest", NULL},
+    {"votes", OPTION_INT, "K", "label every record K times; the votes become its weight", "1"},
+    {"gate", OPTION_NUMBER, "X",
+     "with shared rows of your own: least share of them that the teacher must answer right (0: no gate)",
+     "0.8"},
     {"quote", OPTION_FLAG, NULL, "say what it would cost and stop", NULL},
     TEACHING_OPTIONS,
     {0},
@@ -40,6 +46,7 @@ static int read_options(struct generating *g) {
     struct cmd_ctx *c = g->c;
     g->o.n_records = cmd_int(c, "records", g->project.n_records);
     g->o.per_call = (int)cmd_int(c, "per-call", 4);
+    g->o.votes = (int)cmd_int(c, "votes", 1);
     g->o.seed = g->project.seed;
     g->o.has_shares = true;
     g->has_teacher = strcmp(g->project.teacher.kind, "none") != 0;
@@ -47,6 +54,10 @@ static int read_options(struct generating *g) {
         return err_set(&c->err, ERR_USAGE, "generate", "--records must be from 1 to 10000000");
     if (g->o.per_call < 1 || g->o.per_call > 32)
         return err_set(&c->err, ERR_USAGE, "generate", "--per-call must be from 1 to 32");
+    if (g->o.votes < 1 || g->o.votes > 15)
+        return err_set(&c->err, ERR_USAGE, "generate", "--votes must be from 1 to 15");
+    if (!(cmd_number(c, "gate", 0.8) >= 0 && cmd_number(c, "gate", 0.8) <= 1))
+        return err_set(&c->err, ERR_USAGE, "generate", "--gate must be from 0 to 1");
     if (!g->has_teacher && !g->project.data.path) {
         err_set(&c->err, ERR_INPUT, "generate", "this project has neither a teacher nor rows of its own");
         return err_hint(&c->err, "name one of them in edgestill.yaml: teacher: or data: path:");
@@ -87,6 +98,10 @@ static int describe(struct generating *g) {
     manifest_seed(m, g->o.seed);
     manifest_setting(m, "records", json_integer(g->o.n_records));
     manifest_setting(m, "per_call", json_integer(g->o.per_call));
+    if (g->o.votes > 1)
+        manifest_setting(m, "votes", json_integer(g->o.votes));
+    if (d->group || d->time)
+        manifest_setting(m, d->group ? "group" : "time", json_string(d->group ? d->group : d->time));
     manifest_setting(m, "split", json_string(cmd_string(g->c, "split")));
     manifest_setting(m, "balance", json_boolean(cmd_flag(g->c, "balance")));
     return 0;
@@ -105,79 +120,6 @@ static int hash_outputs(struct generating *g) {
     return code;
 }
 
-/* ---- what there is, for people and programs ---- */
-
-static void add(json_t *map, const char *key, int64_t n) {
-    json_object_set_new(map, key, json_integer(json_integer_value(json_object_get(map, key)) + n));
-}
-
-static int count(void *context, const struct store_count *n, struct err *e) {
-    (void)e;
-    json_t *r = context;
-    if (n->status == STORE_ACCEPTED) {
-        add(json_object_get(r, "accepted"), n->label, n->n);
-        add(json_object_get(r, "splits"), store_split_text(n->split), n->n);
-        add(json_object_get(r, "sources"), n->source, n->n);
-    } else if (n->status == STORE_REJECTED) {
-        add(json_object_get(r, "rejected"), n->reason, n->n);
-    } else {
-        add(r, store_status_text(n->status), n->n);
-    }
-    return 0;
-}
-
-static void print_map(const struct cmd_ctx *c, const char *title, json_t *map) {
-    const char *key;
-    json_t *value;
-    struct str line = {0};
-    json_object_foreach(map, key, value)
-        str_addf(&line, "%s%s %lld", line.len ? ", " : "", key, (long long)json_integer_value(value));
-    if (line.len)
-        cmd_print(c, "%-10s %s\n", title, line.data);
-    str_release(&line);
-}
-
-static int summarise(struct generating *g) {
-    struct cmd_ctx *c = g->c;
-    json_t *r = json_pack("{s:{}, s:{}, s:{}, s:{}}", "accepted", "rejected", "splits", "sources");
-    if (!r)
-        return err_set(&c->err, ERR_NO_MEMORY, "generate", "out of memory");
-    int code = store_counts_each(g->store, count, r, &c->err);
-    print_map(c, "accepted", json_object_get(r, "accepted"));
-    print_map(c, "split", json_object_get(r, "splits"));
-    print_map(c, "rejected", json_object_get(r, "rejected"));
-    json_object_set_new(c->result, "records", r);
-    if (g->has_teacher) {
-        struct str line = {0};
-        json_object_set_new(c->result, "ledger", teaching_ledger(g->store, &line));
-        cmd_print(c, "%-10s %s\n", "teacher", str_text(&line));
-        str_release(&line);
-    }
-    return code;
-}
-
-/* Cells that gave less than their share, with the reason: the label's quota was filled from others. */
-static void report_cells(struct generating *g, const struct generate_report *r) {
-    json_t *list = json_array();
-    int n_closed = 0;
-    for (int i = 0; i < r->grid.n_cells; i++) {
-        const struct grid_cell *cell = &r->grid.cells[i];
-        n_closed += cell->closed;
-        json_t *o = json_pack("{s:s, s:I, s:I, s:I}", "cell", cell->name, "share", (json_int_t)cell->share,
-                              "accepted", (json_int_t)cell->accepted, "written", (json_int_t)cell->written);
-        if (cell->closed)
-            json_object_set_new(o, "closed",
-                                json_string("its latest records were copies or of another label"));
-        json_array_append_new(list, o);
-    }
-    if (n_closed > 0)
-        cmd_print(
-            g->c,
-            "%-10s %d of %d corners of the quota grid gave nothing more; the others filled the labels\n",
-            "grid", n_closed, r->grid.n_cells);
-    json_object_set_new(g->c->result, "cells", list);
-}
-
 /* ---- the steps ---- */
 
 static int import(struct generating *g) {
@@ -186,15 +128,77 @@ static int import(struct generating *g) {
                             .label_column = d->label,
                             .shares = g->o.shares,
                             .seed = g->o.seed,
+                            .group = d->group,
+                            .time = d->time,
+                            .held_out = g->held_out.n > 0 ? &g->held_out : NULL,
                             .balance = cmd_flag(g->c, "balance")};
-    int64_t n_new = 0;
+    struct own_result r = {0};
     int code = generate_check_task(g->store, &g->task, &g->c->err);
     if (code == 0)
-        code = own_import(g->store, &g->task, &o, &n_new, &g->c->err);
-    if (code == 0 && n_new > 0 && !g->c->quiet)
-        log_info("%lld own rows taken in from %s", (long long)n_new, d->path);
+        code = own_import(g->store, &g->task, &o, &r, &g->c->err);
+    if (code == 0 && r.n_new > 0 && !g->c->quiet)
+        log_info("%lld own rows taken in from %s; the test rows are set apart", (long long)r.n_new, d->path);
+    if (code == 0 && r.n_held_out > 0)
+        log_warn("%lld own rows are in %s, too: they are left out of training", (long long)r.n_held_out,
+                 d->eval_path);
     return code;
 }
+
+/* ---- the teacher gate ---- */
+
+static int judge_gate(struct generating *g, const struct gate *gate, double bar) {
+    struct err *e = &g->c->err;
+    json_object_set_new(g->c->result, "gate",
+                        json_pack("{s:I, s:I, s:I, s:f, s:f}", "rows", (json_int_t)gate->n, "right",
+                                  (json_int_t)gate->n_right, "invalid", (json_int_t)gate->n_invalid, "low",
+                                  gate->accuracy.low, "high", gate->accuracy.high));
+    cmd_print(g->c, "%-10s the teacher answers %lld of %lld own rows right (%.0f%% to %.0f%%)\n", "gate",
+              (long long)gate->n_right, (long long)gate->n, 100 * gate->accuracy.low,
+              100 * gate->accuracy.high);
+    if ((double)gate->n_right >= bar * (double)gate->n)
+        return 0;
+    err_set(e, ERR_TEACHER, "generate",
+            "%s answers only %lld of %lld of your own rows as you did, below the bar of %.0f%%: its data "
+            "would teach that",
+            teacher_name(g->teacher), (long long)gate->n_right, (long long)gate->n, 100 * bar);
+    return err_hint(e, "make the definitions in task.yaml clearer, take another teacher, or lower --gate");
+}
+
+/* Says why where there is none, so that nobody takes silence for a pass. */
+static const char *no_gate(const struct generating *g, double bar) {
+    return bar <= 0                ? "--gate 0"
+           : !g->project.data.path ? "there are no rows of your own"
+           : !g->project.data.share_rows
+               ? "own rows are not shared with the teacher (share_rows in edgestill.yaml)"
+               : NULL;
+}
+
+static int pass_gate(struct generating *g) {
+    enum { GATE_ROWS = 100 };
+    double bar = cmd_number(g->c, "gate", 0.8);
+    struct rows rows = {0};
+    struct progress progress;
+    struct gate gate;
+    const char *why = no_gate(g, bar);
+    if (why) {
+        json_object_set_new(g->c->result, "gate", json_pack("{s:s}", "skipped", why));
+        cmd_print(g->c, "%-10s skipped: %s\n", "gate", why);
+        return 0;
+    }
+    int code =
+        store_note_set(g->store, "shared rows", g->project.data.path, &g->c->err); /* stays on record */
+    if (code == 0)
+        code = rows_from_store(&rows, &g->task, g->store, "records.sqlite", STORE_TRAIN, NULL, &g->c->err);
+    if (code < 0)
+        return code;
+    progress_begin(&progress, "teacher gate", "row", rows.n < GATE_ROWS ? rows.n : GATE_ROWS);
+    code = gate_run(&gate, g->teacher, &g->task, &rows, GATE_ROWS, g->o.seed, &progress, &g->c->err);
+    progress_end(&progress);
+    rows_release(&rows);
+    return code == 0 ? judge_gate(g, &gate, bar) : code;
+}
+
+/* ---- generating ---- */
 
 static int consent(struct generating *g, bool *nothing_missing) {
     struct generate_quote q;
@@ -242,24 +246,28 @@ static int generate(struct generating *g) {
         return 0;
     if (code == 0 && !nothing_missing)
         code = rehearse(g);
+    if (code == 0 && !nothing_missing)
+        code = pass_gate(g);
     if (code < 0)
         return code;
     if (g->held_out.n > 0)
         g->o.held_out = &g->held_out;
     struct generate_report report;
     struct progress progress;
+    g->o.first = generate_report_first;
+    g->o.first_context = &(struct generate_reporting){c, &g->task, g->store};
     progress_begin(&progress, "generate", "answer", 0);
     code = generate_run(g->teacher, g->store, &g->task, &g->o, &progress, &report, &c->err);
     progress_end(&progress);
     if (code == 0)
-        report_cells(g, &report);
+        generate_report_cells(c, &report);
     generate_report_release(&report);
     return code;
 }
 
 static int load_held_out(struct generating *g) {
     const struct project_data *d = &g->project.data;
-    if (!d->eval_path || !g->has_teacher)
+    if (!d->eval_path)
         return 0;
     return rows_read(&g->held_out, &g->task, d->eval_path, &(struct rows_options){.label_column = d->label},
                      &g->c->err);
@@ -270,14 +278,17 @@ static int work(struct generating *g) {
     const char *records = project_path(&g->project, PROJECT_RECORDS);
     int code = records ? store_open(&g->store, records, STORE_WRITE, &c->err)
                        : err_set(&c->err, ERR_NO_MEMORY, "generate", "out of memory");
+    if (code == 0)
+        code = load_held_out(g);
     if (code == 0 && g->project.data.path)
         code = import(g);
     if (code == 0)
-        code = load_held_out(g);
+        code = generate_report_way(c, &g->task, g->store, g->has_teacher);
     if (code == 0 && g->has_teacher)
         code = generate(g);
     if (g->store) {
-        int shown = summarise(g);
+        int shown =
+            generate_report_summary(&(struct generate_reporting){c, &g->task, g->store}, g->has_teacher);
         code = code < 0 ? code : shown;
     }
     if (code == 0 && !cmd_flag(c, "quote"))

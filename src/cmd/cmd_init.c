@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +24,11 @@ static const struct option_def options[] = {
      "the base model: embedded, a name from `edgestill models`, or a GGUF file; without it the plan chooses",
      NULL},
     {"data", OPTION_STRING, "FILE", "your own labelled rows, CSV or JSON Lines (.jsonl)", NULL},
-    {"label", OPTION_STRING, "COLUMN", "the column of --data that holds the label", NULL},
+    {"label", OPTION_STRING, "COLUMN",
+     "the column of --data that holds the label or the answer; several with commas", NULL},
+    {"group", OPTION_STRING, "COLUMN",
+     "rows with the same value there go to the same split (a patient, a customer)", NULL},
+    {"time", OPTION_STRING, "COLUMN", "the latest rows by this column become the test rows", NULL},
     {"eval-data", OPTION_STRING, "FILE",
      "held-out rows for eval, with the same columns; never used for training", NULL},
     {"teacher", OPTION_STRING, "WHO", "embedded, the URL of an OpenAI-compatible server (…/v1), or none",
@@ -121,6 +126,30 @@ static int label_missing(const char *path, const char *label, const char *found,
     return code;
 }
 
+/* "room,action": every name between commas must be a column, unless the whole is one. */
+static bool has_label(const char *label, bool (*has)(const void *rows, const char *name), const void *rows) {
+    char name[256];
+    if (has(rows, label))
+        return true;
+    for (const char *at = label;; at++) {
+        size_t n = strcspn(at, ",");
+        snprintf(name, sizeof name, "%.*s", (int)(n < 255 ? n : 255), at);
+        if (!has(rows, str_trim(name)))
+            return false;
+        at += n;
+        if (!*at)
+            return true;
+    }
+}
+
+static bool csv_has(const void *rows, const char *name) {
+    return csv_reader_column(rows, name) >= 0;
+}
+
+static bool node_has(const void *rows, const char *name) {
+    return node_get(rows, name) != NULL;
+}
+
 static int check_csv(const char *path, const char *label, struct err *e) {
     struct csv_reader *r;
     int code = csv_reader_open(&r, path, NULL, e);
@@ -129,7 +158,7 @@ static int check_csv(const char *path, const char *label, struct err *e) {
     struct str found = {0};
     for (int i = 0; i < csv_reader_n_columns(r); i++)
         str_addf(&found, "%s%s", i ? ", " : "", csv_reader_name(r, i));
-    if (csv_reader_column(r, label) < 0)
+    if (!has_label(label, csv_has, r))
         code = label_missing(path, label, str_text(&found), e);
     else if ((code = csv_reader_next(r, e)) == 0)
         code = err_set(e, ERR_INPUT, "init", "%s: there is a header but no row", path);
@@ -151,7 +180,7 @@ static int check_jsonl(const char *path, const char *label, struct err *e) {
         code = err_set(e, ERR_INPUT, "init", "%s: there is no row", path);
     for (struct node *n = code > 0 ? row->first : NULL; n && n->key; n = n->next)
         str_addf(&found, "%s%s", n == row->first ? "" : ", ", n->key);
-    if (code > 0 && !node_get(row, label))
+    if (code > 0 && !has_label(label, node_has, row))
         code = label_missing(path, label, str_text(&found), e);
     str_release(&found);
     arena_release(&a);
@@ -241,13 +270,18 @@ static void add_data(const struct init *in, struct str *out) {
         str_add(
             out,
             "# data:\n#   path: rows.csv      # labelled rows to learn from\n#   label: class        # the "
-            "column with the label\n#   eval: held-out.csv  # rows that only eval sees\n");
+            "column with the label\n#   eval: held-out.csv  # rows that only eval sees\n"
+            "#   group: patient      # rows with the same value stay in one split; or time: COLUMN\n");
         return;
     }
     str_add(out, "data:\n");
     if (in->data)
         add_key(out, "  path", in->data);
     add_key(out, "  label", in->label);
+    if (cmd_string(in->c, "group"))
+        add_key(out, "  group", cmd_string(in->c, "group"));
+    if (cmd_string(in->c, "time"))
+        add_key(out, "  time", cmd_string(in->c, "time"));
     if (in->eval_data)
         add_key(out, "  eval", in->eval_data);
     str_add(out, "  share_rows: false\n");

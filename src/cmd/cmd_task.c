@@ -1,8 +1,10 @@
-/* `edgestill task`: from the sentence to task.yaml, drafted by the teacher, shown, edited and accepted by the user. */
+/* `edgestill task`: from the sentence to task.yaml, drafted by the teacher or made of own rows, shown, edited and accepted by the
+ * user. */
 #include "base/file.h"
 #include "base/log.h"
 #include "cmd/cmd.h"
 #include "cmd/project.h"
+#include "cmd/task_rows.h"
 #include "cmd/teaching.h"
 #include "synth/draft.h"
 #include <ctype.h>
@@ -16,6 +18,9 @@
 static const struct option_def options[] = {
     {"accept", OPTION_FLAG, NULL, "accept task.yaml as it stands: writes task.lock", NULL},
     {"edit", OPTION_FLAG, NULL, "open task.yaml in $VISUAL or $EDITOR, then check it", NULL},
+    {"from", OPTION_STRING, "WHAT",
+     "rows: infer it from your own; sentence: have it drafted (default: rows where there are any)", NULL},
+    {"kind", OPTION_STRING, "KIND", "classify, extract or respond, where the rows do not show it", NULL},
     TEACHING_OPTIONS,
     {0},
 };
@@ -90,6 +95,36 @@ static int draft(struct cmd_ctx *c, struct project *p, const char *path) {
     return code;
 }
 
+/* ---- from own rows ---- */
+
+static int infer(struct cmd_ctx *c, struct project *p, const char *path) {
+    char name[64];
+    struct str yaml = {0};
+    short_name(p, name, sizeof name);
+    int code = task_from_rows(c, p, name, cmd_string(c, "kind"), &yaml);
+    if (code == 0)
+        code = str_check(&yaml, &c->err);
+    if (code == 0)
+        code = file_write(path, yaml.data, yaml.len, &c->err);
+    str_release(&yaml);
+    return code;
+}
+
+/* Own rows know best what a record looks like; a teacher drafts where there are none. */
+static int make(struct cmd_ctx *c, struct project *p, const char *path) {
+    const char *from = cmd_string(c, "from");
+    if (!from)
+        from = p->data.path ? "rows" : "sentence";
+    if (strcmp(from, "rows") != 0 && strcmp(from, "sentence") != 0)
+        return err_set(&c->err, ERR_USAGE, "task", "--from must be rows or sentence, not '%s'", from);
+    if (strcmp(from, "sentence") == 0)
+        return draft(c, p, path);
+    if (p->data.path)
+        return infer(c, p, path);
+    err_set(&c->err, ERR_INPUT, "task", "this project has no rows of its own");
+    return err_hint(&c->err, "name them in edgestill.yaml: data: path:, label:");
+}
+
 /* ---- editing ---- */
 
 static int edit(struct cmd_ctx *c, const char *path) {
@@ -162,7 +197,7 @@ static int run_in(struct cmd_ctx *c, struct project *p) {
     }
     int code = project_hold(p, &c->err);
     if (code == 0 && !there)
-        code = draft(c, p, path);
+        code = make(c, p, path);
     if (code == 0 && cmd_flag(c, "edit"))
         code = edit(c, path);
     struct task t;
@@ -188,5 +223,6 @@ static int run_task(struct cmd_ctx *c) {
     return code;
 }
 
-const struct verb verb_task = {"task", "draft the task from the sentence; show, edit and accept it",
-                               "[options]", options, run_task};
+const struct verb verb_task = {
+    "task", "draft the task from the sentence, or infer it from own rows; show, edit and accept it",
+    "[options]", options, run_task};

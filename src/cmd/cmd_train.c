@@ -303,7 +303,7 @@ static int verify_export(struct training *t, const char *adapter, const char *me
     struct nn_run run = {0};
     int64_t longest = dataset_longest(&some);
     some.n_rows = some.n_rows < VERIFIED_ROWS ? some.n_rows : VERIFIED_ROWS;
-    double *log_prob = calloc((size_t)(some.n_rows * some.form->n_labels), sizeof *log_prob), worst = 0;
+    double *log_prob = calloc((size_t)(some.n_rows * train_scores_of(&some)), sizeof *log_prob), worst = 0;
     int rc = log_prob ? packer_init(&packer, longest, t->e)
                       : err_set(t->e, ERR_NO_MEMORY, "train", "no room to compare answers");
     if (rc == 0)

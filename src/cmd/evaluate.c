@@ -163,7 +163,7 @@ static int keep(struct evaluation *v, enum who w, const struct result *r, struct
     if (rc == 0)
         rc = result_to_json(r, &document, e);
     if (rc == 0)
-        rc = scores_write(&one->scores, &v->task, rows, e);
+        rc = scores_write(&one->scores, &v->task, &v->rows, rows, e);
     if (rc == 0)
         rc = json_file_write(path, document, e);
     if (rc < 0) {
@@ -178,7 +178,10 @@ static struct result result_of(struct evaluation *v, enum who w, const char *key
     return (struct result){.who = whos[w].name,
                            .key = key,
                            .model = model,
-                           .decoding = w == WHO_TEACHER ? "chat" : "label scoring",
+                           .decoding = w == WHO_TEACHER                ? "chat"
+                                       : v->task.kind == TASK_CLASSIFY ? "label scoring"
+                                       : v->task.kind == TASK_EXTRACT  ? "greedy, by grammar"
+                                                                       : "greedy",
                            .task = &v->task,
                            .rows = &v->rows,
                            .scores = &v->one[w].scores,
@@ -267,6 +270,11 @@ static int agree(struct evaluation *v, const struct teacher *t) {
     return teaching_consent(v->settings->c, t, &q);
 }
 
+static int take_text(void *context, int64_t row, const char *text, bool valid, struct err *e) {
+    struct evaluation *v = context;
+    return scores_set_text(&v->one[WHO_TEACHER].scores, &v->rows, row, text, valid, e);
+}
+
 static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
     struct evaluated *one = &v->one[WHO_TEACHER];
     struct progress p;
@@ -277,7 +285,9 @@ static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
     one->scores.prob = NULL;
     double start_s = clock_seconds();
     progress_begin(&p, "eval teacher", "row", v->rows.n);
-    rc = labeller_run(t, &v->task, v->rows.records, v->rows.n, one->scores.answer, &p, e);
+    rc = one->scores.written
+             ? labeller_answers(t, &v->task, &v->rows, take_text, v, &p, e)
+             : labeller_run(t, &v->task, v->rows.records, v->rows.n, one->scores.answer, &p, e);
     progress_end(&p);
     one->scores.seconds = clock_seconds() - start_s;
     return rc;

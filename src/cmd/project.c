@@ -98,7 +98,7 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
 }
 
 static int read_data(struct project *p, const struct node *root, struct err *e) {
-    static const char *const known[] = {"path", "label", "eval", "share_rows", NULL};
+    static const char *const known[] = {"path", "label", "eval", "group", "time", "share_rows", NULL};
     struct project_data *d = &p->data;
     struct node *map = NULL;
     int code = node_map(root, "data", false, &map, e);
@@ -108,8 +108,12 @@ static int read_data(struct project *p, const struct node *root, struct err *e) 
         (code = node_string(map, "path", false, &d->path, e)) < 0 ||
         (code = node_string(map, "label", d->path != NULL, &d->label, e)) < 0 ||
         (code = node_string(map, "eval", false, &d->eval_path, e)) < 0 ||
+        (code = node_string(map, "group", false, &d->group, e)) < 0 ||
+        (code = node_string(map, "time", false, &d->time, e)) < 0 ||
         (code = node_bool(map, "share_rows", false, &d->share_rows, e)) < 0)
         return code;
+    if (d->group && d->time)
+        return node_error(map, e, "project_open", "rows are split by 'group' or by 'time', not by both");
     code = resolve(p, &d->path, e);
     return code < 0 ? code : resolve(p, &d->eval_path, e);
 }

@@ -2,6 +2,7 @@
 #include "compress/calibrate.h"
 #include "base/interrupt.h"
 #include "llama/lm.h"
+#include "task/answer.h"
 #include "task/encode.h"
 #include "task/prompt.h"
 
@@ -28,7 +29,7 @@ static int read_row(struct run *r, const struct record *record, struct err *e) {
     r->record.n = r->answer.n = 0;
     int rc = encode_record(&r->record, r->lm, r->task, &r->prompt, record, e);
     if (rc == 0)
-        rc = encode_answer(&r->answer, r->lm, r->task, record->label, e);
+        rc = encode_answer_text(&r->answer, r->lm, record_answer(r->task, record), e);
     imatrix_set_weight(r->im, 1);
     if (rc == 0)
         rc = lm_decode(r->lm, 0, r->record.ids, r->record.n, &logits, e);

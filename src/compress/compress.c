@@ -119,10 +119,10 @@ static int compare(struct run *x, struct compress_candidate *c, struct err *e) {
     struct scored a = scores_view(&c->scores), b = scores_view(s);
     int64_t same = 0;
     for (int64_t i = 0; i < s->n; i++)
-        same += s->answer[i] == c->scores.answer[i];
+        same += s->written ? str_equal(s->text[i], c->scores.text[i]) : s->answer[i] == c->scores.answer[i];
     c->accuracy = accuracy_of(&c->scores);
     c->agreement = (double)same / (double)s->n;
-    c->divergence = compress_divergence(s->prob, c->scores.prob, s->n, s->n_labels);
+    c->divergence = s->prob ? compress_divergence(s->prob, c->scores.prob, s->n, s->n_labels) : NAN;
     return paired_compare(&a, &b, &(struct bootstrap_options){.n_resamples = 200}, &c->paired, e);
 }
 

@@ -166,7 +166,8 @@ static int add_golden(struct build *b, struct err *e) {
 /* Rows that training saw would make the student look surer than it is. */
 static int calibrate(struct build *b, struct err *e) {
     const struct bundle_request *q = b->q;
-    if (q->golden_are_training || q->golden->n < GOLDEN_CALIBRATION_MIN || q->abstain_cost <= 0)
+    if (q->task->kind != TASK_CLASSIFY || q->golden_are_training || q->golden->n < GOLDEN_CALIBRATION_MIN ||
+        q->abstain_cost <= 0)
         return 0;
     int rc = golden_calibrate(b->classifier, q->task, q->golden, q->abstain_cost, &b->r->abstain, e);
     b->r->has_abstain = rc == 0;

@@ -4,6 +4,7 @@
 #include "deliver/bundle_service.h"
 #include "format/json.h"
 #include "llama/lm.h"
+#include "task/answer.h"
 #include <string.h>
 
 /* ---- scripts ---- */
@@ -82,7 +83,18 @@ void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
                  "the options.\n\n");
     str_add(out, "## A record\n\n| field | type | values |\n|---|---|---|\n");
     add_fields(t, out);
-    str_add(out, "\nA field that is left out counts as unknown.\n\n## Labels\n\n");
+    str_add(out, "\nA field that is left out counts as unknown.\n\n");
+    if (t->kind != TASK_CLASSIFY) {
+        struct task view = answer_view(t);
+        str_addf(out, "## The answer\n\n%s\n\n| field | type | values |\n|---|---|---|\n",
+                 t->kind == TASK_EXTRACT
+                     ? "A JSON object with these fields, null where an optional one is missing."
+                     : "A short text.");
+        add_fields(&view, out);
+        str_add(out, "\n`valid` is false where the model's answer does not keep to this; such an answer "
+                     "stands as a text.\n");
+    }
+    str_add(out, t->n_labels ? "## Labels\n\n" : "");
     for (int i = 0; i < t->n_labels; i++)
         str_addf(out, "* **%s**: %s\n", t->labels[i].name, t->labels[i].definition);
     str_add_char(out, '\n');

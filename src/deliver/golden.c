@@ -5,8 +5,26 @@
 #include "format/json.h"
 #include <stdlib.h>
 
+/* extract and respond */
+static int write_answer(struct classifier *c, const struct task *t, const struct record *r, struct str *out,
+                        struct err *e) {
+    struct str answer = {0};
+    bool valid = false;
+    int rc = classifier_write(c, r, &answer, &valid, e);
+    str_add(out, "{\"record\":");
+    if (rc == 0)
+        rc = record_to_json(t, r, out);
+    str_add(out, ",\"answer\":");
+    json_text_string(out, str_text(&answer));
+    str_add(out, "}\n");
+    str_release(&answer);
+    return rc < 0 ? rc : interrupt_check(e);
+}
+
 static int write_row(struct classifier *c, const struct task *t, const struct record *r, double *p,
                      struct str *out, struct err *e) {
+    if (t->kind != TASK_CLASSIFY)
+        return write_answer(c, t, r, out, e);
     int rc = classifier_score(c, r, p, e);
     if (rc < 0)
         return rc;
@@ -25,7 +43,7 @@ static int write_row(struct classifier *c, const struct task *t, const struct re
 
 int golden_write(struct classifier *c, const struct task *t, const struct rows *rows, int64_t n,
                  struct str *out, struct err *e) {
-    double *p = calloc((size_t)t->n_labels, sizeof *p);
+    double *p = calloc((size_t)t->n_labels + 1, sizeof *p);
     int rc = p ? 0 : err_set(e, ERR_NO_MEMORY, "golden_write", "no memory for the golden rows");
     for (int64_t i = 0; i < n && rc == 0; i++)
         rc = write_row(c, t, &rows->records[i * rows->n / n], p, out, e);

@@ -1,6 +1,7 @@
 /* Documents of evaluations. */
 #include "eval/result.h"
 #include "eval/threshold.h"
+#include "eval/written.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,22 @@ static int metrics_json(const struct scores *s, json_t **out, struct err *e) {
                                       figure((enum metric)k, m.value[k], intervals[k]));
     *out = j;
     return failed ? no_memory(e) : 0;
+}
+
+/* The shares by field, or of words: see result.h. */
+static json_t *answers_json(const struct result *r) {
+    json_t *fields = json_object();
+    int64_t n = r->scores->n;
+    for (int i = 0; i < r->task->n_answer && r->task->kind == TASK_EXTRACT; i++) {
+        int64_t right = written_field_right(r->task, r->rows, r->scores, i);
+        struct interval x = interval_wilson(right, n);
+        json_object_set_new(fields, r->task->answer[i].name,
+                            figure(METRIC_ACCURACY, n ? (double)right / (double)n : NAN, x));
+    }
+    if (r->task->kind == TASK_EXTRACT)
+        return json_pack("{s:o}", "fields", fields);
+    json_decref(fields);
+    return json_pack("{s:o}", "word_f1", number(written_word_f1(r->rows, r->scores)));
 }
 
 static json_t *labels_json(const struct task *t) {
@@ -150,13 +167,15 @@ static int add_figures(const struct result *r, json_t *j, struct err *e) {
 
 int result_to_json(const struct result *r, json_t **out, struct err *e) {
     const struct scores *s = r->scores;
-    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o}", "format", RESULT_FORMAT, "who",
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s?, s:o}", "format", RESULT_FORMAT, "who",
                           r->who, "key", r->key, "model", r->model, "prompt_hash", s->prompt_hash, "decoding",
                           r->decoding, "rows", rows_json(r->task, r->rows), "positive", r->task->positive,
-                          "confusion", confusion_json(r));
+                          "confusion", s->written ? json_null() : confusion_json(r));
     if (!j)
         return no_memory(e);
     int rc = add_figures(r, j, e);
+    if (rc == 0 && s->written)
+        json_object_set_new(j, "answers", answers_json(r));
     if (rc == 0 && s->n_free > 0)
         json_object_set_new(j, "free_answers",
                             json_pack("{s:I, s:I, s:I}", "n", (json_int_t)s->n_free, "invalid",

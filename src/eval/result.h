@@ -1,6 +1,9 @@
 /* The outcome of one evaluation as a document (edgestill.eval/1, docs/formats.md): figures with their 95% intervals, the
  * confusion matrix, and each figure at the threshold that validation rows chose for it. Seeds of the bootstrap are fixed, so the
- * same answers give the same document. */
+ * same answers give the same document. *
+ * Of extract and respond the accuracy is the share of answers that are exactly right, and there is `answers`: for each field its
+ * share of right values (over all rows, invalid answers count as wrong), for respond the mean F1 of the words (Rajpurkar et al.,
+ * SQuAD, 2016). */
 #ifndef EVAL_RESULT_H
 #define EVAL_RESULT_H
 

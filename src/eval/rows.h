@@ -17,17 +17,21 @@
 
 struct rows {
     struct arena arena;
-    struct record *records; /* label set */
+    struct record *records; /* label, or answer, set */
     int64_t n;
     int64_t n_own;      /* rows of the user's own, which need leave to be sent to a teacher */
+    const char **keys;  /* [n] values of the key column; NULL where none was asked for */
     const char *source; /* "held-out.csv"; "records.sqlite (test)" */
     char sha256
         [SHA256_HEX]; /* of the normalised rows and labels: two results with the same hash are over the same rows */
 };
 
 struct rows_options {
-    const char *label_column; /* NULL: "label" */
-    int64_t limit;            /* take the first so many; 0: all */
+    const char *
+        label_column; /* NULL: "label". Of extract and respond: a column that holds the whole answer as JSON or text,
+                               * where the answer's fields have no columns of their own; NULL: "answer" */
+    int64_t limit;          /* take the first so many; 0: all */
+    const char *key_column; /* a column kept beside the records, for splits by group or time; NULL: none */
 };
 
 int rows_read(struct rows *out, const struct task *t, const char *path, const struct rows_options *o,
@@ -38,7 +42,7 @@ int rows_from_store(struct rows *out, const struct task *t, struct store *s, con
                     enum store_split split, const struct rows_options *o, struct err *e);
 void rows_release(struct rows *r); /* safe to repeat */
 
-/* Rows of each label, into count[n_labels of the task]. */
+/* Classify: rows of each label, into count[n_labels of the task]. */
 void rows_count(const struct rows *r, const struct task *t, int64_t *count);
 
 #endif

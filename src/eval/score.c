@@ -14,11 +14,18 @@
 enum { FREE_TOKENS_MAX = 24 };
 
 static int allocate(struct scores *s, int64_t n, const struct task *t, struct err *e) {
-    *s = (struct scores){.n = n, .n_labels = t->n_labels, .positive = task_label_index(t, t->positive)};
+    bool written = t->kind != TASK_CLASSIFY;
+    *s = (struct scores){.n = n,
+                         .n_labels = written ? 2 : t->n_labels,
+                         .positive = written ? 0 : task_label_index(t, t->positive),
+                         .written = written};
     s->truth = calloc((size_t)n + 1, sizeof *s->truth);
     s->answer = calloc((size_t)n + 1, sizeof *s->answer);
-    s->prob = calloc((size_t)n + 1, sizeof *s->prob * (size_t)t->n_labels);
-    if (s->truth && s->answer && s->prob)
+    if (written)
+        s->text = calloc((size_t)n + 1, sizeof *s->text);
+    else
+        s->prob = calloc((size_t)n + 1, sizeof *s->prob * (size_t)t->n_labels);
+    if (s->truth && s->answer && (s->prob || s->text))
         return 0;
     scores_release(s);
     return err_set(e, ERR_NO_MEMORY, "scores_init", "out of memory for %lld rows", (long long)n);
@@ -27,11 +34,24 @@ static int allocate(struct scores *s, int64_t n, const struct task *t, struct er
 int scores_init(struct scores *s, const struct task *t, const struct rows *rows, struct err *e) {
     int rc = allocate(s, rows->n, t, e);
     for (int64_t i = 0; rc == 0 && i < rows->n; i++)
-        s->truth[i] = rows->records[i].label;
+        s->truth[i] = s->written ? 0 : rows->records[i].label;
     return rc;
 }
 
+int scores_set_text(struct scores *s, const struct rows *rows, int64_t i, const char *text, bool valid,
+                    struct err *e) {
+    free(s->text[i]);
+    s->text[i] = text ? strdup(text) : NULL;
+    if (text && !s->text[i])
+        return err_set(e, ERR_NO_MEMORY, "scores_set_text", "out of memory for an answer");
+    s->answer[i] = !text || !valid ? -1 : str_equal(text, rows->records[i].answer) ? 0 : 1;
+    return 0;
+}
+
 void scores_release(struct scores *s) {
+    for (int64_t i = 0; s->text && i < s->n; i++)
+        free(s->text[i]);
+    free(s->text);
     free(s->truth);
     free(s->answer);
     free(s->prob);
@@ -110,10 +130,23 @@ static int answer_freely(const struct scoring *s, struct worker *w, const struct
     return rc;
 }
 
+static int write_row(struct scoring *s, struct worker *w, int64_t i) {
+    struct str text = {0};
+    bool valid = false;
+    int rc = classifier_write(w->classifier, &s->rows->records[i], &text, &valid, &w->err);
+    if (rc == 0)
+        rc = scores_set_text(s->scores, s->rows, i, str_text(&text), valid, &w->err);
+    w->n_tokens += classifier_last(w->classifier).n_tokens;
+    str_release(&text);
+    return rc;
+}
+
 static int score_row(struct scoring *s, struct worker *w, int64_t i) {
     struct scores *out = s->scores;
     const struct record *r = &s->rows->records[i];
     int rc = interrupt_check(&w->err);
+    if (rc == 0 && out->written)
+        return write_row(s, w, i);
     if (rc == 0)
         rc = classifier_score(w->classifier, r, out->prob + i * out->n_labels, &w->err);
     if (rc < 0)
@@ -202,30 +235,50 @@ int score_model(struct scores *out, const char *gguf, const struct task *t, cons
 
 /* ---- the table ---- */
 
-int scores_write(const struct scores *s, const struct task *t, const char *path, struct err *e) {
-    struct str out = {0}, name = {0};
-    str_add(&out, "row,truth,answer");
+static void write_texts(const struct scores *s, const struct rows *rows, struct str *out) {
+    str_add(out, "row,truth,answer,valid,right\n");
+    for (int64_t i = 0; i < s->n; i++) {
+        str_addf(out, "%lld,", (long long)i + 1);
+        csv_text_field(out, rows->records[i].answer);
+        str_add_char(out, ',');
+        csv_text_field(out, s->text[i] ? s->text[i] : "");
+        str_addf(out, ",%d,%d\n", s->answer[i] >= 0, s->answer[i] == 0);
+    }
+}
+
+static void write_labels(const struct scores *s, const struct task *t, struct str *out) {
+    struct str name = {0};
+    str_add(out, "row,truth,answer");
     for (int k = 0; s->prob && k < s->n_labels; k++) {
         str_clear(&name);
         str_addf(&name, "p:%s", t->labels[k].name);
-        str_add_char(&out, ',');
-        csv_text_field(&out, str_text(&name));
+        str_add_char(out, ',');
+        csv_text_field(out, str_text(&name));
     }
-    str_add_char(&out, '\n');
+    str_add_char(out, '\n');
     for (int64_t i = 0; i < s->n; i++) {
-        str_addf(&out, "%lld,", (long long)i + 1);
-        csv_text_field(&out, t->labels[s->truth[i]].name);
-        str_add_char(&out, ',');
-        csv_text_field(&out, s->answer[i] < 0 ? "" : t->labels[s->answer[i]].name);
+        str_addf(out, "%lld,", (long long)i + 1);
+        csv_text_field(out, t->labels[s->truth[i]].name);
+        str_add_char(out, ',');
+        csv_text_field(out, s->answer[i] < 0 ? "" : t->labels[s->answer[i]].name);
         for (int k = 0; s->prob && k < s->n_labels; k++)
-            str_addf(&out, ",%.9g", s->prob[i * s->n_labels + k]);
-        str_add_char(&out, '\n');
+            str_addf(out, ",%.9g", s->prob[i * s->n_labels + k]);
+        str_add_char(out, '\n');
     }
+    str_release(&name);
+}
+
+int scores_write(const struct scores *s, const struct task *t, const struct rows *rows, const char *path,
+                 struct err *e) {
+    struct str out = {0};
+    if (s->written)
+        write_texts(s, rows, &out);
+    else
+        write_labels(s, t, &out);
     int rc = str_check(&out, e);
     if (rc == 0)
         rc = file_write(path, out.data, out.len, e);
     str_release(&out);
-    str_release(&name);
     return rc;
 }
 
@@ -247,6 +300,12 @@ static int count_rows(const char *path, int64_t *n, struct err *e) {
 static int read_row(struct scores *s, const struct task *t, const struct csv_reader *r, int64_t i,
                     const char *path, struct err *e) {
     const char *answer = csv_reader_field(r, 2);
+    if (s->written) {
+        bool valid = *csv_reader_field(r, 3) == '1', right = *csv_reader_field(r, 4) == '1';
+        s->text[i] = strdup(answer);
+        s->answer[i] = right ? 0 : valid ? 1 : -1;
+        return s->text[i] ? 0 : err_set(e, ERR_NO_MEMORY, "scores_read", "out of memory");
+    }
     s->truth[i] = task_label_index(t, csv_reader_field(r, 1));
     s->answer[i] = *answer ? task_label_index(t, answer) : -1;
     if (s->truth[i] < 0 || (*answer && s->answer[i] < 0))
@@ -269,7 +328,9 @@ int scores_read(struct scores *out, const struct task *t, const char *path, stru
         return rc;
     }
     int columns = csv_reader_n_columns(r);
-    if (columns == 3) {
+    if (s.written) {
+        rc = columns == 5 ? 0 : other_labels(path, e);
+    } else if (columns == 3) {
         free(s.prob);
         s.prob = NULL;
     } else if (columns != 3 + t->n_labels) {

@@ -7,6 +7,9 @@
  *     scores_write(&s, task, "eval/student-quant.rows.csv", &e);
  *     scores_release(&s);
  *
+ * Of the kinds extract and respond the scores are those of two labels, 0 right and 1 wrong: truth is always 0, an answer that
+ * keeps to the schema is 0 or 1, any other is -1 (invalid), and `text` has what was written.
+ *
  * A model is scored with task/classify.h: the code that the device runs, with the prompt that the model's own chat template
  * frames. Its answer is the most probable label. Beside that it answers the first n_free rows freely (greedy), for the
  * share of answers that are no label at all. */
@@ -21,12 +24,18 @@ struct scores {
     int64_t n;
     int n_labels, positive;
     int *truth, *answer;
-    double *prob;                                /* [n, n_labels]; NULL where the answers came without */
+    double *prob; /* [n, n_labels]; NULL where the answers came without */
+    char **text;  /* extract, respond: [n] answers as written, NULL where there is none; else NULL */
+    bool written; /* extract or respond */
     int64_t n_free, n_free_invalid, n_free_same; /* answered freely; no label; the label scored highest */
     double seconds;
     int64_t n_tokens;             /* read */
     char prompt_hash[SHA256_HEX]; /* "" for a teacher */
 };
+
+/* extract, respond: takes the answer to row i as `text` (NULL: none), valid or not, and compares. */
+int scores_set_text(struct scores *s, const struct rows *rows, int64_t i, const char *text, bool valid,
+                    struct err *e);
 
 /* Room for the rows' answers; truth filled in. */
 int scores_init(struct scores *s, const struct task *t, const struct rows *rows, struct err *e);
@@ -43,8 +52,10 @@ struct score_options {
 int score_model(struct scores *s, const char *gguf, const struct task *t, const struct rows *rows,
                 const struct score_options *o, struct progress *progress, struct err *e);
 
-/* Rows as CSV: row, truth, answer (empty: invalid), and p:<label> for each label where there are probabilities. */
-int scores_write(const struct scores *s, const struct task *t, const char *path, struct err *e);
+/* Rows as CSV: row, truth, answer (empty: invalid), and p:<label> for each label where there are probabilities. Of extract
+ * and respond: row, truth, answer, valid, right. */
+int scores_write(const struct scores *s, const struct task *t, const struct rows *rows, const char *path,
+                 struct err *e);
 /* And back. ERR_MISMATCH when the file was made for other labels. */
 int scores_read(struct scores *s, const struct task *t, const char *path, struct err *e);
 

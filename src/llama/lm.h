@@ -124,6 +124,11 @@ struct lm_generation {
 int lm_generate(struct lm *m, int seq, int64_t n_max, struct str *text, struct lm_generation *out,
                 struct err *e);
 
+/* The same held to a grammar in GBNF (rule `root`): at each step the most probable token that the grammar allows. NULL or "":
+ * free. ERR_INPUT when llama.cpp cannot read the grammar. A text cut off at n_max has `ended` false. */
+int lm_generate_grammar(struct lm *m, int seq, const char *grammar, int64_t n_max, struct str *text,
+                        struct lm_generation *out, struct err *e);
+
 /* ---- label scoring: the whole answer's probability, for all labels at once over their token trie ----
  * After the prompt's tokens are in the sequence `seq`, log_prob[i] = sum of log P(token) over label i's
  * tokens and the end-of-turn token; the sequence is left as it was. labels[i] has n_ids[i] tokens (without

@@ -2,6 +2,7 @@
 #include "plan/tokens.h"
 
 #include "llama/lm.h"
+#include "task/answer.h"
 #include "task/prompt.h"
 #include <math.h>
 #include <stdio.h>
@@ -57,11 +58,29 @@ static int specimen_text(const struct task *t, bool longest, struct str *out, st
     return code == 0 ? str_check(out, e) : code;
 }
 
+/* The longest answer of extract and respond, as text. */
+static int specimen_answer(const struct task *t, struct str *out, struct err *e) {
+    struct task view = answer_view(t);
+    struct specimen s = {.longest = true};
+    struct arena a;
+    struct record r;
+    if (t->kind == TASK_CLASSIFY)
+        return 0;
+    arena_init(&a);
+    int code = record_build(&view, &a, false, specimen_value, &s, &r, e);
+    if (code == 0 && t->kind == TASK_EXTRACT)
+        code = record_to_json(&view, &r, out);
+    else if (code == 0)
+        str_add(out, r.values[0].text);
+    arena_release(&a);
+    return code == 0 ? str_check(out, e) : code;
+}
+
 static int64_t estimated(const char *text, double bytes_per_token) {
     return (int64_t)ceil((double)strlen(text) / bytes_per_token);
 }
 
-static void estimate(const struct task *t, const char *typical, const char *longest,
+static void estimate(const struct task *t, const char *typical, const char *longest, const char *answer,
                      struct predict_task *out) {
     out->counted = false;
     out->prefix_tokens = 6 + estimated(t->instruction != NULL ? t->instruction : "", TEXT_BYTES);
@@ -72,6 +91,8 @@ static void estimate(const struct task *t, const char *typical, const char *long
         out->label_tokens += n;
         out->answer_tokens = n > out->answer_tokens ? n : out->answer_tokens;
     }
+    if (*answer)
+        out->answer_tokens = out->label_tokens = 1 + estimated(answer, RECORD_BYTES);
     out->longest_tokens = out->prefix_tokens + 6 + estimated(longest, RECORD_BYTES) + out->answer_tokens;
 }
 
@@ -80,8 +101,9 @@ static int64_t count_text(const struct lm *m, const char *text, enum lm_tokenize
     return lm_tokenize(m, text, strlen(text), mode, ids, MAX_TOKENS, e);
 }
 
-static int count_with(const struct lm *m, const struct task *t, const char *typical, const char *longest,
+static int count_with(const struct lm *m, const struct task *t, const char *const texts[3],
                       struct predict_task *out, struct err *e) {
+    const char *typical = texts[0], *longest = texts[1], *written = texts[2];
     struct str open = {0}, close = {0}, end = {0};
     struct prompt p = {0};
     int32_t *ids = malloc(MAX_TOKENS * sizeof *ids);
@@ -104,6 +126,10 @@ static int count_with(const struct lm *m, const struct task *t, const char *typi
         all += n;
         answer = n > answer ? n : answer;
     }
+    if (code == 0 && *written) {
+        all = answer = count_text(m, written, LM_PLAIN, ids, e) + 1;
+        code = answer < 1 ? ERR_LLAMA : 0;
+    }
     if (code == 0) {
         out->counted = true;
         out->prefix_tokens = head;
@@ -121,22 +147,27 @@ static int count_with(const struct lm *m, const struct task *t, const char *typi
 }
 
 int plan_count_tokens(const struct task *t, const char *gguf, struct predict_task *out, struct err *e) {
-    struct str typical = {0}, longest = {0};
+    struct str typical = {0}, longest = {0}, answer = {0};
     struct lm *m = NULL;
     int code = specimen_text(t, false, &typical, e);
     if (code == 0)
         code = specimen_text(t, true, &longest, e);
+    if (code == 0)
+        code = specimen_answer(t, &answer, e);
     if (code == 0 && gguf == NULL)
-        estimate(t, str_text(&typical), str_text(&longest), out);
+        estimate(t, str_text(&typical), str_text(&longest), str_text(&answer), out);
     if (code == 0 && gguf != NULL) {
         code = lm_backend_init(NULL, e);
         if (code == 0)
             code = lm_open(&m, gguf, &(struct lm_options){.vocab_only = true}, e);
         if (code == 0)
-            code = count_with(m, t, str_text(&typical), str_text(&longest), out, e);
+            code = count_with(
+                m, t, (const char *const[]){str_text(&typical), str_text(&longest), str_text(&answer)}, out,
+                e);
         lm_free(m);
     }
     str_release(&typical);
     str_release(&longest);
+    str_release(&answer);
     return code < 0 ? err_context(e, "counting the tokens of a decision") : 0;
 }

@@ -18,7 +18,8 @@
     X(NEAR_DUPLICATE, "near duplicate")                                                                      \
     X(HELD_OUT, "overlaps held-out rows")                                                                    \
     X(NO_LABEL, "no label in the answer")                                                                    \
-    X(DISAGREEMENT, "label disagreement")
+    X(DISAGREEMENT, "label disagreement") /* of the asked and the given label */                             \
+    X(SPLIT_VOTE, "votes disagree")
 enum reject {
 #define X(name, text) REJECT_##name,
     REJECTS(X)

@@ -110,6 +110,15 @@ static void check_complete(struct drafting *d) {
     }
 }
 
+/* Part of a specification, and said: an empty list stands where it does not apply. */
+static bool is_part(const struct node *n) {
+    static const char *const parts[] = {"kind", "fields", "labels", "answer"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(n->key, parts[i]) == 0)
+            return n->type != NODE_LIST || n->n_children > 0;
+    return false;
+}
+
 static int check_draft(struct drafting *d, const struct node *root, struct err *e) {
     const struct node *refusal = node_get(root, "refusal"), *fields = node_get(root, "fields");
     if (refusal && refusal->type == NODE_STRING && refusal->text_len > 0 &&
@@ -118,10 +127,10 @@ static int check_draft(struct drafting *d, const struct node *root, struct err *
         return 0;
     }
     struct node specification = *root; /* without the refusal, which the task does not know */
-    struct node pair[2];
+    struct node pair[4];
     int n = 0;
     for (const struct node *c = root->first; c; c = c->next)
-        if (n < 2 && (strcmp(c->key, "fields") == 0 || strcmp(c->key, "labels") == 0))
+        if (n < 4 && is_part(c))
             pair[n++] = *c;
     for (int i = 0; i < n; i++)
         pair[i].next = i + 1 < n ? &pair[i + 1] : NULL;

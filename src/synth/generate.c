@@ -17,7 +17,9 @@
 
 #define ORIGIN "generate_run"
 
-enum { PER_CALL = 4, WAVE_CALLS = 64, COMMIT_CALLS = 64 };
+enum { PER_CALL = 4, WAVE_CALLS = 64, COMMIT_CALLS = 64, VOTES_MAX = 15, SATURATED_OF = 64 };
+/* A wave of which a smaller share is new is the last one. */
+static const double LEAST_NEW = 0.05;
 
 void generate_report_release(struct generate_report *r) {
     grid_release(&r->grid);
@@ -31,9 +33,11 @@ struct ask {
 
 struct pending {
     int64_t id;
-    const char *data, *wanted; /* in the arena */
-    int label;                 /* what LABEL said; -1: nothing usable */
-    int64_t call;
+    const char *data, *wanted;    /* in the arena */
+    const char *votes[VOTES_MAX]; /* what the answers said, in normal form; NULL: nothing usable */
+    int64_t calls[VOTES_MAX];     /* their rows in the journal */
+    int winner;                   /* the first vote for the commonest answer; -1: none was usable */
+    double share;                 /* of the votes */
 };
 
 struct generation {
@@ -48,6 +52,7 @@ struct generation {
     struct arena arena; /* one wave */
     struct ask *asks;
     int64_t n_asks, next, done;
+    int64_t wave_written, wave_new;
     struct pending *pending;
     int64_t n_pending, pending_capacity;
     int ingested; /* cell of the answer that is being ingested */
@@ -55,6 +60,11 @@ struct generation {
 };
 
 /* ---- similar: everything that is kept ---- */
+
+/* Own test rows are what generated records must not repeat, like held-out ones. */
+static bool is_own_test(const struct store_record *r) {
+    return r->split == STORE_TEST && str_equal(r->source, "own");
+}
 
 static int remember(void *context, const struct store_record *r, struct err *e) {
     struct generation *g = context;
@@ -65,7 +75,7 @@ static int remember(void *context, const struct store_record *r, struct err *e) 
     arena_init(&a);
     int rc = state_record(g->task, &a, r->data, &record, e);
     if (rc == 0)
-        rc = similar_add(g->similar, &record, false, e);
+        rc = similar_add(g->similar, &record, is_own_test(r), e);
     arena_release(&a);
     return rc;
 }
@@ -147,7 +157,7 @@ static int add_record(struct generation *g, int index, const char *data, const c
     const struct grid_cell *c = &g->grid->cells[g->ingested];
     struct store_record r = {.source = "teacher",
                              .data = data,
-                             .wanted = g->task->labels[c->label].name,
+                             .wanted = g->task->kind == TASK_CLASSIFY ? g->task->labels[c->label].name : NULL,
                              .cell = c->name,
                              .weight = 1,
                              .status = reason ? STORE_REJECTED : STORE_PENDING,
@@ -165,6 +175,9 @@ static int ingest_good(void *context, int index, const struct record *r, struct 
     struct str data = {0};
     int rc = record_to_json(g->task, r, &data);
     enum similar_verdict verdict = similar_find(g->similar, r);
+    if (rc == 0)
+        g->wave_written++;
+    g->wave_new += verdict == SIMILAR_NEW;
     if (rc == 0)
         rc = add_record(g, index, data.data, verdict == SIMILAR_NEW ? NULL : reject_text(verdicts[verdict]),
                         e);
@@ -212,7 +225,7 @@ static int add_pending(void *context, const struct store_record *r, struct err *
     struct pending p = {.id = r->id,
                         .data = arena_strdup(&g->arena, r->data),
                         .wanted = arena_strdup(&g->arena, r->wanted ? r->wanted : ""),
-                        .label = -1};
+                        .winner = -1};
     if (!p.data || !p.wanted ||
         mem_grow((void **)&g->pending, &g->pending_capacity, g->n_pending + 1, sizeof *g->pending) < 0)
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
@@ -222,59 +235,108 @@ static int add_pending(void *context, const struct store_record *r, struct err *
 
 static int next_label(void *context, struct teacher_question *q, struct err *e) {
     struct generation *g = context;
-    if (g->next == g->n_pending)
+    int64_t i = g->next / g->o.votes, vote = g->next % g->o.votes;
+    if (i == g->n_pending)
         return 0;
     struct arena a;
     struct record r;
     arena_init(&a);
-    int rc = state_record(g->task, &a, g->pending[g->next].data, &r, e);
+    int rc = state_record(g->task, &a, g->pending[i].data, &r, e);
     if (rc == 0)
-        rc = protocol_label(&g->request, teacher_style(g->teacher), g->task, &r, e);
+        rc = protocol_judge(&g->request, teacher_style(g->teacher), g->task, &r, e);
     arena_release(&a);
-    *q = (struct teacher_question){.purpose = "label", .tag = g->next++, .request = &g->request};
+    /* The first vote is the plain question, so that it is the same whether one is asked for or several. */
+    *q = (struct teacher_question){.purpose = "label",
+                                   .tag = g->next++,
+                                   .repeat = vote,
+                                   .request = &g->request,
+                                   .temperature = vote ? 0.7 : 0,
+                                   .seed = (uint64_t)vote};
     return rc < 0 ? rc : 1;
 }
 
 static int take_label(void *context, int64_t tag, const struct teacher_answer *a, struct err *e) {
-    (void)e;
     struct generation *g = context;
-    g->pending[tag].call = a->call;
-    g->pending[tag].label = a->truncated || a->refused ? -1 : protocol_label_read(g->task, a->content);
+    struct pending *p = &g->pending[tag / g->o.votes];
+    int64_t vote = tag % g->o.votes;
+    struct str text = {0};
+    bool usable = !a->truncated && !a->refused;
+    if (usable && g->task->kind == TASK_CLASSIFY) {
+        int label = protocol_label_read(g->task, a->content);
+        usable = label >= 0;
+        str_add(&text, usable ? g->task->labels[label].name : "");
+    } else if (usable) {
+        usable = protocol_answer_read(g->task, a->content, &text) == 0;
+    }
+    p->calls[vote] = a->call;
+    p->votes[vote] = usable ? arena_strdup(&g->arena, str_text(&text)) : NULL;
+    bool failed = text.failed || (usable && !p->votes[vote]);
+    str_release(&text);
     show(g);
-    return 0;
+    return failed ? err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory") : 0;
 }
 
 /* ---- judge ---- */
 
+/* The commonest usable answer; of several the one that came first in the order of asking. */
+static void count_votes(const struct generation *g, struct pending *p) {
+    int most = 0;
+    for (int i = 0; i < g->o.votes; i++) {
+        int n = 0;
+        for (int k = 0; k < g->o.votes && p->votes[i]; k++)
+            n += str_equal(p->votes[i], p->votes[k]);
+        if (n > most) {
+            most = n;
+            p->winner = i;
+        }
+    }
+    p->share = (double)most / g->o.votes;
+}
+
+/* Is it what it was written for? Of extract and respond nothing else was said. */
+static bool as_wanted(const struct generation *g, const struct pending *p) {
+    return g->task->kind != TASK_CLASSIFY || strcmp(p->votes[p->winner], p->wanted) == 0;
+}
+
+static bool is_split(const struct generation *g, const struct pending *p) {
+    return g->o.votes > 1 && p->share <= 0.5;
+}
+
 static int settle_record(struct generation *g, const struct pending *p, enum store_status status,
                          const char *reason, struct err *e) {
     struct store_record r = {.id = p->id,
-                             .label = p->label >= 0 ? g->task->labels[p->label].name : NULL,
-                             .weight = 1,
+                             .label = p->winner >= 0 ? p->votes[p->winner] : NULL,
+                             .weight = p->winner >= 0 ? p->share : 1,
                              .status = status,
                              .reason = reason,
-                             .label_call = p->call};
+                             .label_call = p->winner >= 0 ? p->calls[p->winner] : p->calls[0]};
     if (status == STORE_ACCEPTED)
-        g->grid->labels[p->label].accepted++;
+        g->grid->labels[grid_label_find(g->task, r.label)].accepted++;
     return store_record_update(g->store, &r, e);
+}
+
+static bool has_room(const struct generation *g, const struct pending *p) {
+    return grid_missing(g->grid, grid_label_find(g->task, p->votes[p->winner])) > 0;
 }
 
 /* Those that are what they were written for come first; then the others fill what gaps are left. */
 static int judge(struct generation *g, struct err *e) {
     int rc = store_begin(g->store, e);
     for (int64_t i = 0; i < g->n_pending && rc == 0; i++) {
-        const struct pending *p = &g->pending[i];
-        if (p->label < 0)
+        struct pending *p = &g->pending[i];
+        count_votes(g, p);
+        if (p->winner < 0)
             rc = settle_record(g, p, STORE_REJECTED, reject_text(REJECT_NO_LABEL), e);
-        else if (strcmp(g->task->labels[p->label].name, p->wanted) == 0)
-            rc = settle_record(g, p, grid_missing(g->grid, p->label) > 0 ? STORE_ACCEPTED : STORE_SPARE, NULL,
-                               e);
+        else if (is_split(g, p))
+            rc = settle_record(g, p, STORE_REJECTED, reject_text(REJECT_SPLIT_VOTE), e);
+        else if (as_wanted(g, p))
+            rc = settle_record(g, p, has_room(g, p) ? STORE_ACCEPTED : STORE_SPARE, NULL, e);
     }
     for (int64_t i = 0; i < g->n_pending && rc == 0; i++) {
         const struct pending *p = &g->pending[i];
-        if (p->label < 0 || strcmp(g->task->labels[p->label].name, p->wanted) == 0)
+        if (p->winner < 0 || is_split(g, p) || as_wanted(g, p))
             continue;
-        bool room = grid_missing(g->grid, p->label) > 0;
+        bool room = has_room(g, p);
         rc = settle_record(g, p, room ? STORE_ACCEPTED : STORE_REJECTED,
                            room ? NULL : reject_text(REJECT_DISAGREEMENT), e);
     }
@@ -302,7 +364,7 @@ static void foresee(struct generation *g) {
     for (int i = 0; i < g->grid->n_cells; i++)
         pending += (double)g->grid->cells[i].pending;
     double unwritten = labels > pending ? labels - pending : 0;
-    g->progress->total = g->done + (int64_t)(unwritten / g->o.per_call + labels + 0.5);
+    g->progress->total = g->done + (int64_t)(unwritten / g->o.per_call + labels * g->o.votes + 0.5);
     progress_note(g->progress, "%lld of %lld records", (long long)(wanted - missing), (long long)wanted);
     progress_update(g->progress, g->done);
 }
@@ -347,16 +409,28 @@ static int stuck(struct generation *g, int label, struct err *e) {
             "label '%s' has %lld of %lld records and gets no more: of the %lld that %s wrote for it, the "
             "latest %lld were"
             " all copies, against the schema, or of another label",
-            g->task->labels[label].name, (long long)grid->labels[label].accepted,
-            (long long)grid->labels[label].quota, (long long)written, teacher_name(g->teacher),
-            (long long)dry);
+            g->task->kind == TASK_CLASSIFY ? g->task->labels[label].name : "(any answer)",
+            (long long)grid->labels[label].accepted, (long long)grid->labels[label].quota, (long long)written,
+            teacher_name(g->teacher), (long long)dry);
     if (least > 0)
         return err_hint(e, "be content with --records %lld, or make the task's fields wider",
                         (long long)least * grid->n_labels);
     return err_hint(e, "does the task leave room for this label (task.yaml)?");
 }
 
+/* Paying on for copies of what is there helps nobody. */
+static int check_saturation(const struct generation *g, struct err *e) {
+    if (g->wave_written < SATURATED_OF || (double)g->wave_new >= LEAST_NEW * (double)g->wave_written)
+        return 0;
+    err_set(e, ERR_TEACHER, ORIGIN,
+            "of the latest %lld records that %s wrote only %lld were not there already",
+            (long long)g->wave_written, teacher_name(g->teacher), (long long)g->wave_new);
+    return err_hint(e, "the task holds hardly more than what is there: be content with fewer (--records), or "
+                       "make its fields wider");
+}
+
 static int wave(struct generation *g, struct err *e) {
+    g->wave_written = g->wave_new = 0;
     int rc = plan_wave(g, e);
     if (rc == 0)
         rc = teacher_run(g->teacher, &(struct teacher_job){next_write, take_write, g}, e);
@@ -382,7 +456,13 @@ static int waves(struct generation *g, struct generate_report *out, struct err *
         int label = grid_stuck_label(g->grid);
         rc = label >= 0 ? stuck(g, label, e) : check_first(g, e);
         if (rc == 0)
+            rc = check_saturation(g, e);
+        if (rc == 0 && out->n_waves == 1 && g->o.first)
+            g->o.first(g->o.first_context, g->grid);
+        if (rc == 0)
             rc = wave(g, e);
+        out->wave_written = g->wave_written;
+        out->wave_new = g->wave_new;
         if (rc < 0)
             return rc;
     }
@@ -395,6 +475,7 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
         .teacher = t, .store = s, .task = task, .o = *o, .grid = &out->grid, .progress = progress};
     if (g.o.per_call <= 0)
         g.o.per_call = PER_CALL;
+    g.o.votes = g.o.votes < 1 ? 1 : g.o.votes > VOTES_MAX ? VOTES_MAX : g.o.votes;
     if (!g.o.has_shares)
         g.o.shares = (struct split_shares){0.1, 0.1};
     arena_init(&g.arena);
@@ -407,7 +488,7 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
     if (rc == 0)
         rc = waves(&g, out, e);
     if (rc == 0)
-        rc = split_assign(s, g.o.shares, o->seed, e);
+        rc = split_assign(s, task, g.o.shares, o->seed, e);
     similar_free(g.similar);
     free(g.pending);
     arena_release(&g.arena);

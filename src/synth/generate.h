@@ -10,6 +10,12 @@
  * function of what is committed, so a run that was killed goes on with the same questions, and those that were answered are
  * not asked again; and given the same answers, the same records come out, however long each took.
  *
+ * With several votes the commonest answer counts, its share of the votes becomes the record's weight, and without a majority the
+ * record is rejected as `votes disagree`, for review. Of extract and respond the answers stand where labels do, and there is one
+ * quota for all of them.
+ *
+ * Generation ends with ERR_TEACHER when a wave brought hardly anything that was not there yet (saturation).
+ *
  * The label that counts is the LABEL answer. A record whose label is not the one it was written for fills a gap of its own label,
  * or is rejected as `label disagreement`. */
 #ifndef SYNTH_GENERATE_H
@@ -25,16 +31,21 @@
 struct generate_options {
     int64_t n_records; /* accepted ones wanted; rounded up to a multiple of the number of labels */
     uint64_t seed;
-    int per_call;                /* records in one answer [4] */
-    int64_t wave_calls;          /* most WRITE questions in one wave [64, or a third of what is missing] */
+    int per_call;       /* records in one answer [4] */
+    int votes;          /* times that each record is labelled [1]; the share of the winner is its weight */
+    int64_t wave_calls; /* most WRITE questions in one wave [64, or a third of what is missing] */
     const struct rows *held_out; /* rows that must not be repeated; NULL: none */
     struct split_shares shares;
     bool has_shares; /* otherwise 80/10/10 */
+    /* Called once, after the first small wave was judged and before the rest is asked; NULL: nobody wants to know. */
+    void (*first)(void *context, const struct grid *g);
+    void *first_context;
 };
 
 struct generate_report {
     struct grid grid; /* cells and labels as they ended */
     int n_waves;
+    int64_t wave_written, wave_new; /* records of the latest wave; those of them that were no copies */
 };
 void generate_report_release(struct generate_report *r);
 

@@ -1,6 +1,7 @@
 /* Cells, quotas, and what to ask for next. */
 #include "synth/grid.h"
 #include "synth/bins.h"
+#include "task/answer.h"
 #include <string.h>
 
 enum {
@@ -13,7 +14,7 @@ enum {
 
 static const char *cell_name(struct grid *g, const struct task *t, int label, const struct protocol_hint *h) {
     struct str s = {0};
-    str_add(&s, t->labels[label].name);
+    str_add(&s, t->kind == TASK_CLASSIFY ? t->labels[label].name : "records");
     protocol_hint_text(t, h, &s);
     const char *name = s.failed ? NULL : arena_strdup(&g->arena, s.data);
     str_release(&s);
@@ -45,12 +46,21 @@ static void share_quota(struct grid_cell *cells, const bool *decisive, int n, in
 static bool add_cells(struct grid *g, const struct task *t, int label, int64_t quota) {
     struct protocol_hint bins[BINS_MAX];
     struct grid_cell *cells = &g->cells[g->n_cells];
-    int before = g->n_cells, most = 1 + BINS_MAX * t->n_declared;
+    int before = g->n_cells, most = 1 + BINS_MAX * (t->n_declared + t->n_answer);
     bool *decisive = arena_calloc(&g->arena, (size_t)most, sizeof *decisive), decides = false;
     bool ok = decisive && add_cell(g, t, label, (struct protocol_hint){.field = -1});
     for (int i = 0; i < t->n_declared; i++) {
         int n = bins_of(t, i, bins, &decides);
         for (int k = 0; ok && k < n; k++) {
+            decisive[g->n_cells - before] = decides;
+            ok = add_cell(g, t, label, bins[k]);
+        }
+    }
+    struct task answer = answer_view(t);
+    for (int i = 0; i < answer.n_declared; i++) {
+        int n = bins_of(&answer, i, bins, &decides);
+        for (int k = 0; ok && k < n; k++) {
+            bins[k].of_answer = true;
             decisive[g->n_cells - before] = decides;
             ok = add_cell(g, t, label, bins[k]);
         }
@@ -61,14 +71,15 @@ static bool add_cells(struct grid *g, const struct task *t, int label, int64_t q
 }
 
 int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct err *e) {
-    *g = (struct grid){.n_labels = t->n_labels};
+    int n_labels = t->kind == TASK_CLASSIFY ? t->n_labels : 1;
+    *g = (struct grid){.n_labels = n_labels};
     arena_init(&g->arena);
-    size_t most = (size_t)(1 + BINS_MAX * t->n_declared) * (size_t)t->n_labels;
+    size_t most = (size_t)(1 + BINS_MAX * (t->n_declared + t->n_answer)) * (size_t)n_labels;
     g->cells = arena_calloc(&g->arena, most, sizeof *g->cells);
-    g->labels = arena_calloc(&g->arena, (size_t)t->n_labels, sizeof *g->labels);
+    g->labels = arena_calloc(&g->arena, (size_t)n_labels, sizeof *g->labels);
     bool ok = g->cells && g->labels;
-    int64_t quota = (n_records + t->n_labels - 1) / t->n_labels;
-    for (int label = 0; ok && label < t->n_labels; label++) {
+    int64_t quota = (n_records + n_labels - 1) / n_labels;
+    for (int label = 0; ok && label < n_labels; label++) {
         g->labels[label].quota = quota;
         ok = add_cells(g, t, label, quota);
     }
@@ -81,6 +92,10 @@ int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct er
 void grid_release(struct grid *g) {
     arena_release(&g->arena);
     *g = (struct grid){0};
+}
+
+int grid_label_find(const struct task *t, const char *label) {
+    return t->kind == TASK_CLASSIFY ? task_label_index(t, label) : label ? 0 : -1;
 }
 
 int grid_cell_find(const struct grid *g, const char *name) {

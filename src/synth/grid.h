@@ -33,7 +33,7 @@ struct grid {
     struct arena arena;
     struct grid_cell *cells;
     int n_cells;
-    struct grid_label *labels; /* as the task's */
+    struct grid_label *labels; /* as the task's; one for all answers of extract and respond */
     int n_labels;
 };
 
@@ -41,8 +41,9 @@ struct grid {
 int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct err *e);
 void grid_release(struct grid *g);
 
-int grid_cell_find(const struct grid *g, const char *name); /* -1: none */
-int64_t grid_missing(const struct grid *g, int label);      /* records short of the quota */
+int grid_label_find(const struct task *t, const char *label); /* a stored label's place; -1: none */
+int grid_cell_find(const struct grid *g, const char *name);   /* -1: none */
+int64_t grid_missing(const struct grid *g, int label);        /* records short of the quota */
 int64_t grid_missing_all(const struct grid *g);
 
 /* After a batch: closes cells that have run dry. */

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/progress.h"
+#include "eval/rows.h"
 #include "task/task.h"
 #include "teacher/teacher.h"
 
@@ -18,5 +19,11 @@
  * ERR_BUDGET, ERR_NET, ERR_AUTH, ERR_INTERRUPTED: run again to go on where it stopped. */
 int labeller_run(struct teacher *t, const struct task *task, const struct record *records, int64_t n,
                  int *labels_out, struct progress *progress, struct err *e);
+
+/* The same for extract and respond: `take` gets each row's answer in normal form (valid), as it was written where it keeps to no
+ * schema, or NULL where there is none. */
+int labeller_answers(struct teacher *t, const struct task *task, const struct rows *rows,
+                     int (*take)(void *context, int64_t row, const char *text, bool valid, struct err *e),
+                     void *context, struct progress *progress, struct err *e);
 
 #endif

@@ -1,24 +1,39 @@
 /* Importing own rows: all or nothing, in one transaction with the note that says what was imported. */
 #include "synth/own.h"
 #include "base/rng.h"
-#include "eval/rows.h"
+#include "synth/check.h"
+#include "synth/similar.h"
+#include "task/answer.h"
 #include <stdlib.h>
 #include <string.h>
 
 #define ORIGIN "own_import"
 
-static int add_rows(struct store *s, const struct task *t, const struct rows *rows, struct err *e) {
+struct importing {
+    const struct task *task;
+    const struct rows *rows;
+    enum store_split *splits; /* by row; all none where split_assign draws them */
+    struct similar *held_out; /* NULL: none */
+    int64_t n_held_out;
+};
+
+static int add_rows(struct store *s, struct importing *x, struct err *e) {
+    const struct task *t = x->task;
     struct str data = {0};
     int rc = 0;
-    for (int64_t i = 0; i < rows->n && rc == 0; i++) {
-        const struct record *r = &rows->records[i];
+    for (int64_t i = 0; i < x->rows->n && rc == 0; i++) {
+        const struct record *r = &x->rows->records[i];
+        bool overlaps = x->held_out && similar_find(x->held_out, r) == SIMILAR_HELD_OUT;
+        x->n_held_out += overlaps;
         str_clear(&data);
         rc = record_to_json(t, r, &data);
         struct store_record row = {.source = "own",
                                    .data = str_text(&data),
-                                   .label = t->labels[r->label].name,
+                                   .label = record_answer(t, r),
                                    .weight = 1,
-                                   .status = STORE_ACCEPTED,
+                                   .status = overlaps ? STORE_REJECTED : STORE_ACCEPTED,
+                                   .split = overlaps ? STORE_NO_SPLIT : x->splits[i],
+                                   .reason = overlaps ? reject_text(REJECT_HELD_OUT) : NULL,
                                    .write_index = i + 1};
         if (rc == 0)
             rc = store_record_add(s, &row, NULL, e);
@@ -41,6 +56,94 @@ static int known_already(struct store *s, const struct own_options *o, const cha
         }
     }
     arena_release(&a);
+    return rc;
+}
+
+/* ---- splits by group and by time ---- */
+
+struct keyed {
+    const char *key;
+    uint64_t order; /* by group: drawn by seed */
+    double number;
+    bool is_number;
+    int64_t row;
+};
+
+static int by_order(const void *a, const void *b) {
+    const struct keyed *x = a, *y = b;
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    if (x->is_number && y->is_number && x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    int texts = x->is_number && y->is_number ? 0 : strcmp(x->key, y->key);
+    return texts ? texts : x->row < y->row ? -1 : x->row > y->row;
+}
+
+static bool same_key(const struct keyed *a, const struct keyed *b) {
+    return strcmp(a->key, b->key) == 0;
+}
+
+/* In order: training rows first, then validation, then test; a run of equal keys goes where its middle lies. */
+static void cut_by_key(const struct keyed *k, int64_t n, const struct own_options *o,
+                       enum store_split *splits) {
+    double test = (double)n * (1 - o->shares.test);
+    double validation = (double)n * (1 - o->shares.test - o->shares.validation);
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        for (end = begin + 1; end < n && same_key(&k[end], &k[begin]);)
+            end++;
+        double middle = (double)(begin + end) / 2;
+        enum store_split split = middle < validation ? STORE_TRAIN
+                                 : middle < test     ? STORE_VALIDATION
+                                                     : STORE_TEST;
+        for (int64_t i = begin; i < end; i++)
+            splits[k[i].row] = split;
+    }
+}
+
+static int split_by_key(const struct rows *rows, const struct own_options *o, enum store_split *splits,
+                        struct err *e) {
+    struct keyed *k = calloc((size_t)rows->n, sizeof *k);
+    if (!k)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    for (int64_t i = 0; i < rows->n; i++) {
+        const char *key = rows->keys[i];
+        k[i] = (struct keyed){.key = key, .row = i};
+        k[i].order = o->group ? hash64(key, strlen(key), o->seed + 17) : 0;
+        k[i].is_number = o->time && str_to_double(key, &k[i].number);
+    }
+    qsort(k, (size_t)rows->n, sizeof *k, by_order);
+    bool one = rows->n > 0 && same_key(&k[0], &k[rows->n - 1]);
+    cut_by_key(k, rows->n, o, splits);
+    free(k);
+    return one ? err_set(e, ERR_INPUT, ORIGIN,
+                         "every row of %s has the same '%s': rows cannot be split by it", o->path,
+                         o->group ? o->group : o->time)
+               : 0;
+}
+
+static int hold_out(struct importing *x, const struct rows *held_out, struct err *e) {
+    int rc = similar_new(&x->held_out, x->task, e);
+    for (int64_t i = 0; i < held_out->n && rc == 0; i++)
+        rc = similar_add(x->held_out, &held_out->records[i], true, e);
+    return rc;
+}
+
+static int take_in(struct store *s, struct importing *x, const struct own_options *o, struct err *e) {
+    x->splits = calloc((size_t)x->rows->n + 1, sizeof *x->splits);
+    int rc = x->splits ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    if (rc == 0 && (o->group || o->time))
+        rc = split_by_key(x->rows, o, x->splits, e);
+    if (rc == 0 && o->held_out && o->held_out->n > 0)
+        rc = hold_out(x, o->held_out, e);
+    if (rc == 0)
+        rc = store_begin(s, e);
+    if (rc == 0 && (rc = add_rows(s, x, e)) == 0 &&
+        (rc = store_note_set(s, "own rows", x->rows->sha256, e)) == 0)
+        rc = store_commit(s, e);
+    if (rc < 0)
+        store_rollback(s);
+    similar_free(x->held_out);
+    free(x->splits);
     return rc;
 }
 
@@ -116,28 +219,24 @@ static int balance(struct store *s, const struct task *task, uint64_t seed, stru
     return rc;
 }
 
-int own_import(struct store *s, const struct task *t, const struct own_options *o, int64_t *n_new,
+int own_import(struct store *s, const struct task *t, const struct own_options *o, struct own_result *out,
                struct err *e) {
     struct rows rows;
-    int rc = rows_read(&rows, t, o->path, &(struct rows_options){.label_column = o->label_column}, e);
+    struct rows_options how = {.label_column = o->label_column, .key_column = o->group ? o->group : o->time};
+    int rc = rows_read(&rows, t, o->path, &how, e);
     if (rc < 0)
         return rc;
     int known = known_already(s, o, rows.sha256, e);
+    struct importing x = {.task = t, .rows = &rows};
     rc = known < 0 ? known : 0;
-    if (known == 0) {
-        rc = store_begin(s, e);
-        if (rc == 0 && (rc = add_rows(s, t, &rows, e)) == 0 &&
-            (rc = store_note_set(s, "own rows", rows.sha256, e)) == 0)
-            rc = store_commit(s, e);
-        if (rc < 0)
-            store_rollback(s);
-    }
+    if (known == 0)
+        rc = take_in(s, &x, o, e);
     if (rc == 0) /* also after a crash between the two */
-        rc = split_assign(s, o->shares, o->seed, e);
-    if (rc == 0 && o->balance)
+        rc = split_assign(s, t, o->shares, o->seed, e);
+    if (rc == 0 && o->balance && t->kind == TASK_CLASSIFY)
         rc = balance(s, t, o->seed, e);
     if (rc == 0)
-        *n_new = known ? 0 : rows.n;
+        *out = (struct own_result){known ? 0 : rows.n, x.n_held_out};
     rows_release(&rows);
     return rc;
 }

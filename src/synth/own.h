@@ -1,9 +1,14 @@
 /* The user's own labelled rows become records: every row, under its own label, set apart into splits at once (so that test rows
- * are apart before anything else happens). */
+ * are apart before anything else happens): stratified by label, whole groups together, or the latest rows last.
+ *
+ * By group: groups are drawn by seed until each split has its share of the rows. By time: rows sorted by their key (numbers as
+ * numbers, all else as text, so dates as YYYY-MM-DD); the last are test rows, those before them validation rows; equal keys stay
+ * together. */
 #ifndef SYNTH_OWN_H
 #define SYNTH_OWN_H
 
 #include "base/err.h"
+#include "eval/rows.h"
 #include "store/store.h"
 #include "synth/split.h"
 #include "task/task.h"
@@ -13,11 +18,18 @@ struct own_options {
     const char *label_column; /* NULL: "label" */
     struct split_shares shares;
     uint64_t seed;
-    bool balance; /* training rows: of every label as many as of the rarest; the others become spare */
+    const char *group, *time; /* columns, of which one at most; NULL: stratified */
+    const struct rows
+        *held_out; /* rows that eval alone may see: own copies of them are rejected; NULL: none */
+    bool balance;  /* training rows: of every label as many as of the rarest; the others become spare */
 };
 
-/* Does nothing when the same file was imported before (*n_new is 0). ERR_MISMATCH when it was another: its rows are in the splits. */
-int own_import(struct store *s, const struct task *t, const struct own_options *o, int64_t *n_new,
+/* Does nothing when the same file was imported before (n_new is 0). ERR_MISMATCH when it was another: its rows are in the splits. */
+struct own_result {
+    int64_t n_new;
+    int64_t n_held_out; /* of these, rejected because held-out rows have them too */
+};
+int own_import(struct store *s, const struct task *t, const struct own_options *o, struct own_result *out,
                struct err *e);
 
 #endif

@@ -1,6 +1,7 @@
 /* What generation will cost, before it costs anything. */
 #include "synth/generate.h"
 #include "synth/state.h"
+#include "task/answer.h"
 #include <string.h>
 
 enum { PER_CALL = 4 };
@@ -12,8 +13,8 @@ int generate_check_task(struct store *s, const struct task *task, struct err *e)
     char hex[SHA256_HEX];
     const char *known = NULL;
     arena_init(&a);
-    int rc = protocol_write(&r, PROTOCOL_PLAIN, task, 0, 1, NULL,
-                            e); /* its system text holds all fields and labels */
+    enum protocol_style style = task->kind == TASK_CLASSIFY ? PROTOCOL_PLAIN : PROTOCOL_FULL;
+    int rc = protocol_write(&r, style, task, 0, 1, NULL, e); /* its system text holds all fields and labels */
     if (rc == 0) {
         sha256_bytes(r.system.data, r.system.len, hex);
         rc = store_note_get(s, "task", &a, &known, e);
@@ -85,7 +86,10 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
         return rc;
     bool full = teacher_style(t) == PROTOCOL_FULL; /* such a teacher thinks before it answers */
     double calls = written / per_call, thoughts = full ? 400 : 0;
-    double record_tokens = (double)task->n_declared * 8, label_tokens = 16.0 * task->n_labels + 24;
+    bool classify = task->kind == TASK_CLASSIFY;
+    double record_tokens = (double)task->n_declared * 8;
+    double label_tokens = classify ? 16.0 * task->n_labels + 24 : 24 + (double)answer_bytes_max(task) / 6;
+    labelled *= o->votes > 1 ? o->votes : 1;
     q.calls = (int64_t)(calls + labelled + 0.999);
     q.calls_high = 2 * q.calls;
     q.tokens_in = (int64_t)((calls * write_bytes + labelled * label_bytes) / CHARACTERS_A_TOKEN);

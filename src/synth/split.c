@@ -18,6 +18,7 @@ struct item {
 
 struct items {
     struct arena arena;
+    bool by_label; /* the answers of extract and respond are no strata */
     struct item *items;
     int64_t n, capacity;
 };
@@ -28,13 +29,14 @@ static int add_item(void *context, const struct store_record *r, struct err *e) 
     if (!label || mem_grow((void **)&all->items, &all->capacity, all->n + 1, sizeof *all->items) < 0)
         return err_set(e, ERR_NO_MEMORY, "split_assign", "out of memory");
     uint64_t source = hash64(r->source, strlen(r->source), 1);
-    all->items[all->n++] = (struct item){.id = r->id,
-                                         .data = hash64(r->data, strlen(r->data), 0),
-                                         .stratum = hash64(label, strlen(label), source),
-                                         .split = r->split,
-                                         .weight = r->weight,
-                                         .label = label,
-                                         .label_call = r->label_call};
+    all->items[all->n++] =
+        (struct item){.id = r->id,
+                      .data = hash64(r->data, strlen(r->data), 0),
+                      .stratum = all->by_label ? hash64(label, strlen(label), source) : source,
+                      .split = r->split,
+                      .weight = r->weight,
+                      .label = label,
+                      .label_call = r->label_call};
     return 0;
 }
 
@@ -123,8 +125,9 @@ static int write_splits(struct store *s, struct items *all, const bool *had, str
     return rc;
 }
 
-int split_assign(struct store *s, struct split_shares shares, uint64_t seed, struct err *e) {
-    struct items all = {0};
+int split_assign(struct store *s, const struct task *t, struct split_shares shares, uint64_t seed,
+                 struct err *e) {
+    struct items all = {.by_label = t->kind == TASK_CLASSIFY};
     arena_init(&all.arena);
     bool *had = NULL;
     int rc = store_records_each(s, STORE_ALL_SPLITS, add_item, &all, e);

@@ -21,7 +21,7 @@ static int count_record(void *context, const struct store_record *r, struct err 
     (void)e;
     struct loading *l = context;
     bool accepted = r->status == STORE_ACCEPTED;
-    int label = task_label_index(l->task, r->label), cell = grid_cell_find(l->grid, r->cell);
+    int label = grid_label_find(l->task, r->label), cell = grid_cell_find(l->grid, r->cell);
     if (accepted && label >= 0)
         l->grid->labels[label].accepted++;
     if (cell < 0)
@@ -53,31 +53,33 @@ int state_load(struct grid *g, const struct task *t, struct store *s, struct err
 struct change {
     int64_t id, label_call;
     int label;
+    const char *text; /* of the label, in the arena */
     double weight;
     enum store_split split;
 };
 
 struct changes {
     const struct task *task;
+    struct arena arena;
     struct change *items;
     int64_t n, capacity;
 };
 
 static int collect(void *context, const struct store_record *r, struct err *e) {
     struct changes *c = context;
-    int label = task_label_index(c->task, r->label);
+    int label = grid_label_find(c->task, r->label);
     if (label < 0 || strcmp(r->source, "teacher") != 0)
         return 0;
     if (mem_grow((void **)&c->items, &c->capacity, c->n + 1, sizeof *c->items) < 0)
         return err_set(e, ERR_NO_MEMORY, "generate_run", "out of memory");
-    c->items[c->n++] = (struct change){r->id, r->label_call, label, r->weight, r->split};
-    return 0;
+    c->items[c->n++] =
+        (struct change){r->id, r->label_call, label, arena_strdup(&c->arena, r->label), r->weight, r->split};
+    return c->items[c->n - 1].text ? 0 : err_set(e, ERR_NO_MEMORY, "generate_run", "out of memory");
 }
 
-static int set_status(struct store *s, const struct task *t, const struct change *c, enum store_status status,
-                      struct err *e) {
+static int set_status(struct store *s, const struct change *c, enum store_status status, struct err *e) {
     struct store_record r = {.id = c->id,
-                             .label = t->labels[c->label].name,
+                             .label = c->text,
                              .weight = c->weight,
                              .status = status,
                              .split = c->split, /* kept: a test row that returns is a test row again */
@@ -87,6 +89,8 @@ static int set_status(struct store *s, const struct task *t, const struct change
 
 static int move_records(struct grid *g, const struct task *t, struct store *s, struct err *e) {
     struct changes spares = {.task = t}, accepted = {.task = t};
+    arena_init(&spares.arena);
+    arena_init(&accepted.arena);
     int rc = store_status_each(s, STORE_SPARE, collect, &spares, e);
     if (rc == 0)
         rc = store_records_each(s, STORE_ALL_SPLITS, collect, &accepted, e);
@@ -94,18 +98,20 @@ static int move_records(struct grid *g, const struct task *t, struct store *s, s
         struct grid_label *l = &g->labels[accepted.items[i].label];
         if (l->accepted > l->quota) {
             l->accepted--;
-            rc = set_status(s, t, &accepted.items[i], STORE_SPARE, e);
+            rc = set_status(s, &accepted.items[i], STORE_SPARE, e);
         }
     }
     for (int64_t i = 0; i < spares.n && rc == 0; i++) {
         struct grid_label *l = &g->labels[spares.items[i].label];
         if (l->accepted < l->quota) {
             l->accepted++;
-            rc = set_status(s, t, &spares.items[i], STORE_ACCEPTED, e);
+            rc = set_status(s, &spares.items[i], STORE_ACCEPTED, e);
         }
     }
     free(spares.items);
     free(accepted.items);
+    arena_release(&spares.arena);
+    arena_release(&accepted.arena);
     return rc;
 }
 

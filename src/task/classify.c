@@ -4,6 +4,7 @@
  * call notices by its length and replaces. */
 #include "task/classify.h"
 #include "base/mem.h"
+#include "task/answer.h"
 #include "task/encode.h"
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ struct classifier {
     const struct prompt *prompt;
     struct lm_labels *labels;
     struct tokens head, record;
+    struct str grammar; /* extract */
     double *log_prob;
     struct classifier_last last;
 };
@@ -24,6 +26,10 @@ struct classifier {
 
 static int make_labels(struct classifier *c, struct err *e) {
     int n = c->task->n_labels;
+    if (c->task->kind != TASK_CLASSIFY) {
+        answer_grammar(c->task, &c->grammar);
+        return str_check(&c->grammar, e);
+    }
     const char **names = calloc((size_t)n, sizeof *names);
     c->log_prob = calloc((size_t)n, sizeof *c->log_prob);
     if (!names || !c->log_prob) {
@@ -50,9 +56,6 @@ static int read_prefix(struct classifier *c, struct err *e) {
 
 static int make(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
                 struct err *e) {
-    if (t->kind != TASK_CLASSIFY)
-        return err_set(e, ERR_UNSUPPORTED, "classifier_new", "the task %s does not choose between labels",
-                       t->name);
     struct classifier *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NO_MEMORY, "classifier_new", "no memory for a classifier");
@@ -92,6 +95,7 @@ void classifier_free(struct classifier *c) {
     lm_labels_free(c->labels);
     tokens_release(&c->head);
     tokens_release(&c->record);
+    str_release(&c->grammar);
     free(c->log_prob);
     free(c);
 }
@@ -154,6 +158,9 @@ static void normalise(struct classifier *c, double *probabilities) {
 }
 
 int classifier_score(struct classifier *c, const struct record *r, double *probabilities, struct err *e) {
+    if (c->task->kind != TASK_CLASSIFY)
+        return err_set(e, ERR_UNSUPPORTED, "classifier_score", "the task %s does not choose between labels",
+                       c->task->name);
     int rc = read_prefix(c, e);
     if (rc == 0)
         rc = encode(c, r, e);
@@ -172,8 +179,8 @@ struct classifier_last classifier_last(const struct classifier *c) {
     return last;
 }
 
-int classifier_answer(struct classifier *c, const struct record *r, int64_t n_max, struct str *text,
-                      struct err *e) {
+static int generate(struct classifier *c, const struct record *r, int64_t n_max, struct str *text,
+                    struct lm_generation *g, struct err *e) {
     const float *logits;
     struct err later = {0};
     int rc = read_prefix(c, e);
@@ -182,9 +189,38 @@ int classifier_answer(struct classifier *c, const struct record *r, int64_t n_ma
     if (rc == 0)
         rc = lm_decode(c->lm, 0, c->record.ids, c->record.n, &logits, e);
     if (rc == 0)
-        rc = lm_generate(c->lm, 0, n_max, text, NULL, e);
+        rc = lm_generate_grammar(c->lm, 0, str_text(&c->grammar), n_max, text, g, e);
     if (lm_truncate(c->lm, 0, (int32_t)c->head.n, &later) < 0)
         lm_clear(c->lm, 0); /* a model that cannot forget: the prefix is read again */
+    return rc;
+}
+
+int classifier_answer(struct classifier *c, const struct record *r, int64_t n_max, struct str *text,
+                      struct err *e) {
+    return generate(c, r, n_max, text, NULL, e);
+}
+
+int classifier_write(struct classifier *c, const struct record *r, struct str *answer, bool *valid,
+                     struct err *e) {
+    struct str text = {0};
+    struct lm_generation g = {0};
+    if (c->task->kind == TASK_CLASSIFY)
+        return err_set(e, ERR_UNSUPPORTED, "classifier_write", "the task %s chooses between labels",
+                       c->task->name);
+    int rc = generate(c, r, answer_bytes_max(c->task), &text, &g, e);
+    if (rc == 0) {
+        size_t before = answer->len;
+        *valid = g.ended && answer_read(c->task, str_text(&text), answer, NULL) == 0;
+        if (!*valid) {
+            if (answer->len > before)
+                answer->data[answer->len = before] = 0;
+            str_add(answer, str_text(&text));
+        }
+        c->last = (struct classifier_last){
+            .best = -1, .n_tokens = c->record.n + g.n_tokens, .n_prefix_read = c->last.n_prefix_read};
+        rc = str_check(answer, e);
+    }
+    str_release(&text);
     return rc;
 }
 
@@ -193,5 +229,5 @@ int64_t classifier_prefix_tokens(const struct classifier *c) {
 }
 
 int classifier_n_outputs(const struct classifier *c) {
-    return lm_labels_n_outputs(c->labels);
+    return c->labels ? lm_labels_n_outputs(c->labels) : 1;
 }

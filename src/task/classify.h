@@ -1,10 +1,12 @@
-/* Deciding: a record in, the labels' probabilities out. The one piece of code that evaluation, compression and the device
+/* Deciding: a record in, the labels' probabilities out (kind classify), or the answer written (extract, respond). The one piece of code that evaluation, compression and the device
  * share, so that what is scored is what ships.
  *
  *     struct classifier *c;
  *     classifier_new(&c, lm, task, prompt, &e);        // reads the prefix once
  *     double p[2]; classifier_score(c, &record, p, &e); // then the record's tokens alone, all labels in the same pass
  *     classifier_free(c);
+ *
+ *     classifier_write(c, &record, &answer, &e);         // extract and respond: the answer, held to its grammar
  *
  * A label's probability is that of its tokens and the end of turn after the prompt, normalised over the labels. The
  * classifier uses the model's sequence 0 and borrows model, task and prompt: all outlive it, and nobody else decodes with
@@ -21,7 +23,7 @@ int classifier_new(struct classifier **out, struct lm *m, const struct task *t, 
                    struct err *e);
 void classifier_free(struct classifier *c); /* NULL is fine */
 
-/* probabilities [n_labels of the task] sum to 1. ERR_INPUT when the record does not fit the context. */
+/* classify only. probabilities [n_labels of the task] sum to 1. ERR_INPUT when the record does not fit the context. */
 int classifier_score(struct classifier *c, const struct record *r, double *probabilities, struct err *e);
 
 /* What the last score cost and said besides. */
@@ -39,6 +41,11 @@ struct classifier_last classifier_last(const struct classifier *c);
 int classifier_answer(struct classifier *c, const struct record *r, int64_t n_max, struct str *text,
                       struct err *e);
 
+/* extract and respond: the model's answer, greedily and under the answer's grammar where it has one, appended in normal form.
+ * *valid is false when it keeps to no schema (cut off, out of range, too long): then the text is as the model wrote it. */
+int classifier_write(struct classifier *c, const struct record *r, struct str *answer, bool *valid,
+                     struct err *e);
+
 /* The prefix's state on disk. The tag binds it: the caller's text (the model's hash) and the prompt's hash go into it.
  * Loading a state that does not fit is ERR_MISMATCH and leaves the prefix as computed. Made with classifier_new_from,
  * nothing is computed when the file fits; *loaded tells. */
@@ -47,7 +54,7 @@ int classifier_new_from(struct classifier **out, struct lm *m, const struct task
                         const char *path, const char *model_hash, bool *loaded, struct err *e);
 
 int64_t classifier_prefix_tokens(const struct classifier *c);
-/* lm_options.n_outputs that lets all labels be scored in one pass. */
+/* lm_options.n_outputs that lets all labels be scored in one pass (1 where nothing is scored). */
 int classifier_n_outputs(const struct classifier *c);
 
 #endif

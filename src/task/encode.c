@@ -44,8 +44,12 @@ int encode_record(struct tokens *out, const struct lm *m, const struct task *t, 
 }
 
 int encode_answer(struct tokens *out, const struct lm *m, const struct task *t, int label, struct err *e) {
+    return encode_answer_text(out, m, t->labels[label].name, e);
+}
+
+int encode_answer_text(struct tokens *out, const struct lm *m, const char *answer, struct err *e) {
     int64_t before = out->n;
-    int rc = encode_text(out, m, t->labels[label].name, LM_PLAIN, e);
+    int rc = encode_text(out, m, answer, LM_PLAIN, e);
     if (rc == 0 && mem_grow((void **)&out->ids, &out->capacity, out->n + 1, sizeof *out->ids) < 0)
         rc = err_set(e, ERR_NO_MEMORY, "encode_answer", "no memory for an answer's tokens");
     if (rc == 0 && lm_token_eot(m) < 0)

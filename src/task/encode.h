@@ -27,5 +27,7 @@ int encode_head(struct tokens *out, const struct lm *m, const struct prompt *p, 
 int encode_record(struct tokens *out, const struct lm *m, const struct task *t, const struct prompt *p,
                   const struct record *r, struct err *e);
 int encode_answer(struct tokens *out, const struct lm *m, const struct task *t, int label, struct err *e);
+/* The same of any answer's text (task/answer.h). */
+int encode_answer_text(struct tokens *out, const struct lm *m, const char *answer, struct err *e);
 
 #endif

@@ -40,6 +40,15 @@ static int hash_prompt(struct prompt *p, const struct task *t, struct err *e) {
         sha256_add_text(h, "label");
         sha256_add_text(h, t->labels[i].name);
     }
+    for (int i = 0; i < t->n_answer; i++) {
+        const struct task_field *f = &t->answer[i];
+        sha256_add_text(h, task_kind_name(t->kind));
+        sha256_add_text(h, f->name);
+        sha256_add_text(h, task_type_name(f->type));
+        hash_int(h, f->decimals);
+        for (int k = 0; k < f->n_values; k++)
+            sha256_add_text(h, f->values[k]);
+    }
     sha256_finish(h, p->hash);
     return 0;
 }

@@ -18,8 +18,22 @@ static const char *const op_names[] = {
     DERIVED_OPS(X)
 #undef X
 };
-enum { N_TYPES = sizeof type_names / sizeof *type_names, N_OPS = sizeof op_names / sizeof *op_names };
-enum { NAME_MAX_BYTES = 80, TEXT_MAX_BYTES = 8192, DECIMALS_DEFAULT = 2 };
+static const char *const order_names[] = {
+#define X(name, text) text,
+    DATE_ORDERS(X)
+#undef X
+};
+static const char *const kind_names[] = {
+#define X(name, text) text,
+    TASK_KINDS(X)
+#undef X
+};
+enum {
+    N_TYPES = sizeof type_names / sizeof *type_names,
+    N_OPS = sizeof op_names / sizeof *op_names,
+    N_KINDS = sizeof kind_names / sizeof *kind_names
+};
+enum { NAME_MAX_BYTES = 80, TEXT_MAX_BYTES = 8192, DECIMALS_DEFAULT = 2, REPLY_CHARS = 200 };
 
 const char *task_type_name(enum field_type type) {
     return type_names[type];
@@ -27,6 +41,21 @@ const char *task_type_name(enum field_type type) {
 
 const char *task_op_name(enum derived_op op) {
     return op_names[op];
+}
+
+const char *task_order_name(enum date_order order) {
+    return order_names[order];
+}
+
+const char *task_kind_name(enum task_kind kind) {
+    return kind_names[kind];
+}
+
+int task_kind_find(const char *name) {
+    for (int i = 0; name && i < N_KINDS; i++)
+        if (strcmp(kind_names[i], name) == 0)
+            return i;
+    return -1;
 }
 
 int task_field_index(const struct task *t, const char *name) {
@@ -184,9 +213,37 @@ static int load_values(struct task *t, struct task_field *f, const struct node *
     return 0;
 }
 
+static int load_length(struct task_field *f, const struct node *n, struct err *e) {
+    int64_t length = 0;
+    int rc = node_i64(n, "length", false, &length, e);
+    if (rc < 0 || !node_get(n, "length"))
+        return rc;
+    if (f->type != FIELD_TEXT)
+        return node_error(node_get(n, "length"), e, ORIGIN, "field '%s': only a text has a 'length'",
+                          f->name);
+    if (length < 1 || length > TASK_TEXT_MAX)
+        return node_error(node_get(n, "length"), e, ORIGIN, "field '%s': 'length' must be 1 to %d", f->name,
+                          (int)TASK_TEXT_MAX);
+    f->max_chars = (int)length;
+    return 0;
+}
+
+static int load_order(struct task_field *f, const struct node *n, struct err *e) {
+    const char *order = order_names[DATE_ISO];
+    const struct node *at = node_get(n, "order");
+    int rc = node_string(n, "order", false, &order, e);
+    if (rc < 0 || !at)
+        return rc;
+    int index = index_of(order_names, sizeof order_names / sizeof *order_names, order);
+    if (f->type != FIELD_DATE || index < 0)
+        return node_error(at, e, ORIGIN, "field '%s': 'order' is ymd, dmy or mdy, of a date", f->name);
+    f->order = (enum date_order)index;
+    return 0;
+}
+
 static int load_field(struct task *t, const struct node *n, struct err *e) {
-    static const char *const known[] = {"name",     "column", "type",     "unit",   "min", "max",
-                                        "decimals", "values", "optional", "prompt", NULL};
+    static const char *const known[] = {"name",   "column",   "type",   "unit",   "min",   "max", "decimals",
+                                        "values", "optional", "prompt", "length", "order", NULL};
     struct task_field *f = &t->fields[t->n_fields];
     if (n->type != NODE_MAP)
         return node_error(n, e, ORIGIN, "a field must be a map with at least 'name' and 'type'");
@@ -213,7 +270,8 @@ static int load_field(struct task *t, const struct node *n, struct err *e) {
     }
     f->type = (enum field_type)index;
     if ((rc = load_range(f, n, e)) < 0 || (rc = load_decimals(f, n, e)) < 0 ||
-        (rc = load_values(t, f, n, e)) < 0 || (rc = check_new_name(t, f, n, e)) < 0)
+        (rc = load_values(t, f, n, e)) < 0 || (rc = load_length(f, n, e)) < 0 ||
+        (rc = load_order(f, n, e)) < 0 || (rc = check_new_name(t, f, n, e)) < 0)
         return rc;
     t->n_fields++;
     return 0;
@@ -357,6 +415,73 @@ static int load_labels(struct task *t, const struct node *root, struct err *e) {
     return 0;
 }
 
+/* ---- the answer of extract and respond ---- */
+
+/* An answer's field may not be read from an input's column: the student would be given what it is to find. */
+static int check_apart(const struct task *t, const struct task_field *f, const struct node *at,
+                       struct err *e) {
+    for (int i = 0; i < t->n_fields; i++)
+        if (strcasecmp(t->fields[i].name, f->name) == 0 || strcmp(t->fields[i].column, f->column) == 0)
+            return node_error(at, e, ORIGIN, "'%s' is both a field and part of the answer", f->name);
+    return 0;
+}
+
+/* The answer's fields are loaded by the code of the inputs', in whose place they stand meanwhile. */
+static int load_answer_list(struct task *t, const struct node *list, struct err *e) {
+    struct task_field *inputs = t->fields,
+                      *answer = arena_calloc(&t->arena, (size_t)list->n_children, sizeof *answer);
+    int n_inputs = t->n_fields, rc = answer ? 0 : no_memory(e);
+    t->fields = answer;
+    t->n_fields = 0;
+    for (const struct node *n = list->first; n && rc == 0; n = n->next)
+        rc = load_field(t, n, e);
+    t->answer = answer;
+    t->n_answer = t->n_fields;
+    t->fields = inputs;
+    t->n_fields = n_inputs;
+    const struct node *at = list->first;
+    for (int i = 0; i < t->n_answer && rc == 0; i++, at = at->next)
+        rc = check_apart(t, &t->answer[i], at, e);
+    return rc;
+}
+
+static int default_answer(struct task *t, struct err *e) {
+    t->answer = arena_calloc(&t->arena, 1, sizeof *t->answer);
+    if (!t->answer)
+        return no_memory(e);
+    t->answer[0] = (struct task_field){.name = "answer",
+                                       .column = "answer",
+                                       .type = FIELD_TEXT,
+                                       .max_chars = REPLY_CHARS,
+                                       .in_prompt = true};
+    t->n_answer = 1;
+    return 0;
+}
+
+static int load_answer(struct task *t, const struct node *root, struct err *e) {
+    struct node *list = NULL;
+    const struct node *labels = node_get(root, "labels");
+    bool extract = t->kind == TASK_EXTRACT;
+    int rc = node_list(root, "answer", extract, &list, e);
+    if (rc < 0)
+        return rc;
+    if (labels || node_get(root, "positive"))
+        return node_error(labels ? labels : node_get(root, "positive"), e, ORIGIN,
+                          "a task of kind %s has an 'answer', no labels", kind_names[t->kind]);
+    if (!list)
+        return default_answer(t, e);
+    if (list->n_children < 1 || list->n_children > TASK_FIELDS_MAX || (!extract && list->n_children != 1))
+        return node_error(list, e, ORIGIN,
+                          extract ? "'answer' needs 1 to %d fields" : "'answer' needs one field",
+                          (int)TASK_FIELDS_MAX);
+    rc = load_answer_list(t, list, e);
+    if (rc == 0 && !extract && t->answer[0].type != FIELD_TEXT)
+        return node_error(list->first, e, ORIGIN, "the answer of kind respond is a text");
+    if (rc == 0 && !extract && t->answer[0].max_chars == 0)
+        t->answer[0].max_chars = REPLY_CHARS;
+    return rc;
+}
+
 /* ---- the whole ---- */
 
 static bool is_short_name(const char *name) {
@@ -368,9 +493,17 @@ static bool is_short_name(const char *name) {
  * with. */
 static int default_instruction(struct task *t, struct err *e) {
     struct str s = {0};
-    str_add(&s, "Label the record: ");
-    for (int i = 0; i < t->n_labels; i++)
-        str_addf(&s, "%s%s", i == 0 ? "" : i == t->n_labels - 1 ? " or " : ", ", t->labels[i].name);
+    int n = t->kind == TASK_CLASSIFY ? t->n_labels : t->n_answer;
+    str_add(&s, t->kind == TASK_CLASSIFY  ? "Label the record: "
+                : t->kind == TASK_EXTRACT ? "Extract as JSON: "
+                                          : "Answer with the ");
+    for (int i = 0; i < n; i++)
+        str_addf(&s, "%s%s",
+                 i == 0                     ? ""
+                 : i < n - 1                ? ", "
+                 : t->kind == TASK_CLASSIFY ? " or "
+                                            : " and ",
+                 t->kind == TASK_CLASSIFY ? t->labels[i].name : t->answer[i].name);
     str_add(&s, ".");
     t->instruction = arena_strdup(&t->arena, str_text(&s));
     bool failed = s.failed || !t->instruction;
@@ -379,8 +512,8 @@ static int default_instruction(struct task *t, struct err *e) {
 }
 
 static int load_heading(struct task *t, const struct node *root, struct err *e) {
-    static const char *const known[] = {"format", "kind",    "name",   "sentence", "instruction",
-                                        "fields", "derived", "labels", "positive", NULL};
+    static const char *const known[] = {"format",  "kind",   "name",     "sentence", "instruction", "fields",
+                                        "derived", "labels", "positive", "answer",   NULL};
     const char *format = TASK_FORMAT, *kind = "classify";
     if (root->type != NODE_MAP)
         return node_error(root, e, ORIGIN, "a task must be a map");
@@ -391,12 +524,13 @@ static int load_heading(struct task *t, const struct node *root, struct err *e) 
     if (strcmp(format, TASK_FORMAT) != 0)
         return node_error(node_get(root, "format"), e, ORIGIN, "format '%s' is not '%s'", format,
                           TASK_FORMAT);
-    if (strcmp(kind, "classify") != 0) {
-        rc = err_set(e, ERR_UNSUPPORTED, ORIGIN, "tasks of kind '%s' cannot be run by this version", kind);
-        err_hint(e, "use 'kind: classify': fields in, one of the labels out");
+    int index = task_kind_find(kind);
+    if (index < 0) {
+        rc = node_error(node_get(root, "kind"), e, ORIGIN, "there is no kind '%s'", kind);
+        err_hint(e, "the kinds are classify (one of the labels), extract (JSON) and respond (a short text)");
         return rc;
     }
-    t->kind = TASK_CLASSIFY;
+    t->kind = (enum task_kind)index;
     t->name = "task";
     t->sentence = "";
     if ((rc = take_text(t, root, "name", false, true, &t->name, e)) < 0 ||
@@ -415,8 +549,11 @@ int task_from_node(struct task *out, const struct node *root, struct err *e) {
     int rc = load_heading(&t, root, e);
     if (rc == 0)
         rc = load_fields(&t, root, e);
+    if (rc == 0 && t.kind == TASK_CLASSIFY && node_get(root, "answer"))
+        rc = node_error(node_get(root, "answer"), e, ORIGIN,
+                        "a task of kind classify has 'labels', no 'answer'");
     if (rc == 0)
-        rc = load_labels(&t, root, e);
+        rc = t.kind == TASK_CLASSIFY ? load_labels(&t, root, e) : load_answer(&t, root, e);
     if (rc == 0 && !t.instruction)
         rc = default_instruction(&t, e);
     if (rc < 0) {
@@ -429,7 +566,7 @@ int task_from_node(struct task *out, const struct node *root, struct err *e) {
 
 int task_from_draft(struct task *out, const char *name, const char *sentence, const struct node *draft,
                     struct err *e) {
-    static const char *const known[] = {"fields", "labels", NULL};
+    static const char *const known[] = {"kind", "fields", "labels", "answer", NULL};
     if (draft->type != NODE_MAP)
         return node_error(draft, e, "task_from_draft", "a draft must be a map with 'fields' and 'labels'");
     int rc = node_check_keys(draft, known, e);

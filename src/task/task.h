@@ -1,5 +1,5 @@
-/* The task: what the model must do. Fields in, one of the labels out (classify; extract and respond share the
- * struct).
+/* The task: what the model must do. Fields in; out comes one of the labels (classify), a JSON object by schema (extract) or a
+ * short text (respond).
  *
  * A task is loaded from task.yaml (host; node tree from format/yaml.h) or task.json (bundle; format/json.h)
  * into an arena that it owns; everything in it is immutable afterwards and may be read from several threads.
@@ -17,15 +17,35 @@
 
 #define TASK_FORMAT "edgestill.task/1"
 
-enum { TASK_FIELDS_MAX = 256, TASK_LABELS_MAX = 256, TASK_VALUES_MAX = 4096, TASK_DECIMALS_MAX = 6 };
+enum {
+    TASK_FIELDS_MAX = 256,
+    TASK_LABELS_MAX = 256,
+    TASK_VALUES_MAX = 4096,
+    TASK_DECIMALS_MAX = 6,
+    TASK_TEXT_MAX = 4000
+};
 
-enum task_kind { TASK_CLASSIFY, TASK_EXTRACT, TASK_RESPOND };
+#define TASK_KINDS(X) X(CLASSIFY, "classify") X(EXTRACT, "extract") X(RESPOND, "respond")
+enum task_kind {
+#define X(name, text) TASK_##name,
+    TASK_KINDS(X)
+#undef X
+};
 
 #define FIELD_TYPES(X)                                                                                       \
     X(INTEGER, "integer") X(NUMBER, "number") X(CATEGORY, "category") X(TEXT, "text") X(DATE, "date")
 enum field_type {
 #define X(name, text) FIELD_##name,
     FIELD_TYPES(X)
+#undef X
+};
+
+/* How dates of own rows are written where they are not YYYY-MM-DD: 31/12/2026, or 12/31/2026; also with '.' and '-'. Prompts
+ * and stored records always have YYYY-MM-DD. */
+#define DATE_ORDERS(X) X(ISO, "ymd") X(DAY_FIRST, "dmy") X(MONTH_FIRST, "mdy")
+enum date_order {
+#define X(name, text) DATE_##name,
+    DATE_ORDERS(X)
 #undef X
 };
 
@@ -49,8 +69,10 @@ struct task_field {
     int decimals;        /* NUMBER: digits printed after the point, at most TASK_DECIMALS_MAX */
     const char **values; /* CATEGORY */
     int n_values;
-    bool optional;  /* may be missing; other declared fields must be there in a strict record */
-    bool in_prompt; /* false: only feeds derived fields */
+    enum date_order order; /* DATE */
+    int max_chars;         /* TEXT: characters at most; 0: as long as a value may be */
+    bool optional;         /* may be missing; other declared fields must be there in a strict record */
+    bool in_prompt;        /* false: only feeds derived fields */
     bool derived;
     enum derived_op op; /* derived fields: name = a op b */
     int a, b;           /* indices of the declared fields */
@@ -70,8 +92,11 @@ struct task {
     struct task_field *fields;
     int n_fields, n_declared;
     struct task_label *labels;
-    int n_labels;         /* classify: 2 or more */
-    const char *positive; /* binary classify: the label of interest for F1 and PR-AUC; default the first */
+    int n_labels; /* classify: 2 or more; otherwise 0 */
+    const char
+        *positive; /* classify: the label of interest for F1 and PR-AUC, default the first; otherwise NULL */
+    struct task_field *answer; /* extract: the fields of the JSON answer; respond: one text (task/answer.h) */
+    int n_answer;
 };
 
 /* One value: text as it will be printed ("unknown" where missing), plus the number for numeric types (dates:
@@ -85,7 +110,8 @@ struct value {
 
 struct record {
     const struct value *values; /* n_fields of the task */
-    int label;                  /* index, or -1 where unknown */
+    int label;                  /* classify: index, or -1 where unknown; otherwise -1 */
+    const char *answer;         /* extract, respond: the right answer in normal form; NULL where unknown */
 };
 
 /* Check and copy a parsed task (docs/formats.md, edgestill.task/1). On failure nothing is left behind.
@@ -105,8 +131,11 @@ int task_to_yaml(const struct task *t, struct str *out, struct err *e);
 
 int task_field_index(const struct task *t, const char *name); /* -1 when there is none */
 int task_label_index(const struct task *t, const char *name);
-const char *task_type_name(enum field_type type); /* "integer" */
-const char *task_op_name(enum derived_op op);     /* "ratio" */
+const char *task_type_name(enum field_type type);   /* "integer" */
+const char *task_op_name(enum derived_op op);       /* "ratio" */
+const char *task_order_name(enum date_order order); /* "ymd" */
+const char *task_kind_name(enum task_kind kind);    /* "classify" */
+int task_kind_find(const char *name);               /* -1 when there is none */
 
 /* A record from declared fields by name. `get` returns the raw text of a declared field or NULL where
  * missing; "", "NA", "N/A", "NaN" and "null" count as missing too. Values are normalised (numbers reprinted

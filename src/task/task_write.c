@@ -34,6 +34,10 @@ static void json_field(const struct task_field *f, struct str *out) {
     }
     if (f->n_values)
         str_add_char(out, ']');
+    if (f->order != DATE_ISO)
+        json_key(out, "order", task_order_name(f->order));
+    if (f->max_chars)
+        str_addf(out, ",\"length\":%d", f->max_chars);
     if (f->optional)
         str_add(out, ",\"optional\":true");
     if (!f->in_prompt)
@@ -59,8 +63,29 @@ static void json_derived(const struct task *t, const struct task_field *f, struc
     str_add_char(out, '}');
 }
 
+static void json_labels(const struct task *t, struct str *out) {
+    str_add(out, "],\"labels\":[");
+    for (int i = 0; i < t->n_labels; i++) {
+        str_add(out, i ? ",{\"name\":" : "{\"name\":");
+        json_text_string(out, t->labels[i].name);
+        json_key(out, "definition", t->labels[i].definition);
+        str_add_char(out, '}');
+    }
+    str_add_char(out, ']');
+    json_key(out, "positive", t->positive);
+}
+
+static void json_answer(const struct task *t, struct str *out) {
+    str_add(out, "],\"answer\":[");
+    for (int i = 0; i < t->n_answer; i++) {
+        str_add(out, i ? "," : "");
+        json_field(&t->answer[i], out);
+    }
+    str_add_char(out, ']');
+}
+
 int task_to_json(const struct task *t, struct str *out, struct err *e) {
-    str_add(out, "{\"format\":\"" TASK_FORMAT "\",\"kind\":\"classify\"");
+    str_addf(out, "{\"format\":\"" TASK_FORMAT "\",\"kind\":\"%s\"", task_kind_name(t->kind));
     json_key(out, "name", t->name);
     json_key(out, "sentence", t->sentence);
     json_key(out, "instruction", t->instruction);
@@ -73,15 +98,10 @@ int task_to_json(const struct task *t, struct str *out, struct err *e) {
         str_add(out, i > t->n_declared ? "," : "],\"derived\":[");
         json_derived(t, &t->fields[i], out);
     }
-    str_add(out, "],\"labels\":[");
-    for (int i = 0; i < t->n_labels; i++) {
-        str_add(out, i ? ",{\"name\":" : "{\"name\":");
-        json_text_string(out, t->labels[i].name);
-        json_key(out, "definition", t->labels[i].definition);
-        str_add_char(out, '}');
-    }
-    str_add_char(out, ']');
-    json_key(out, "positive", t->positive);
+    if (t->kind == TASK_CLASSIFY)
+        json_labels(t, out);
+    else
+        json_answer(t, out);
     str_add_char(out, '}');
     return str_check(out, e);
 }
@@ -117,6 +137,10 @@ static void yaml_field(const struct task_field *f, struct str *out) {
     }
     if (f->n_values)
         str_add(out, "]\n");
+    if (f->order != DATE_ISO)
+        yaml_key(out, indent, "order", task_order_name(f->order));
+    if (f->max_chars)
+        str_addf(out, "%slength: %d # characters at most\n", indent, f->max_chars);
     if (f->optional)
         str_addf(out, "%soptional: true\n", indent);
     if (!f->in_prompt)
@@ -140,10 +164,34 @@ static void yaml_derived(const struct task *t, const struct task_field *f, struc
         str_addf(out, "%sprompt: false\n", indent);
 }
 
+static void yaml_labels(const struct task *t, struct str *out) {
+    str_add(out, "\n# The answers, each with what makes it the right one\nlabels:\n");
+    for (int i = 0; i < t->n_labels; i++) {
+        yaml_key(out, "  - ", "name", t->labels[i].name);
+        yaml_key(out, "    ", "definition", t->labels[i].definition);
+    }
+    str_add(out, "\n# The label that F1 and PR-AUC are about\n");
+    yaml_key(out, "", "positive", t->positive);
+}
+
+static void yaml_answer(const struct task *t, struct str *out) {
+    str_add(out, t->kind == TASK_EXTRACT ? "\n# The answer: a JSON object with exactly these fields, null "
+                                           "where an optional one is missing\n"
+                                         : "\n# The answer: a short text\n");
+    str_add(out, "answer:\n");
+    for (int i = 0; i < t->n_answer; i++)
+        yaml_field(&t->answer[i], out);
+}
+
 int task_to_yaml(const struct task *t, struct str *out, struct err *e) {
-    str_add(out, "# What the model must do. Edit it freely, then accept it with: edgestill task --accept\n"
-                 "format: " TASK_FORMAT "\n"
-                 "kind: classify # fields in, one of the labels out\n");
+    static const char *const about[] = {[TASK_CLASSIFY] = "fields in, one of the labels out",
+                                        [TASK_EXTRACT] = "fields in, a JSON object out",
+                                        [TASK_RESPOND] = "fields in, a short text out"};
+    str_addf(out,
+             "# What the model must do. Edit it freely, then accept it with: edgestill task --accept\n"
+             "format: " TASK_FORMAT "\n"
+             "kind: %s # %s\n",
+             task_kind_name(t->kind), about[t->kind]);
     yaml_key(out, "", "name", t->name);
     str_add(out, "\n# Your own sentence\n");
     yaml_key(out, "", "sentence", t->sentence);
@@ -160,12 +208,9 @@ int task_to_yaml(const struct task *t, struct str *out, struct err *e) {
             "days_between\nderived:\n");
     for (int i = t->n_declared; i < t->n_fields; i++)
         yaml_derived(t, &t->fields[i], out);
-    str_add(out, "\n# The answers, each with what makes it the right one\nlabels:\n");
-    for (int i = 0; i < t->n_labels; i++) {
-        yaml_key(out, "  - ", "name", t->labels[i].name);
-        yaml_key(out, "    ", "definition", t->labels[i].definition);
-    }
-    str_add(out, "\n# The label that F1 and PR-AUC are about\n");
-    yaml_key(out, "", "positive", t->positive);
+    if (t->kind == TASK_CLASSIFY)
+        yaml_labels(t, out);
+    else
+        yaml_answer(t, out);
     return str_check(out, e);
 }

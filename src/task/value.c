@@ -3,6 +3,7 @@
 #include "task/value.h"
 #include "task/text.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -10,7 +11,7 @@
 
 /* Whole numbers up to here are exact in a double. */
 static const double WHOLE_MAX = 9007199254740992.0; /* 2^53 */
-enum { TEXT_VALUE_MAX = 4000, NUMBER_TEXT_MAX = 60 };
+enum { NUMBER_TEXT_MAX = 60 };
 
 struct value value_missing(void) {
     return (struct value){.missing = true, .number = NAN, .text = VALUE_MISSING_TEXT};
@@ -136,11 +137,38 @@ bool value_date_days(const char *text, int64_t *days) {
     return true;
 }
 
+/* "31/12/2026" in the field's order, as YYYY-MM-DD. */
+static bool ordered_date(const struct task_field *f, const char *text, char iso[11]) {
+    int part[2] = {0}, year;
+    const char *at = text;
+    for (int i = 0; i < 2; i++) {
+        size_t n = strspn(at, "0123456789");
+        if (n < 1 || n > 2 || !at[n] || !strchr("/.-", at[n]) || (i > 0 && at[n] != at[-1]))
+            return false;
+        part[i] = digits(at, (int)n);
+        at += n + 1;
+    }
+    if (f->order == DATE_ISO || strlen(at) != 4 || (year = digits(at, 4)) < 0)
+        return false;
+    int day = f->order == DATE_DAY_FIRST ? part[0] : part[1],
+        month = f->order == DATE_DAY_FIRST ? part[1] : part[0];
+    snprintf(iso, 11, "%04u-%02u-%02u", (unsigned)year % 10000u, (unsigned)month % 100u,
+             (unsigned)day % 100u);
+    return true;
+}
+
 static int parse_date(const struct task_field *f, struct arena *a, const char *text, struct value *out,
                       struct err *e) {
     int64_t days = 0;
+    char iso[11];
+    const char *raw = text;
+    if (ordered_date(f, text, iso))
+        text = iso;
     if (!value_date_days(text, &days))
-        return bad_value(f, text, e, "is not a date of the form YYYY-MM-DD");
+        return bad_value(f, raw, e,
+                         f->order == DATE_ISO         ? "is not a date of the form YYYY-MM-DD"
+                         : f->order == DATE_DAY_FIRST ? "is not a date of the form DD/MM/YYYY"
+                                                      : "is not a date of the form MM/DD/YYYY");
     const char *printed = arena_strndup(a, text, 10);
     if (!printed)
         return no_memory(e);
@@ -160,8 +188,16 @@ static int find_category(const struct task_field *f, const char *text) {
     return -1;
 }
 
-static int parse_words(const struct task_field *f, const char *text, struct value *out, struct err *e) {
-    if (strlen(text) > TEXT_VALUE_MAX)
+static int64_t characters(const char *text) {
+    int64_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static int parse_words(const struct task_field *f, const char *text, bool strict, struct value *out,
+                       struct err *e) {
+    if (strlen(text) > TASK_TEXT_MAX || (strict && f->max_chars && characters(text) > f->max_chars))
         return bad_value(f, text, e, "is too long");
     *out = (struct value){.number = 0, .text = text};
     return 0;
@@ -199,7 +235,7 @@ int value_parse(const struct task_field *f, struct arena *a, bool strict, const 
     if (f->type == FIELD_CATEGORY && strict)
         return bad_value(f, text, e, "is not one of the field's values");
     struct value v;
-    int rc = parse_words(f, text, &v, e);
+    int rc = parse_words(f, text, strict, &v, e);
     if (rc < 0)
         return rc;
     if (f->type == FIELD_CATEGORY)

@@ -1,7 +1,7 @@
 /* The texts of the three requests, byte for byte as the embedded teacher learned them. */
-#include "teacher/protocol.h"
 #include "format/json.h"
 #include "task/text.h"
+#include "teacher/protocol_internal.h"
 #include "teacher/protocol_words.h"
 #include <string.h>
 
@@ -12,15 +12,15 @@ void protocol_release(struct protocol_request *r) {
     *r = (struct protocol_request){0};
 }
 
-static void begin(struct protocol_request *r) {
+void protocol_begin(struct protocol_request *r) {
     str_clear(&r->system);
     str_clear(&r->user);
     str_clear(&r->schema);
     r->schema_name = NULL;
 }
 
-static int finish(struct protocol_request *r, enum protocol_style style, int64_t answer_tokens,
-                  struct err *e) {
+int protocol_finish(struct protocol_request *r, enum protocol_style style, int64_t answer_tokens,
+                    struct err *e) {
     /* A large teacher may think before it answers, and its thoughts count. */
     r->max_tokens = answer_tokens + (style == PROTOCOL_FULL ? 8192 : 0);
     int rc = str_check(&r->system, e);
@@ -35,7 +35,7 @@ static void add_number(const struct task_field *f, double x, struct str *out) {
     text_add_number(out, x, f->decimals);
 }
 
-static void add_field(const struct task_field *f, struct str *out) {
+static void add_field_line(const struct task_field *f, struct str *out) {
     str_addf(out, "%s: ", f->name);
     if (f->type == FIELD_CATEGORY) {
         for (int i = 0; i < f->n_values; i++)
@@ -53,10 +53,10 @@ static void add_field(const struct task_field *f, struct str *out) {
         str_addf(out, " %s", f->unit);
 }
 
-static void add_fields(const struct task *t, struct str *out) {
+void protocol_fields_line(const struct task *t, struct str *out) {
     for (int i = 0; i < t->n_declared; i++) {
         str_add(out, i ? "; " : "");
-        add_field(&t->fields[i], out);
+        add_field_line(&t->fields[i], out);
     }
 }
 
@@ -68,43 +68,48 @@ static void add_labels(const struct task *t, struct str *out) {
 /* ---- DRAFT ---- */
 
 static const char draft_explained[] =
-    " The sentence describes records and how to label them. Name the fields that a record needs for the "
-    "decision, each with"
-    " a type: integer or number with min and max (and decimals for a number, a unit where there is one), "
-    "category with its"
-    " values, text, or date. Name the labels, each with a definition as a condition on the fields; exactly "
-    "one label's"
-    " definition may be \"otherwise\". Invent nothing that the sentence does not say or clearly imply, "
-    "except sensible"
-    " ranges. Answer with one JSON object "
-    "{\"refusal\":null,\"fields\":[{\"name\":\"delay\",\"type\":\"integer\",\"min\":0,"
+    " The sentence describes records and what is to be answered to each. kind is \"classify\" when the "
+    "answer is one "
+    "of a few labels, \"extract\" when it is a set of values found in the record, \"respond\" when it is a "
+    "short free "
+    "text. Name the fields that a record needs, each with a type: integer or number with min and max (and "
+    "decimals "
+    "for a number, a unit where there is one), category with its values, text, or date. classify: name the "
+    "labels, "
+    "each with a definition as a condition on the fields and its boundary cases; exactly one label's "
+    "definition may be "
+    "\"otherwise\"; answer is []. extract and respond: describe the answer's fields in `answer` in the same "
+    "way "
+    "(respond has one, of type text); labels is []. Invent nothing that the sentence does not say or clearly "
+    "imply, "
+    "except sensible ranges. Answer with one JSON object "
+    "{\"refusal\":null,\"kind\":\"classify\",\"fields\":[{\"name\":\"delay\",\"type\":\"integer\",\"min\":0,"
     "\"max\":60,\"decimals\":null,\"unit\":\"days\",\"values\":null},…],\"labels\":[{\"name\":\"…\","
-    "\"definition\":\"…\"},…]}."
-    " If the sentence describes no task of this kind, answer "
-    "{\"refusal\":\"why\",\"fields\":[],\"labels\":[]}.";
+    "\"definition\":\"…\"},…],\"answer\":[]}. If the sentence describes no task of this kind, answer "
+    "{\"refusal\":\"why\",\"kind\":\"classify\",\"fields\":[],\"labels\":[],\"answer\":[]}.";
 
 /* Strict endpoints want an object at the root and every key required, so what does not apply is null. */
+#define SCHEMA_FIELD_LIST                                                                                    \
+    "{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},"     \
+    "\"type\":{\"type\":\"string\",\"enum\":[\"integer\",\"number\",\"category\",\"text\",\"date\"]},"       \
+    "\"min\":{\"type\":[\"number\",\"null\"]},\"max\":{\"type\":[\"number\",\"null\"]},"                     \
+    "\"decimals\":{\"type\":[\"integer\",\"null\"]},\"unit\":{\"type\":[\"string\",\"null\"]},"              \
+    "\"values\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":\"string\"}}},\"required\":[\"name\","    \
+    "\"type\",\"min\",\"max\",\"decimals\",\"unit\",\"values\"],\"additionalProperties\":false}}"
+
 static const char draft_schema_full[] =
-    "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":[\"string\",\"null\"]},\"fields\":{\"type\":"
-    "\"array\","
-    "\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"type\":{\"type\":"
-    "\"string\","
-    "\"enum\":[\"integer\",\"number\",\"category\",\"text\",\"date\"]},\"min\":{\"type\":[\"number\","
-    "\"null\"]},"
-    "\"max\":{\"type\":[\"number\",\"null\"]},\"decimals\":{\"type\":[\"integer\",\"null\"]},"
-    "\"unit\":{\"type\":[\"string\",\"null\"]},\"values\":{\"type\":[\"array\",\"null\"],\"items\":{\"type\":"
-    "\"string\"}}},"
-    "\"required\":[\"name\",\"type\",\"min\",\"max\",\"decimals\",\"unit\",\"values\"],"
-    "\"additionalProperties\":false}},"
-    "\"labels\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":"
+    "{\"type\":\"object\",\"properties\":{\"refusal\":{\"type\":[\"string\",\"null\"]},\"kind\":{\"type\":"
+    "\"string\",\"enum\":[\"classify\",\"extract\",\"respond\"]},\"fields\":" SCHEMA_FIELD_LIST
+    ",\"labels\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"name\":{\"type\":"
     "\"string\"},"
     "\"definition\":{\"type\":\"string\"}},\"required\":[\"name\",\"definition\"],\"additionalProperties\":"
-    "false}}},"
-    "\"required\":[\"refusal\",\"fields\",\"labels\"],\"additionalProperties\":false}";
+    "false}}"
+    ",\"answer\":" SCHEMA_FIELD_LIST
+    "},\"required\":[\"refusal\",\"kind\",\"fields\",\"labels\",\"answer\"],\"additionalProperties\":false}";
 
 int protocol_draft(struct protocol_request *r, enum protocol_style style, const char *sentence,
                    struct err *e) {
-    begin(r);
+    protocol_begin(r);
     str_add(&r->system, "Draft a task specification for the sentence. Answer in JSON.");
     if (style == PROTOCOL_FULL)
         str_add(&r->system, draft_explained);
@@ -114,7 +119,7 @@ int protocol_draft(struct protocol_request *r, enum protocol_style style, const 
     else
         protocol_draft_schema(sentence, &r->schema);
     r->schema_name = "specification";
-    return finish(r, style, 768, e);
+    return protocol_finish(r, style, 768, e);
 }
 
 int protocol_draft_repair(struct protocol_request *r, enum protocol_style style, const char *sentence,
@@ -171,28 +176,34 @@ static void add_field_schema(const struct task_field *f, const struct protocol_h
     str_add_char(out, '}');
 }
 
-static void add_write_schema(const struct task *t, int n_records, const struct protocol_hint *hint,
-                             struct str *out) {
-    str_addf(out,
-             "{\"type\":\"object\",\"properties\":{\"records\":{\"type\":\"array\",\"minItems\":%d,"
-             "\"maxItems\":%d,"
-             "\"items\":{\"type\":\"object\",\"properties\":{",
-             n_records, n_records);
+/* {"type":"object",...} of all declared fields. */
+void protocol_fields_schema(const struct task *t, const struct protocol_hint *hint, struct str *out) {
+    str_add(out, "{\"type\":\"object\",\"properties\":{");
     for (int i = 0; i < t->n_declared; i++) {
         str_add(out, i ? "," : "");
-        add_field_schema(&t->fields[i], hint && hint->field == i ? hint : NULL, out);
+        add_field_schema(&t->fields[i], hint && hint->field == i && !hint->of_answer ? hint : NULL, out);
     }
     str_add(out, "},\"required\":[");
     for (int i = 0; i < t->n_declared; i++) {
         str_add(out, i ? "," : "");
         json_text_string(out, t->fields[i].name);
     }
-    str_add(out,
-            "],\"additionalProperties\":false}}},\"required\":[\"records\"],\"additionalProperties\":false}");
+    str_add(out, "],\"additionalProperties\":false}");
+}
+
+void protocol_write_schema(const struct task *t, int n_records, const struct protocol_hint *hint,
+                           struct str *out) {
+    str_addf(out,
+             "{\"type\":\"object\",\"properties\":{\"records\":{\"type\":\"array\",\"minItems\":%d,"
+             "\"maxItems\":%d,"
+             "\"items\":",
+             n_records, n_records);
+    protocol_fields_schema(t, hint, out);
+    str_add(out, "}},\"required\":[\"records\"],\"additionalProperties\":false}");
 }
 
 /* A token is at least a byte, so the longest record's bytes bound its tokens. */
-static int64_t record_bytes(const struct task *t) {
+int64_t protocol_record_bytes(const struct task *t) {
     int64_t n = 4;
     for (int i = 0; i < t->n_declared; i++) {
         const struct task_field *f = &t->fields[i];
@@ -207,8 +218,8 @@ static int64_t record_bytes(const struct task *t) {
 void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, struct str *out) {
     if (!hint || hint->field < 0)
         return;
-    const struct task_field *f = &t->fields[hint->field];
-    str_addf(out, " with %s ", f->name);
+    const struct task_field *f = hint->of_answer ? &t->answer[hint->field] : &t->fields[hint->field];
+    str_addf(out, hint->of_answer ? " whose answer has %s " : " with %s ", f->name);
     if (f->type == FIELD_CATEGORY) {
         str_add(out, f->values[hint->value]);
         return;
@@ -221,9 +232,11 @@ void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, 
 
 int protocol_write(struct protocol_request *r, enum protocol_style style, const struct task *t, int label,
                    int n_records, const struct protocol_hint *hint, struct err *e) {
-    begin(r);
+    if (t->kind != TASK_CLASSIFY)
+        return protocol_compose(r, style, t, n_records, hint, e);
+    protocol_begin(r);
     str_add(&r->system, "Write records for the task. Fields: ");
-    add_fields(t, &r->system);
+    protocol_fields_line(t, &r->system);
     str_add(&r->system, ". Labels: ");
     add_labels(t, &r->system);
     str_add(&r->system, ". Answer in JSON.");
@@ -232,9 +245,9 @@ int protocol_write(struct protocol_request *r, enum protocol_style style, const 
     str_addf(&r->user, "Write %d records labelled %s", n_records, t->labels[label].name);
     protocol_hint_text(t, hint, &r->user);
     str_add_char(&r->user, '.');
-    add_write_schema(t, n_records, hint, &r->schema);
+    protocol_write_schema(t, n_records, hint, &r->schema);
     r->schema_name = "records";
-    return finish(r, style, 32 + n_records * record_bytes(t), e);
+    return protocol_finish(r, style, 32 + n_records * protocol_record_bytes(t), e);
 }
 
 /* ---- LABEL ---- */
@@ -245,7 +258,7 @@ static const char label_explained[] = " Write one short line for each condition 
 
 int protocol_label(struct protocol_request *r, enum protocol_style style, const struct task *t,
                    const struct record *record, struct err *e) {
-    begin(r);
+    protocol_begin(r);
     str_add(&r->system, "Label a record of the task. Labels: ");
     add_labels(t, &r->system);
     str_add(&r->system, ". Check each condition, then answer.");
@@ -253,5 +266,5 @@ int protocol_label(struct protocol_request *r, enum protocol_style style, const 
         str_add(&r->system, label_explained);
     str_add(&r->user, "Record: ");
     record_to_line(t, record, &r->user);
-    return finish(r, style, 512, e);
+    return protocol_finish(r, style, 512, e);
 }

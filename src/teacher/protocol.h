@@ -34,6 +34,7 @@ struct protocol_hint {
     int field; /* index of a declared field; -1: no hint */
     int value; /* CATEGORY: index */
     double low, high;
+    bool of_answer; /* extract: `field` is one of the answer's */
 };
 
 int protocol_draft(struct protocol_request *r, enum protocol_style style, const char *sentence,
@@ -45,6 +46,16 @@ int protocol_write(struct protocol_request *r, enum protocol_style style, const 
                    int n_records, const struct protocol_hint *hint, struct err *e);
 int protocol_label(struct protocol_request *r, enum protocol_style style, const struct task *t,
                    const struct record *record, struct err *e);
+
+/* What asks for a record's right answer: LABEL of a classify task; otherwise
+ *     ANSWER system "Answer a record of the task: <sentence> The answer: A. Answer in JSON."   user "Record: ..."
+ * whose answer is the JSON object by the task's schema, of respond {"reply":"..."}'s kind with its own field. WRITE of these kinds
+ * asks for the records alone, so the answer always comes from a question of its own. ERR_UNSUPPORTED for the plain style: the
+ * embedded teacher was never taught them. */
+int protocol_judge(struct protocol_request *r, enum protocol_style style, const struct task *t,
+                   const struct record *record, struct err *e);
+/* The answer in normal form, appended. ERR_TEACHER when it keeps to no schema. */
+int protocol_answer_read(const struct task *t, const char *content, struct str *out);
 
 /* " with visit type emergency" or nothing, appended: part of WRITE's text and of a quota cell's name. */
 void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, struct str *out);

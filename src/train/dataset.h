@@ -19,8 +19,9 @@ struct token_span {
 /* What all rows share; borrowed by datasets, outlives them. */
 struct dataset_form {
     struct token_span head;
-    const struct token_span *answers; /* by label; each with the end of turn */
-    int n_labels;
+    const struct token_span *answers; /* by label, or all different answers; each with the end of turn */
+    int n_labels;                     /* how many */
+    bool written; /* answers are written, not chosen: a row is scored with its own answer alone */
 };
 
 struct dataset_row {

@@ -106,7 +106,7 @@ static int check_arguments(const struct loop *l, struct err *e) {
 }
 
 static int begin_memory(struct loop *l, struct err *e) {
-    int64_t n_val = l->validation->n_rows * l->validation->form->n_labels, room = l->s.micro_tokens;
+    int64_t n_val = l->validation->n_rows * train_scores_of(l->validation), room = l->s.micro_tokens;
     struct nn_limits limits = limits_for(l, room);
     l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
     l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
@@ -195,9 +195,26 @@ static int save(struct loop *l, struct err *e) {
 
 /* ---- validation ---- */
 
+/* Written answers: the mean -log of the right one's probability, and the share of rows where it is above one half. There each
+ * of its tokens is the most probable one, so that writing greedily gives it: a lower bound of the exact matches. */
+static void grade_written(const struct dataset *d, const double *log_prob, double *accuracy, double *loss) {
+    int64_t right = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < d->n_rows; i++) {
+        right += log_prob[i] > log(0.5);
+        sum -= log_prob[i];
+    }
+    *accuracy = (double)right / (double)d->n_rows;
+    *loss = sum / (double)d->n_rows;
+}
+
 /* Accuracy and mean -log of the right label's share among the labels. */
 static void grade(const struct dataset *d, const double *log_prob, double *accuracy, double *loss) {
     int n = d->form->n_labels;
+    if (d->form->written) {
+        grade_written(d, log_prob, accuracy, loss);
+        return;
+    }
     int64_t right = 0;
     double sum = 0;
     for (int64_t i = 0; i < d->n_rows; i++) {

@@ -76,7 +76,10 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
 int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                 struct err *e);
 
-/* log P(answer) of every label for every row: log_prob[n_rows * n_labels]. `run` has room for the longest row. */
+/* Scores of a row: one a label, or one alone, its own answer's, where answers are written (dataset_form). */
+int train_scores_of(const struct dataset *d);
+
+/* log P(answer) of every label for every row: log_prob[n_rows * train_scores_of]. `run` has room for the longest row. */
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                 double *log_prob, struct err *e);
 

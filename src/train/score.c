@@ -5,19 +5,26 @@
 
 /* The packed pairs since the last pass: where each one's sum goes. */
 struct pending {
-    int64_t first, n; /* pair = row * n_labels + label */
+    int64_t first, n; /* pair = row * train_scores_of + label */
 };
+
+int train_scores_of(const struct dataset *d) {
+    return d->form->written ? 1 : d->form->n_labels;
+}
+
+static int label_of(const struct dataset *d, int64_t pair) {
+    return d->form->written ? d->rows[pair].label : (int)(pair % d->form->n_labels);
+}
 
 static int flush(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                  struct pending *w, float *losses, double *log_prob, struct err *e) {
     struct nn_batch b = packer_batch(p);
-    int n_labels = d->form->n_labels;
     int rc = w->n > 0 ? nn_forward_loss(m, run, &b, losses, e) : 0;
     int64_t at = 0;
     for (int64_t i = 0; i < w->n && rc == 0; i++) {
         int64_t pair = w->first + i;
         double sum = 0;
-        for (int64_t j = 0; j < d->form->answers[pair % n_labels].n; j++)
+        for (int64_t j = 0; j < d->form->answers[label_of(d, pair)].n; j++)
             sum += (double)losses[at++];
         log_prob[pair] = -sum;
     }
@@ -41,15 +48,15 @@ int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const 
 
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                 double *log_prob, struct err *e) {
-    int64_t n_pairs = d->n_rows * d->form->n_labels;
+    int64_t n_pairs = d->n_rows * train_scores_of(d);
     float *losses = malloc((size_t)p->capacity * sizeof *losses);
     struct pending w = {0};
     int rc = losses ? 0 : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
     if (rc == 0 && n_pairs > 0)
         rc = train_share(m, run, p, d, e);
     for (int64_t pair = 0; pair < n_pairs && rc == 0;) {
-        int64_t row = pair / d->form->n_labels;
-        if (packer_add(p, d, row, (int)(pair % d->form->n_labels), 1)) {
+        int64_t row = pair / train_scores_of(d);
+        if (packer_add(p, d, row, label_of(d, pair), 1)) {
             w.n++;
             pair++;
         } else if (w.n == 0) {

@@ -196,14 +196,14 @@ static void own_rows_alone_will_do(void **state) {
     str_release(&csv);
     init("none", (const char *const[]){"--data", "rows.csv", "--label", "outcome", NULL});
     struct err e;
-    assert_int_equal(RUN("task", &e, "--yes"), ERR_INPUT); /* nobody to draft it */
-    struct task t;
-    struct str yaml = {0};
-    assert_int_equal(chat_script_task(&t, NULL), 0);
-    assert_int_equal(task_to_yaml(&t, &yaml, NULL), 0);
-    assert_int_equal(file_write("p/task.yaml", yaml.data, yaml.len, NULL), 0);
-    str_release(&yaml);
-    task_release(&t);
+    assert_int_equal(RUN("task", &e, "--from", "sentence"), ERR_INPUT); /* nobody to draft it */
+    json_t *inferred = NULL;
+    assert_int_equal(run("task", &e, &inferred, (const char *const[]){"--json", NULL}), 0);
+    const json_t *findings = json_object_get(inferred, "findings");
+    assert_int_equal(json_array_size(findings), 1); /* the visit type is always the same */
+    assert_string_equal(json_string_value(json_object_get(json_array_get(findings, 0), "column")),
+                        "visit type");
+    json_decref(inferred);
     MUST("task", "--accept");
     MUST("plan", "--accept", "1");
     json_t *result = NULL;

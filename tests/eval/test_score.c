@@ -94,7 +94,7 @@ static void test_written_and_read_back(void **state) {
     struct err e = {0};
     int kept = scores.answer[0];
     scores.answer[0] = -1;
-    assert_int_equal(scores_write(&scores, &task, "s.csv", NULL), 0);
+    assert_int_equal(scores_write(&scores, &task, &rows, "s.csv", NULL), 0);
     int rc = scores_read(&back, &task, "s.csv", &e);
     if (rc < 0)
         fail_msg("%s", e.message);

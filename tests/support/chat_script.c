@@ -95,10 +95,12 @@ static void write_content(struct chat_script *c, const char *user, struct rng *r
     c->n_write++;
 }
 
-static void label_content(struct chat_script *c, const char *user, struct str *out) {
+static void label_content(struct chat_script *c, const char *user, struct rng *rng, struct str *out) {
     double delay = 0, share = 0;
     sscanf(user, "Record: delay: %lf; approved share: %lf", &delay, &share);
     int label = chat_script_rule(delay, share);
+    if (rng_chance(rng, c->fickle_share))
+        label = 1 - label;
     str_addf(out, "- delay: %g under 2: %s\nAnswer: %s", delay, delay < 2 ? "yes" : "no", labels[label]);
     c->n_label++;
 }
@@ -116,7 +118,7 @@ static void content_of(struct chat_script *c, const char *system, const char *us
     else if (str_starts(system, "Write"))
         write_content(c, user, rng, out);
     else
-        label_content(c, user, out);
+        label_content(c, user, rng, out);
 }
 
 /* ---- the envelope ---- */

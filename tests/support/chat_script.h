@@ -39,6 +39,7 @@ struct chat_script {
     bool by_body;
     double wrong_share;   /* of written records that belong to another label */
     double invalid_share; /* of written records that break the schema */
+    double fickle_share;  /* of repeated labels that are the other one */
     double copy_share;    /* of written records that are all the same */
     const char *never;    /* a label that it cannot write: all its records are of another; NULL: none */
     double fault_share;   /* of requests that meet a fault drawn from those below */

@@ -289,6 +289,29 @@ static void held_out_rows_are_not_repeated(void **state) {
     rows_release(&rows);
 }
 
+static int weights(void *context, const struct store_record *r, struct err *e) {
+    (void)e;
+    int64_t *n = context;
+    if (r->status == STORE_ACCEPTED)
+        n[r->weight > 0.99 ? 0 : r->weight > 0.5 ? 1 : 2]++;
+    return 0;
+}
+
+static void votes_become_weights(void **state) {
+    (void)state;
+    script.fickle_share = 0.15;
+    script.wrong_share = 0;
+    assert_int_equal(run(60, (struct generate_options){.votes = 3}, NULL), 0);
+    int64_t n[3] = {0};
+    assert_int_equal(store_status_each(store, STORE_ALL_STATUSES, weights, n, NULL), 0);
+    assert_int_equal(n[0] + n[1], 60);
+    assert_true(n[0] > 20 && n[1] > 5);
+    assert_int_equal(n[2], 0); /* without a majority nothing is accepted */
+    int asked = script.n_label;
+    assert_int_equal(run(60, (struct generate_options){.votes = 3}, NULL), 0);
+    assert_int_equal(script.n_label, asked);
+}
+
 static void another_task_is_not_mixed_in(void **state) {
     (void)state;
     struct err e = {0};
@@ -346,6 +369,7 @@ int main(void) {
         CASE(a_label_that_cannot_be_written_is_said),
         CASE(a_useless_teacher_is_found_out_at_once),
         CASE(held_out_rows_are_not_repeated),
+        CASE(votes_become_weights),
         CASE(another_task_is_not_mixed_in),
         CASE(the_quote_is_near_what_comes),
         CASE(the_teacher_labels_rows),

@@ -75,13 +75,13 @@ static void each_label_has_its_share(void **state) {
     (void)state;
     add(0, 100, "suspicious", NULL);
     add(0, 50, "normal", NULL);
-    assert_int_equal(split_assign(store, shares, 1, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 1, NULL), 0);
     struct tally t, again;
     tally(&t);
     static const int64_t want[2][4] = {{0, 70, 10, 20}, {0, 35, 5, 10}};
     assert_memory_equal(t.n, want, sizeof want);
     add(100, 100, "suspicious", NULL); /* more of them: those before stay where they are */
-    assert_int_equal(split_assign(store, shares, 1, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 1, NULL), 0);
     tally(&again);
     assert_memory_equal(t.split, again.split, 151 * sizeof t.split[0]);
     assert_int_equal(again.n[0][STORE_TEST], 40);
@@ -91,14 +91,14 @@ static void each_label_has_its_share(void **state) {
 static void the_seed_decides(void **state) {
     (void)state;
     add(0, 100, "suspicious", NULL);
-    assert_int_equal(split_assign(store, shares, 1, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 1, NULL), 0);
     struct tally one, two;
     tally(&one);
     store_close(store);
     assert_int_equal(remove(path), 0);
     assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
     add(0, 100, "suspicious", NULL);
-    assert_int_equal(split_assign(store, shares, 2, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 2, NULL), 0);
     tally(&two);
     assert_memory_not_equal(one.split, two.split, sizeof one.split);
 }
@@ -108,7 +108,7 @@ static void equal_records_stay_together(void **state) {
     add(0, 20, "suspicious", NULL);
     add(0, 30, "suspicious", "{\"same\":1}");
     add(0, 10, "normal", "{\"same\":1}");
-    assert_int_equal(split_assign(store, shares, 1, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 1, NULL), 0);
     struct tally t;
     tally(&t);
     int splits = 0;
@@ -120,7 +120,7 @@ static void equal_records_stay_together(void **state) {
 
 static void nothing_to_split(void **state) {
     (void)state;
-    assert_int_equal(split_assign(store, shares, 1, NULL), 0);
+    assert_int_equal(split_assign(store, &task, shares, 1, NULL), 0);
 }
 
 static void shares_are_read(void **state) {
@@ -151,17 +151,17 @@ static void own_rows_come_in_once(void **state) {
     (void)state;
     struct own_options o = {.path = csv, .shares = shares, .seed = 1};
     struct err e = {0};
-    int64_t n = -1;
+    struct own_result n = {-1, 0};
     write_rows(100, "");
     if (own_import(store, &task, &o, &n, &e) < 0)
         fail_msg("%s", e.message);
-    assert_int_equal(n, 100);
+    assert_int_equal(n.n_new, 100);
     struct tally t;
     tally(&t);
     static const int64_t want[2][4] = {{0, 14, 2, 4}, {0, 56, 8, 16}};
     assert_memory_equal(t.n, want, sizeof want);
     assert_int_equal(own_import(store, &task, &o, &n, &e), 0);
-    assert_int_equal(n, 0);
+    assert_int_equal(n.n_new, 0);
     write_rows(101, "");
     assert_int_equal(own_import(store, &task, &o, &n, &e), ERR_MISMATCH);
 }
@@ -169,7 +169,7 @@ static void own_rows_come_in_once(void **state) {
 static void balance_thins_the_training_rows_only(void **state) {
     (void)state;
     struct own_options o = {.path = csv, .shares = shares, .seed = 1, .balance = true};
-    int64_t n = -1;
+    struct own_result n = {-1, 0};
     write_rows(100, "");
     assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
     struct tally t;
@@ -183,13 +183,91 @@ static void bad_rows_leave_nothing_behind(void **state) {
     (void)state;
     struct own_options o = {.path = csv, .shares = shares, .seed = 1};
     struct err e = {0};
-    int64_t n = -1;
+    struct own_result n = {-1, 0};
     write_rows(10, "5,0.5,routine,unheard-of\n");
     assert_true(own_import(store, &task, &o, &n, &e) < 0);
     assert_non_null(strstr(e.message, "rows.csv:12"));
     struct tally t;
     tally(&t);
     assert_int_equal(t.n[0][0] + t.n[1][0], 0);
+}
+
+/* patient,day: 10 patients of 10 rows each, days rising. */
+static void write_keyed(void) {
+    struct str s = {0};
+    str_add(&s, "delay,approved share,visit type,label,patient,day\n");
+    for (int i = 0; i < 100; i++)
+        str_addf(&s, "%d,0.%02d,routine,%s,p%d,2026-%02d-%02d\n", i % 61, i, i % 5 ? "normal" : "suspicious",
+                 i * 7 % 10, i / 28 + 1, i % 28 + 1);
+    assert_int_equal(file_write(csv, s.data, s.len, NULL), 0);
+    str_release(&s);
+}
+
+struct keyed_tally {
+    enum store_split split[101]; /* by line */
+};
+
+static int tally_keyed(void *context, const struct store_record *r, struct err *e) {
+    (void)e;
+    struct keyed_tally *t = context;
+    t->split[r->write_index] = r->split;
+    return 0;
+}
+
+static void groups_stay_together(void **state) {
+    (void)state;
+    struct own_options o = {.path = csv, .shares = shares, .seed = 3, .group = "patient"};
+    struct own_result n;
+    struct keyed_tally t = {0};
+    int64_t counts[4] = {0};
+    write_keyed();
+    assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
+    assert_int_equal(store_records_each(store, STORE_ALL_SPLITS, tally_keyed, &t, NULL), 0);
+    for (int i = 0; i < 100; i++)
+        counts[t.split[i + 1]]++;
+    for (int i = 0; i < 100; i++)
+        for (int k = 0; k < i; k++)
+            if (i * 7 % 10 == k * 7 % 10)
+                assert_int_equal(t.split[i + 1], t.split[k + 1]);
+    assert_int_equal(counts[STORE_TEST], 20);
+    assert_int_equal(counts[STORE_VALIDATION], 10);
+}
+
+static void the_latest_rows_are_the_test(void **state) {
+    (void)state;
+    struct own_options o = {.path = csv, .shares = shares, .seed = 3, .time = "day"};
+    struct own_result n;
+    struct keyed_tally t = {0};
+    struct err e = {0};
+    write_keyed();
+    assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
+    assert_int_equal(store_records_each(store, STORE_ALL_SPLITS, tally_keyed, &t, NULL), 0);
+    for (int i = 1; i <= 100; i++)
+        assert_int_equal(t.split[i], i <= 70 ? STORE_TRAIN : i <= 80 ? STORE_VALIDATION : STORE_TEST);
+    o.time = "visit type";
+    store_close(store);
+    remove(path);
+    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    assert_int_equal(own_import(store, &task, &o, &n, &e), ERR_INPUT);
+    assert_non_null(strstr(e.message, "visit type"));
+}
+
+static void held_out_rows_do_not_train(void **state) {
+    (void)state;
+    struct own_options o = {.path = csv, .shares = shares, .seed = 1};
+    struct own_result n;
+    struct rows rows;
+    write_rows(7, "");
+    assert_int_equal(rows_read(&rows, &task, csv, NULL, NULL), 0);
+    write_rows(100, "");
+    o.held_out = &rows;
+    assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
+    assert_int_equal(n.n_new, 100);
+    assert_int_equal(n.n_held_out, 7);
+    int64_t accepted = 0;
+    assert_int_equal(store_accepted_count(store, STORE_ALL_SPLITS, &accepted, NULL), 0);
+    assert_int_equal(accepted, 93);
+    rows_release(&rows);
 }
 
 int main(void) {
@@ -203,6 +281,9 @@ int main(void) {
         CASE(own_rows_come_in_once),
         CASE(balance_thins_the_training_rows_only),
         CASE(bad_rows_leave_nothing_behind),
+        CASE(groups_stay_together),
+        CASE(the_latest_rows_are_the_test),
+        CASE(held_out_rows_do_not_train),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,11 +163,49 @@ static void test_what_does_not_fit_is_refused(void **state) {
     free(long_text);
     enum task_kind kind = t.task.kind;
     t.task.kind = TASK_RESPOND;
-    assert_int_equal(classifier_new(&c, t.lm, &t.task, &t.prompt, NULL), ERR_UNSUPPORTED);
+    assert_int_equal(classifier_new(&c, t.lm, &t.task, &t.prompt, NULL), 0);
+    assert_int_equal(classifier_score(c, &r, p, NULL), ERR_UNSUPPORTED);
+    classifier_free(c);
     t.task.kind = kind;
     assert_int_equal(lm_open(&small, "m.gguf", &(struct lm_options){.vocab_only = true}, NULL), 0);
     assert_int_equal(classifier_new(&c, small, &t.task, &t.prompt, NULL), ERR_USAGE);
     lm_free(small);
+}
+
+/* A random model held to the grammar writes nothing but answers that keep to the schema, and leaves the prefix as it was. */
+static void test_written_answers_keep_to_the_grammar(void **state) {
+    (void)state;
+    static const char *rooms[] = {"hall", "say \"attic\""};
+    struct task_field answer[] = {
+        {.name = "room", .column = "room", .type = FIELD_CATEGORY, .values = rooms, .n_values = 2},
+        {.name = "a \"level\"", .column = "l", .type = FIELD_NUMBER, .decimals = 1, .optional = true},
+        {.name = "day",
+         .column = "day",
+         .type = FIELD_CATEGORY,
+         .values = rooms,
+         .n_values = 2,
+         .optional = true},
+    };
+    struct task task = t.task;
+    task.kind = TASK_EXTRACT;
+    task.answer = answer;
+    task.n_answer = 3;
+    struct classifier *c = NULL;
+    assert_int_equal(classifier_new(&c, t.lm, &task, &t.prompt, NULL), 0);
+    for (int i = 0; i < 8; i++) {
+        struct record r = tiny_record(&t.task, &t.arena, &t.rng);
+        struct str first = {0}, again = {0};
+        bool valid = false;
+        assert_int_equal(classifier_write(c, &r, &first, &valid, NULL), 0);
+        if (!valid)
+            fail_msg("'%s' is not valid", str_text(&first));
+        assert_int_equal(classifier_write(c, &r, &again, &valid, NULL), 0);
+        assert_string_equal(str_text(&first), str_text(&again));
+        assert_true(classifier_last(c).n_tokens > 0);
+        str_release(&first);
+        str_release(&again);
+    }
+    classifier_free(c);
 }
 
 /* Text of a record cannot end the turn or open another one. */
@@ -192,6 +230,7 @@ int main(void) {
         cmocka_unit_test(test_prefix_is_read_once),
         cmocka_unit_test(test_saved_prefix),
         cmocka_unit_test(test_what_does_not_fit_is_refused),
+        cmocka_unit_test(test_written_answers_keep_to_the_grammar),
         cmocka_unit_test(test_records_cannot_speak_for_the_user),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -177,19 +177,72 @@ static void test_refuses_and_says_why(void **state) {
     }
 }
 
-static void test_other_kinds_are_unsupported(void **state) {
+static const char wishes[] =
+    "{\"format\":\"edgestill.task/"
+    "1\",\"kind\":\"extract\",\"name\":\"task\",\"sentence\":\"Do it.\",\"instruction\":\"Extract "
+    "as JSON: room and "
+    "level.\",\"fields\":[{\"name\":\"wish\",\"type\":\"text\"},{\"name\":\"day\",\"type\":\"date\","
+    "\"order\":\"dmy\"}],\"answer\":[{\"name\":\"room\",\"type\":\"category\",\"values\":[\"hall\",\"attic\"]"
+    "},"
+    "{\"name\":\"level\",\"type\":\"integer\",\"min\":0,\"max\":100,\"optional\":true}]}";
+
+static void test_other_kinds_read_back(void **state) {
     (void)state;
     struct task t;
+    struct str json = {0};
     struct err e = {0};
-    assert_int_equal(load("{\"kind\":\"respond\"}", &t, &e), ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.message, "respond"));
+    if (load(wishes, &t, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_int_equal(t.kind, TASK_EXTRACT);
+    assert_int_equal(t.n_answer, 2);
+    assert_int_equal(t.fields[1].order, DATE_DAY_FIRST);
+    assert_int_equal(task_to_json(&t, &json, NULL), 0);
+    assert_string_equal(json.data, wishes);
+    task_release(&t);
+    assert_int_equal(load("{\"kind\":\"respond\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}]}", &t, NULL),
+                     0);
+    assert_int_equal(t.n_answer, 1);
+    assert_int_equal(t.answer[0].type, FIELD_TEXT);
+    assert_true(t.answer[0].max_chars > 0);
+    task_release(&t);
+    str_release(&json);
+}
+
+static void test_answers_are_checked(void **state) {
+    (void)state;
+    static const struct {
+        const char *json, *says;
+    } faulty[] = {
+        {"{\"kind\":\"sing\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}]}", "no kind 'sing'"},
+        {"{\"kind\":\"extract\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}]}", "answer\" is missing"},
+        {"{\"kind\":\"extract\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}],\"answer\":[{\"name\":\"A\","
+         "\"type\":\"text\"}]}",
+         "both a field and part of the answer"},
+        {"{\"kind\":\"respond\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}],\"labels\":[]}", "no labels"},
+        {"{\"fields\":[{\"name\":\"a\",\"type\":\"text\"}],\"answer\":[]}", "no 'answer'"},
+        {"{\"kind\":\"respond\",\"fields\":[{\"name\":\"a\",\"type\":\"text\"}],\"answer\":[{\"name\":\"b\","
+         "\"type\":\"date\"}]}",
+         "is a text"},
+        {"{\"kind\":\"respond\",\"fields\":[{\"name\":\"a\",\"type\":\"date\",\"order\":\"xyz\"}]}",
+         "ymd, dmy or mdy"},
+        {"{\"kind\":\"respond\",\"fields\":[{\"name\":\"a\",\"type\":\"date\",\"length\":5}]}",
+         "only a text has a 'length'"},
+    };
+    for (size_t i = 0; i < sizeof faulty / sizeof *faulty; i++) {
+        struct task t;
+        struct err e = {0};
+        assert_int_equal(load(faulty[i].json, &t, &e), ERR_INPUT);
+        if (!strstr(e.message, faulty[i].says))
+            fail_msg("case %zu: '%s' does not say '%s'", i, e.message, faulty[i].says);
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loads_every_key),      cmocka_unit_test(test_json_is_canonical),
         cmocka_unit_test(test_yaml_reads_back),      cmocka_unit_test(test_draft_gets_defaults),
-        cmocka_unit_test(test_refuses_and_says_why), cmocka_unit_test(test_other_kinds_are_unsupported),
+        cmocka_unit_test(test_refuses_and_says_why), cmocka_unit_test(test_other_kinds_read_back),
+        cmocka_unit_test(test_answers_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

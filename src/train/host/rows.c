@@ -1,5 +1,6 @@
 /* Records to tokens. */
 #include "train/host/rows.h"
+#include "base/mem.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include <stdlib.h>
@@ -7,23 +8,76 @@
 
 struct reader {
     const struct train_rows_from *from;
+    const struct train_rows *rows;
     struct dataset *to;
     struct arena arena; /* of one record */
     struct tokens ids;
 };
 
+/* ---- extract and respond: the different answers stand where a classifier has its labels ---- */
+
+struct texts {
+    char **items;
+    int64_t n, capacity;
+};
+
+static int add_text(void *context, const struct store_record *s, struct err *e) {
+    struct texts *t = context;
+    if ((s->split != STORE_TRAIN && s->split != STORE_VALIDATION) || !s->label)
+        return 0;
+    if (mem_grow((void **)&t->items, &t->capacity, t->n + 1, sizeof *t->items) < 0 ||
+        !(t->items[t->n] = strdup(s->label)))
+        return err_set(e, ERR_NO_MEMORY, "train_rows_read", "no room for the answers");
+    t->n++;
+    return 0;
+}
+
+static int compare_texts(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int find_text(const struct train_rows *r, const char *text) {
+    char **found =
+        text ? bsearch(&text, r->texts, (size_t)r->form.n_labels, sizeof *r->texts, compare_texts) : NULL;
+    return found ? (int)(found - r->texts) : -1;
+}
+
+/* *n different ones, sorted, in r->texts. */
+static int collect_answers(struct train_rows *r, const struct train_rows_from *from, int *n, struct err *e) {
+    struct texts all = {0};
+    int rc = store_records_each(from->store, STORE_ALL_SPLITS, add_text, &all, e);
+    if (all.n > 0)
+        qsort(all.items, (size_t)all.n, sizeof *all.items, compare_texts);
+    int64_t unique = 0;
+    for (int64_t i = 0; i < all.n; i++) {
+        if (unique > 0 && strcmp(all.items[unique - 1], all.items[i]) == 0)
+            free(all.items[i]);
+        else
+            all.items[unique++] = all.items[i];
+    }
+    r->texts = all.items;
+    r->form.n_labels = *n = (int)unique;
+    return rc;
+}
+
 static int read_form(struct train_rows *r, const struct train_rows_from *from, struct err *e) {
+    bool written = from->task->kind != TASK_CLASSIFY;
     int n = from->task->n_labels;
+    if (written && collect_answers(r, from, &n, e) < 0)
+        return e ? e->code : ERR_NO_MEMORY;
+    if (n == 0) /* said in full by the caller, which finds no row */
+        n = 1;
     r->answers = calloc((size_t)n, sizeof *r->answers);
     r->spans = calloc((size_t)n, sizeof *r->spans);
     if (!r->answers || !r->spans)
         return err_set(e, ERR_NO_MEMORY, "train_rows_read", "no room for %d labels", n);
     int rc = encode_head(&r->head, from->lm, from->prompt, e);
-    for (int i = 0; i < n && rc == 0; i++) {
-        rc = encode_answer(&r->answers[i], from->lm, from->task, i, e);
+    for (int i = 0; i < n && rc == 0 && (!written || r->form.n_labels); i++) {
+        rc = written ? encode_answer_text(&r->answers[i], from->lm, r->texts[i], e)
+                     : encode_answer(&r->answers[i], from->lm, from->task, i, e);
         r->spans[i] = (struct token_span){r->answers[i].ids, r->answers[i].n};
     }
-    r->form = (struct dataset_form){{r->head.ids, r->head.n}, r->spans, n};
+    r->form = (struct dataset_form){{r->head.ids, r->head.n}, r->spans, n, written};
     r->train.form = r->validation.form = &r->form;
     return rc;
 }
@@ -32,7 +86,7 @@ static int add_record(struct reader *r, const struct store_record *s, struct err
     const struct task *task = r->from->task;
     struct node *n = NULL;
     struct record record;
-    int label = s->label ? task_label_index(task, s->label) : -1;
+    int label = task->kind != TASK_CLASSIFY ? find_text(r->rows, s->label) : task_label_index(task, s->label);
     if (label < 0) {
         err_set(e, ERR_INPUT, "train_rows_read",
                 "record %lld has the label '%s', which the task does not have", (long long)s->id,
@@ -66,7 +120,7 @@ static int read_split(struct reader *r, struct dataset *to, enum store_split spl
 }
 
 int train_rows_read(struct train_rows *out, const struct train_rows_from *from, struct err *e) {
-    struct reader r = {.from = from};
+    struct reader r = {.from = from, .rows = out};
     *out = (struct train_rows){0};
     arena_init(&r.arena);
     int rc = read_form(out, from, e);
@@ -88,6 +142,9 @@ int train_rows_read(struct train_rows *out, const struct train_rows_from *from, 
 void train_rows_release(struct train_rows *r) {
     for (int i = 0; r->answers && i < r->form.n_labels; i++)
         tokens_release(&r->answers[i]);
+    for (int i = 0; r->texts && i < r->form.n_labels; i++)
+        free(r->texts[i]);
+    free(r->texts);
     free(r->answers);
     free(r->spans);
     tokens_release(&r->head);

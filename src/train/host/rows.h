@@ -18,6 +18,7 @@ struct train_rows {
     struct dataset_form form; /* points into the fields below */
     struct tokens head, *answers;
     struct token_span *spans;
+    char **texts; /* extract, respond: the different answers, sorted */
 };
 
 struct train_rows_from {

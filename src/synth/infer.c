@@ -1,0 +1,423 @@
+/* Inferring. The task is written as its JSON form and loaded by the code that loads any other, so that what is inferred is
+ * checked like what is written by hand. */
+#include "synth/infer.h"
+#include "format/json.h"
+#include "synth/profile.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define ORIGIN "infer_task"
+
+enum {
+    CATEGORY_MOST = 40, /* different values of a category, at most */
+    CODES_MOST = 12,    /* different whole numbers that may be codes */
+    LABELS_MOST = 64,
+    RARE_ROWS = 10,      /* a label with fewer has too little to learn from */
+    IDENTIFIER_ROWS = 20 /* fewer rows, all different, prove nothing */
+};
+static const double GIVES_AWAY = 0.995; /* share of rows from which a column's label is certain */
+
+static const char *const what_texts[] = {
+#define X(name, text) text,
+    INFER_FINDINGS(X)
+#undef X
+};
+
+const char *infer_what_text(enum infer_what w) {
+    return what_texts[w];
+}
+
+struct inferring {
+    struct inference *out;
+    const struct infer_options *o;
+    struct profile p;
+    bool *use; /* by column: a field of the task */
+    bool *category;
+    enum date_order *order;
+    enum task_kind kind;
+    int n_questions;
+};
+
+/* ---- findings ---- */
+
+static struct infer_finding *find(struct inferring *f, enum infer_what what, const char *column,
+                                  const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Beyond INFER_FINDINGS_MAX the last place is used again: a file of that many faults has shown enough of them. */
+static struct infer_finding *find(struct inferring *f, enum infer_what what, const char *column,
+                                  const char *format, ...) {
+    struct inference *out = f->out;
+    struct str text = {0};
+    va_list args;
+    va_start(args, format);
+    str_addv(&text, format, args);
+    va_end(args);
+    struct infer_finding *x =
+        &out->findings[out->n_findings < INFER_FINDINGS_MAX ? out->n_findings++ : INFER_FINDINGS_MAX - 1];
+    *x = (struct infer_finding){.what = what,
+                                .column = arena_strdup(&out->arena, column),
+                                .text = arena_strdup(&out->arena, str_text(&text))};
+    str_release(&text);
+    return x;
+}
+
+/* Makes a finding a question; returns what is chosen. */
+static int ask(struct inferring *f, struct infer_finding *x, const char *first, const char *second,
+               const char *third) {
+    x->choices[0] = first;
+    x->choices[1] = second;
+    x->choices[2] = third;
+    x->n_choices = third ? 3 : 2;
+    int i = f->n_questions++;
+    int answer = f->o->answers && i < f->o->n_answers ? f->o->answers[i] : 0;
+    x->chosen = answer >= 0 && answer < x->n_choices ? answer : 0;
+    return x->chosen;
+}
+
+static long long percent(double share) {
+    return llround(100 * share);
+}
+
+/* ---- which columns are fields ---- */
+
+static bool looks_like_identifier(const struct profile_column *c) {
+    if (c->n < IDENTIFIER_ROWS || c->n_distinct < c->n - c->n / 100)
+        return false;
+    if (c->type == FIELD_INTEGER)
+        return c->rising || c->max - c->min >= 1e6;
+    return c->type == FIELD_TEXT && c->words < 1.2;
+}
+
+static bool gives_away(const struct inferring *f, const struct profile_column *c) {
+    return c->determined >= GIVES_AWAY && c->n_distinct * 5 <= c->n && f->p.majority < 0.95;
+}
+
+static void judge_column(struct inferring *f, int i) {
+    const struct profile_column *c = &f->p.columns[i];
+    f->use[i] = !c->of_label;
+    if (c->of_label)
+        return;
+    if (str_equal(c->name, f->o->group)) {
+        f->use[i] = false;
+        find(f, INFER_GROUP, c->name, "says which rows belong together in a split; left out");
+    } else if (c->structured) {
+        f->use[i] = false;
+        find(f, INFER_UNREADABLE, c->name, "holds lists or objects, which a field cannot; left out");
+    } else if (c->n == 0) {
+        f->use[i] = false;
+        find(f, INFER_CONSTANT, c->name, "is always missing; left out");
+    } else if (c->n_distinct == 1 && c->n_missing == 0) {
+        f->use[i] = false;
+        find(f, INFER_CONSTANT, c->name, "is always '%.60s'; left out", c->values[0].text);
+    } else if (looks_like_identifier(c)) {
+        struct infer_finding *x =
+            find(f, INFER_IDENTIFIER, c->name,
+                 "has another value in every row, as an identifier has; a model would learn rows by heart");
+        f->use[i] = ask(f, x, "leave it out", "keep it", NULL) == 1;
+    } else if (gives_away(f, c)) {
+        struct infer_finding *x =
+            find(f, INFER_LEAK, c->name,
+                 "alone gives the label in %lld%% of the rows: is it known before the decision?",
+                 percent(c->determined));
+        f->use[i] = ask(f, x, "no, leave it out", "yes, keep it", NULL) == 1;
+    } else if (c->by_threshold >= GIVES_AWAY && f->p.majority < 0.95) {
+        struct infer_finding *x =
+            find(f, INFER_LEAK, c->name,
+                 "gives the label in %lld%% of the rows by one threshold: is it known before the decision?",
+                 percent(c->by_threshold));
+        f->use[i] = ask(f, x, "yes, keep it", "no, leave it out", NULL) == 0;
+    }
+}
+
+/* ---- types ---- */
+
+static bool is_category(const struct profile_column *c) {
+    return c->type == FIELD_TEXT && c->n_distinct <= CATEGORY_MOST && c->n_distinct >= 2 && c->words <= 4 &&
+           (c->n_distinct * 4 <= c->n || (c->n_distinct <= 12 && c->n_distinct * 2 <= c->n));
+}
+
+/* Whole numbers of which few different ones occur, with gaps: 10, 20, 99. */
+static bool may_be_code(const struct profile_column *c) {
+    return c->type == FIELD_INTEGER && c->n_distinct >= 3 && c->n_distinct <= CODES_MOST &&
+           c->n_distinct * 10 <= c->n && c->max - c->min + 1 > 3 * (double)c->n_distinct;
+}
+
+static void judge_type(struct inferring *f, int i) {
+    const struct profile_column *c = &f->p.columns[i];
+    f->category[i] = is_category(c);
+    if (may_be_code(c)) {
+        struct infer_finding *x =
+            find(f, INFER_TYPE, c->name, "has only %lld different whole numbers, with gaps: codes?",
+                 (long long)c->n_distinct);
+        f->category[i] = ask(f, x, "codes (a category)", "quantities (an integer)", NULL) == 0;
+    }
+    f->order[i] = c->dates == DATES_MONTH_FIRST ? DATE_MONTH_FIRST
+                  : c->dates == DATES_ISO       ? DATE_ISO
+                                                : DATE_DAY_FIRST;
+    if (c->dates == DATES_EITHER) {
+        struct infer_finding *x =
+            find(f, INFER_TYPE, c->name, "has dates such as '%.20s': day or month first?", c->values[0].text);
+        f->order[i] = ask(f, x, "day first", "month first", NULL) == 0 ? DATE_DAY_FIRST : DATE_MONTH_FIRST;
+    }
+    if (c->decimal_comma)
+        find(f, INFER_UNREADABLE, c->name,
+             "has numbers with a decimal comma ('%.20s'), which are read as text: write them with a point",
+             c->values[0].text);
+    if (c->n_missing > 0 && !c->of_label)
+        find(f, INFER_MISSING, c->name, "is missing in %lld of %lld rows: optional", (long long)c->n_missing,
+             (long long)f->p.n_rows);
+}
+
+/* ---- the kind ---- */
+
+static int label_columns(const struct profile *p, const struct profile_column **one) {
+    int n = 0;
+    for (int i = 0; i < p->n_columns; i++)
+        if (p->columns[i].of_label) {
+            *one = &p->columns[i];
+            n++;
+        }
+    return n;
+}
+
+static int no_label(const struct inferring *f, struct err *e) {
+    struct str names = {0};
+    for (int i = 0; i < f->p.n_columns; i++)
+        str_addf(&names, "%s%s", i ? ", " : "", f->p.columns[i].name);
+    err_set(e, ERR_INPUT, ORIGIN, "%s has no column '%s'", f->o->path, f->o->label);
+    err_hint(e, "its columns are: %s", str_text(&names));
+    str_release(&names);
+    return ERR_INPUT;
+}
+
+static bool few_values(const struct profile_column *c) {
+    return c->n_distinct <= LABELS_MOST && (c->n_distinct * 5 <= c->n || c->n_distinct <= 3) &&
+           c->longest <= 80;
+}
+
+static int judge_kind(struct inferring *f, struct err *e) {
+    const struct profile_column *label = NULL;
+    int n = label_columns(&f->p, &label);
+    if (n == 0)
+        return no_label(f, e);
+    bool json = n == 1 && label->n > 0 && label->n_values > 0 && label->values[0].text[0] == '{';
+    enum task_kind guess = f->p.nested_label || n > 1 || json ? TASK_EXTRACT
+                           : few_values(label)                ? TASK_CLASSIFY
+                                                              : TASK_RESPOND;
+    f->kind = guess;
+    if (f->o->kind > 0) {
+        f->kind = (enum task_kind)(f->o->kind - 1);
+    } else if (guess == TASK_RESPOND && label->n_distinct <= 2 * LABELS_MOST) {
+        struct infer_finding *x = find(f, INFER_KIND, label->name, "has %lld different values in %lld rows",
+                                       (long long)label->n_distinct, (long long)label->n);
+        f->kind = ask(f, x, "texts to be written (respond)", "labels (classify)", NULL) == 0 ? TASK_RESPOND
+                                                                                             : TASK_CLASSIFY;
+    }
+    if (f->kind == TASK_CLASSIFY && (n > 1 || f->p.nested_label))
+        return err_set(e, ERR_INPUT, ORIGIN, "a task of kind classify has one label column, not %d", n);
+    if (f->kind == TASK_CLASSIFY && (label->n_distinct < 2 || label->n_distinct > PROFILE_VALUES_MAX))
+        return err_set(e, ERR_INPUT, ORIGIN,
+                       "column '%s' of %s has %lld different labels; 2 to %d are possible", label->name,
+                       f->o->path, (long long)label->n_distinct, (int)PROFILE_VALUES_MAX);
+    if (json) {
+        err_set(e, ERR_INPUT, ORIGIN, "column '%s' of %s holds JSON inside of a text", label->name,
+                f->o->path);
+        return err_hint(
+            e, "give the rows as JSON Lines with an object there, or a column for each of its entries "
+               "(--label a,b,c)");
+    }
+    return 0;
+}
+
+/* ---- the task as JSON ---- */
+
+static void add_name(const struct profile_column *c, struct str *out) {
+    struct str name = {0};
+    for (const char *at = c->name + strspn(c->name, " "); *at; at++) {
+        unsigned char ch = (unsigned char)*at;
+        bool blank = ch <= 0x20 || ch == 0x7f || ch == ':';
+        if (blank && (name.len == 0 || name.data[name.len - 1] == ' '))
+            continue;
+        str_add_char(&name, blank ? ' ' : *at);
+    }
+    while (name.len > 0 && name.data[name.len - 1] == ' ')
+        name.data[--name.len] = 0;
+    str_add(out, "{\"name\":");
+    json_text_string(out, name.len ? name.data : "field");
+    if (!str_equal(str_text(&name), c->name)) {
+        str_add(out, ",\"column\":");
+        json_text_string(out, c->name);
+    }
+    str_release(&name);
+}
+
+static int compare_texts(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void add_values(const struct profile_column *c, struct str *out) {
+    const char *sorted[PROFILE_VALUES_MAX];
+    for (int i = 0; i < c->n_values; i++)
+        sorted[i] = c->values[i].text;
+    qsort(sorted, (size_t)c->n_values, sizeof *sorted, compare_texts);
+    str_add(out, ",\"type\":\"category\",\"values\":[");
+    for (int i = 0; i < c->n_values; i++) {
+        str_add(out, i ? "," : "");
+        json_text_string(out, sorted[i]);
+    }
+    str_add_char(out, ']');
+}
+
+static void add_type(const struct inferring *f, int i, struct str *out) {
+    const struct profile_column *c = &f->p.columns[i];
+    enum field_type type = c->type;
+    if (f->category[i]) {
+        add_values(c, out);
+        return;
+    }
+    str_addf(out, ",\"type\":\"%s\"", task_type_name(type));
+    if ((type == FIELD_INTEGER || type == FIELD_NUMBER) && c->min < c->max) {
+        str_add(out, ",\"min\":");
+        json_text_number(out, c->min);
+        str_add(out, ",\"max\":");
+        json_text_number(out, c->max);
+    }
+    if (type == FIELD_NUMBER)
+        str_addf(out, ",\"decimals\":%d", c->decimals);
+    if (type == FIELD_DATE && f->order[i] != DATE_ISO)
+        str_addf(out, ",\"order\":\"%s\"", task_order_name(f->order[i]));
+    if (type == FIELD_TEXT && c->of_label) {
+        int64_t length = (c->longest + 19) / 20 * 20; /* room to the next twenty */
+        str_addf(out, ",\"length\":%lld", (long long)(length < TASK_TEXT_MAX ? length : TASK_TEXT_MAX));
+    }
+}
+
+static void add_fields(const struct inferring *f, bool of_label, struct str *out) {
+    const char *gap = "";
+    for (int i = 0; i < f->p.n_columns; i++) {
+        const struct profile_column *c = &f->p.columns[i];
+        if (c->of_label != of_label || (!of_label && !f->use[i]) || c->structured)
+            continue;
+        str_add(out, gap);
+        add_name(c, out);
+        add_type(f, i, out);
+        str_add(out, c->n_missing > 0 ? ",\"optional\":true}" : "}");
+        gap = ",";
+    }
+}
+
+static void add_labels(const struct inferring *f, struct str *out) {
+    const struct profile_column *label = NULL;
+    label_columns(&f->p, &label);
+    str_add(out, "],\"labels\":[");
+    int rarest = 0;
+    for (int i = 0; i < label->n_values; i++) {
+        str_add(out, i ? ",{\"name\":" : "{\"name\":");
+        json_text_string(out, label->values[i].text);
+        str_addf(out, ",\"definition\":\"as %lld of the %lld rows show\"}", (long long)label->values[i].n,
+                 (long long)f->p.n_rows);
+        rarest = label->values[i].n < label->values[rarest].n ? i : rarest;
+    }
+    str_add(out, "],\"positive\":");
+    json_text_string(out, label->values[rarest].text);
+}
+
+static int make_task(struct inferring *f, struct err *e) {
+    struct str json = {0};
+    struct node *root = NULL;
+    struct arena a;
+    arena_init(&a);
+    str_addf(&json, "{\"kind\":\"%s\",\"name\":", task_kind_name(f->kind));
+    json_text_string(&json, f->o->name);
+    str_add(&json, ",\"sentence\":");
+    json_text_string(&json, f->o->sentence);
+    str_add(&json, ",\"fields\":[");
+    add_fields(f, false, &json);
+    if (f->kind == TASK_CLASSIFY) {
+        add_labels(f, &json);
+    } else {
+        str_add(&json, "],\"answer\":[");
+        add_fields(f, true, &json);
+        str_add_char(&json, ']');
+    }
+    str_add_char(&json, '}');
+    int rc = str_check(&json, e);
+    if (rc == 0)
+        rc = json_node_parse(&a, "inferred task", 0, json.data, json.len, &root, e);
+    if (rc == 0)
+        rc = task_from_node(&f->out->task, root, e);
+    if (rc == ERR_INPUT)
+        err_context(e, "the columns of %s make no task", f->o->path);
+    arena_release(&a);
+    str_release(&json);
+    return rc;
+}
+
+/* ---- the rows as a whole ---- */
+
+static int judge_rows(struct inferring *f, struct err *e) {
+    const struct profile_column *label = NULL;
+    int64_t never = 0;
+    label_columns(&f->p, &label);
+    if (f->p.cut)
+        find(f, INFER_ROWS, NULL, "the first %d rows were looked at; the file has more",
+             (int)PROFILE_ROWS_MAX);
+    for (int i = 0; f->kind == TASK_CLASSIFY && i < label->n_values; i++)
+        if (label->values[i].n < RARE_ROWS)
+            find(f, INFER_RARE, label->name,
+                 "the label '%.60s' has %lld rows: too few to learn from without more of it",
+                 label->values[i].text, (long long)label->values[i].n);
+    if (f->p.n_unlabelled > 0)
+        find(f, INFER_MISSING, label->name,
+             "is missing in %lld rows, which cannot be used so: fill it in or take them out",
+             (long long)f->p.n_unlabelled);
+    int rc = profile_contradictions(&f->p, f->use, &never, e);
+    if (rc == 0 && never > 0)
+        find(f, INFER_CONTRADICTION, NULL,
+             "%lld rows have the fields of another row but another %s: no model can be right in more than "
+             "%.1f%%",
+             (long long)never, f->kind == TASK_CLASSIFY ? "label" : "answer",
+             100 - 100 * (double)never / (double)f->p.n_rows);
+    return rc;
+}
+
+static int infer(struct inferring *f, struct err *e) {
+    int rc = profile_read(&f->p, f->o->path, f->o->label, e);
+    if (rc < 0)
+        return rc;
+    f->use = arena_calloc(&f->p.arena, (size_t)f->p.n_columns, sizeof *f->use);
+    f->category = arena_calloc(&f->p.arena, (size_t)f->p.n_columns, sizeof *f->category);
+    f->order = arena_calloc(&f->p.arena, (size_t)f->p.n_columns, sizeof *f->order);
+    if (!f->use || !f->category || !f->order)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    f->out->n_rows = f->p.n_rows;
+    if ((rc = judge_kind(f, e)) < 0)
+        return rc;
+    for (int i = 0; i < f->p.n_columns; i++) {
+        judge_column(f, i);
+        if (f->use[i] || (f->p.columns[i].of_label && f->kind == TASK_EXTRACT))
+            judge_type(f, i);
+    }
+    rc = judge_rows(f, e);
+    return rc == 0 ? make_task(f, e) : rc;
+}
+
+int infer_task(struct inference *out, const struct infer_options *o, struct err *e) {
+    *out = (struct inference){0};
+    arena_init(&out->arena);
+    struct inferring f = {.out = out, .o = o};
+    int rc = infer(&f, e);
+    profile_release(&f.p);
+    if (rc < 0)
+        infer_release(out);
+    return rc;
+}
+
+void infer_release(struct inference *f) {
+    task_release(&f->task);
+    arena_release(&f->arena);
+    *f = (struct inference){0};
+}

@@ -1,0 +1,206 @@
+/* From rows to a task: types and ranges, what would spoil the set is found, and what is not clear is asked. */
+#include "../support/scratch.h"
+#include "base/file.h"
+#include "synth/infer.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct inference f;
+
+static int clean(void **state) {
+    (void)state;
+    infer_release(&f);
+    return 0;
+}
+
+static int infer(const char *path, const char *text, struct infer_options o, struct err *e) {
+    o.path = path;
+    o.name = "t";
+    o.sentence = "Do it.";
+    infer_release(&f);
+    assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
+    return infer_task(&f, &o, e);
+}
+
+static const struct infer_finding *found(enum infer_what what, const char *column) {
+    for (int i = 0; i < f.n_findings; i++)
+        if (f.findings[i].what == what && (!column || str_equal(f.findings[i].column, column)))
+            return &f.findings[i];
+    return NULL;
+}
+
+static const struct task_field *field(const char *name) {
+    int i = task_field_index(&f.task, name);
+    return i < 0 ? NULL : &f.task.fields[i];
+}
+
+/* 100 rows with one of each thing there is to notice. */
+static void write_claims(struct str *s) {
+    str_add(s, "claim id,delay,share,visit,note,filed,seen,site,status,code,class\n");
+    for (int i = 0; i < 100; i++) {
+        bool bad = i % 4 == 0;
+        str_addf(s, "C%04d,%d,%s,%s,a few words number %d here,2026-01-%02d,%02d/%02d/2026,north,%s,%d,%s\n",
+                 i * 7, i * 5 % 61,
+                 i % 10 == 3 ? ""
+                 : i % 2     ? "0.25"
+                             : "0.5",
+                 i % 3 ? "in" : "out", i % 50, i % 28 + 1, i % 12 + 1, i % 11 + 1, bad ? "open" : "paid",
+                 i % 3 * 100 + 99, bad ? "suspicious" : "normal");
+    }
+}
+
+static void types_ranges_and_labels(void **state) {
+    (void)state;
+    struct str s = {0};
+    write_claims(&s);
+    assert_int_equal(infer("c.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_int_equal(f.task.kind, TASK_CLASSIFY);
+    assert_int_equal(f.task.n_labels, 2);
+    assert_string_equal(f.task.positive, "suspicious"); /* the rarer */
+    assert_int_equal(field("delay")->type, FIELD_INTEGER);
+    assert_true(field("delay")->min == 0 && field("delay")->max == 60);
+    assert_int_equal(field("share")->type, FIELD_NUMBER);
+    assert_int_equal(field("share")->decimals, 2);
+    assert_true(field("share")->optional);
+    assert_non_null(found(INFER_MISSING, "share"));
+    assert_int_equal(field("visit")->type, FIELD_CATEGORY);
+    assert_int_equal(field("visit")->n_values, 2);
+    assert_int_equal(field("note")->type, FIELD_TEXT);
+    assert_int_equal(field("filed")->type, FIELD_DATE);
+    str_release(&s);
+}
+
+static void what_spoils_a_set_is_pointed_out(void **state) {
+    (void)state;
+    struct str s = {0};
+    write_claims(&s);
+    assert_int_equal(infer("c.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_non_null(found(INFER_IDENTIFIER, "claim id"));
+    assert_null(field("claim id"));
+    assert_non_null(found(INFER_CONSTANT, "site"));
+    assert_null(field("site"));
+    assert_non_null(found(INFER_LEAK, "status")); /* gives the label away */
+    assert_null(field("status"));
+    assert_null(found(INFER_LEAK, "visit"));
+    assert_int_equal(infer("c.csv", s.data, (struct infer_options){.label = "class", .group = "visit"}, NULL),
+                     0);
+    assert_null(field("visit"));
+    str_release(&s);
+}
+
+static void what_is_not_clear_is_asked(void **state) {
+    (void)state;
+    struct str s = {0};
+    write_claims(&s);
+    int answers[8] = {1, 1, 1, 1};
+    assert_int_equal(infer("c.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    int n = 0;
+    for (int i = 0; i < f.n_findings; i++)
+        n += f.findings[i].n_choices > 0;
+    assert_int_equal(n, 4); /* identifier, leak, date order, code */
+    assert_int_equal(field("seen")->order, DATE_DAY_FIRST);
+    assert_int_equal(field("code")->type, FIELD_CATEGORY);
+    assert_int_equal(infer("c.csv", s.data,
+                           (struct infer_options){.label = "class", .answers = answers, .n_answers = 4},
+                           NULL),
+                     0);
+    assert_non_null(field("claim id"));
+    assert_non_null(field("status"));
+    assert_int_equal(field("seen")->order, DATE_MONTH_FIRST);
+    assert_int_equal(field("code")->type, FIELD_INTEGER);
+    str_release(&s);
+}
+
+static void a_threshold_that_decides_alone_is_a_question(void **state) {
+    (void)state;
+    struct str s = {0};
+    str_add(&s, "score,other,class\n");
+    for (int i = 0; i < 90; i++)
+        str_addf(&s, "%d.%d,%d,%s\n", i, i % 7, i * 13 % 17, i < 40 ? "a" : "b");
+    assert_int_equal(infer("t.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_non_null(found(INFER_LEAK, "score"));
+    assert_null(found(INFER_LEAK, "other"));
+    assert_non_null(
+        field("score")); /* kept unless the answer says otherwise: a rule may be as simple as that */
+    str_release(&s);
+}
+
+static void rows_that_contradict_each_other_are_counted(void **state) {
+    (void)state;
+    struct str s = {0};
+    str_add(&s, "x,class\n");
+    for (int i = 0; i < 40; i++)
+        str_addf(&s, "%d,%s\n", i % 20, i % 20 < 4 && i >= 20 ? "b" : i % 2 ? "a" : "b");
+    assert_int_equal(infer("x.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_non_null(strstr(found(INFER_CONTRADICTION, NULL)->text, "2 rows"));
+    str_release(&s);
+}
+
+static void the_answer_shows_the_kind(void **state) {
+    (void)state;
+    struct str s = {0}, csv = {0}, talk = {0};
+    static const char *const rooms[] = {"hall", "attic", "garage"};
+    str_add(&csv, "wish,room,level\n");
+    str_add(&talk, "wish,reply\n");
+    for (int i = 0; i < 60; i++) {
+        str_addf(&s, "{\"wish\":\"heat the %s to %d\",\"answer\":{\"room\":\"%s\",\"level\":%s%d}}\n",
+                 rooms[i % 3], i, rooms[i % 3], i % 5 ? "" : "null,\"x\":", i);
+        str_addf(&csv, "heat the %s to %d,%s,%d\n", rooms[i % 3], i, rooms[i % 3], i);
+        str_addf(&talk, "how warm is it at %d,it is %d degrees now\n", i, i + 2);
+    }
+    assert_int_equal(infer("w.jsonl", s.data, (struct infer_options){.label = "answer"}, NULL), 0);
+    assert_int_equal(f.task.kind, TASK_EXTRACT);
+    assert_int_equal(f.task.n_fields, 1);
+    assert_int_equal(f.task.n_answer, 3);
+    assert_int_equal(f.task.answer[0].type, FIELD_CATEGORY);
+    assert_int_equal(f.task.answer[1].type, FIELD_INTEGER);
+    assert_true(f.task.answer[1].optional && f.task.answer[2].optional && !f.task.answer[0].optional);
+    assert_int_equal(infer("w.csv", csv.data, (struct infer_options){.label = "room, level"}, NULL), 0);
+    assert_int_equal(f.task.kind, TASK_EXTRACT);
+    assert_int_equal(f.task.n_answer, 2);
+    assert_int_equal(infer("r.csv", talk.data, (struct infer_options){.label = "reply"}, NULL), 0);
+    assert_int_equal(f.task.kind, TASK_RESPOND);
+    assert_int_equal(f.task.answer[0].max_chars, 20);
+    str_release(&s);
+    str_release(&csv);
+    str_release(&talk);
+}
+
+static void what_makes_no_task_is_said(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *label, *says;
+    } bad[] = {
+        {"a,b\n1,2\n", "c", "no column 'c'"},
+        {"a,b\n", "b", "no rows"},
+        {"a,b\n1,x\n2,x\n3,x\n", "b", "1 different label"},
+        {"a,b\n1,x\n1,y\n1,x\n1,y\n", "b", "make no task"}, /* the only field is constant */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct err e = {0};
+        assert_int_equal(infer("b.csv", bad[i].text, (struct infer_options){.label = bad[i].label}, &e),
+                         ERR_INPUT);
+        if (!strstr(e.message, bad[i].says))
+            fail_msg("'%s' does not say '%s'", e.message, bad[i].says);
+    }
+}
+
+int main(void) {
+    scratch_enter();
+#define CASE(t) cmocka_unit_test_teardown(t, clean)
+    const struct CMUnitTest tests[] = {
+        CASE(types_ranges_and_labels),
+        CASE(what_spoils_a_set_is_pointed_out),
+        CASE(what_is_not_clear_is_asked),
+        CASE(a_threshold_that_decides_alone_is_a_question),
+        CASE(rows_that_contradict_each_other_are_counted),
+        CASE(the_answer_shows_the_kind),
+        CASE(what_makes_no_task_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
