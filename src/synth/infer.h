@@ -32,9 +32,9 @@ struct infer_options {
 #define INFER_FINDINGS(X)                                                                                    \
     X(IDENTIFIER, "identifier")                                                                              \
     X(GROUP, "group")                                                                                        \
-    X(CONSTANT, "constant") X(LEAK, "leak") X(MISSING, "missing") X(UNREADABLE, "unreadable")                \
-        X(RARE, "rare label") X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind")              \
-            X(ROWS, "rows")
+    X(CONSTANT, "constant")                                                                                  \
+    X(LEAK, "leak") X(MISSING, "missing") X(UNREADABLE, "unreadable") X(RARE, "rare label")                  \
+        X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind") X(ROWS, "rows")
 enum infer_what {
 #define X(name, text) INFER_##name,
     INFER_FINDINGS(X)

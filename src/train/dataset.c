@@ -24,13 +24,13 @@ static int64_t longest_answer(const struct dataset_form *f) {
 int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t *ids, int64_t n_ctx,
                 struct err *e) {
     const struct dataset_form *f = d->form;
-    int64_t longest = f->head.n + row->n + longest_answer(f);
     if (row->label < 0 || row->label >= f->n_labels || f->answers[row->label].n < 2 ||
         f->head.n + row->n < 1 || !(row->weight > 0)) {
         err_set(e, ERR_INPUT, "dataset_add", "record %lld has nothing that could be learned: %s",
                 (long long)row->id, row->weight > 0 ? "its answer is empty" : "its weight is 0");
         return err_hint(e, "correct or reject it: edgestill review");
     }
+    int64_t longest = f->head.n + row->n + (f->written ? f->answers[row->label].n : longest_answer(f));
     if (longest > n_ctx) {
         err_set(e, ERR_INPUT, "dataset_add",
                 "record %lld takes %lld tokens with its prompt, the context holds %lld", (long long)row->id,

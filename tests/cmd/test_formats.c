@@ -87,7 +87,7 @@ static void yaml_examples(void **state) {
         }
         arena_release(&a);
     }
-    assert_true(n_projects == 1 && n_tasks == 1 && n_plans == 1);
+    assert_true(n_projects == 1 && n_tasks == 2 && n_plans == 1);
 }
 
 static void json_examples(void **state) {
