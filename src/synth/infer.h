@@ -33,8 +33,10 @@ struct infer_options {
     X(IDENTIFIER, "identifier")                                                                              \
     X(GROUP, "group")                                                                                        \
     X(CONSTANT, "constant")                                                                                  \
-    X(LEAK, "leak") X(MISSING, "missing") X(UNREADABLE, "unreadable") X(RARE, "rare label")                  \
-        X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind") X(ROWS, "rows")
+    X(LEAK, "leak")                                                                                          \
+    X(MISSING, "missing")                                                                                    \
+    X(UNREADABLE, "unreadable")                                                                              \
+    X(RARE, "rare label") X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind") X(ROWS, "rows")
 enum infer_what {
 #define X(name, text) INFER_##name,
     INFER_FINDINGS(X)
