@@ -17,6 +17,10 @@
 static const struct option_def options[] = {
     {"arch", OPTION_STRING, "NAME", "arm64 or amd64 (default: the device's)", NULL},
     {"golden", OPTION_INT, "N", "rows of the self-test", "64"},
+    {"abstain-cost", OPTION_NUMBER, "C",
+     "what leaving a record undecided costs beside a wrong answer, above 0 to 1 (1: the device decides "
+     "everything)",
+     "0.2"},
     {"no-archive", OPTION_FLAG, NULL, "make the folder alone", NULL},
     {"selftest", OPTION_FLAG, NULL,
      "run the bundle's self-test here, emulated where the architecture is foreign, and keep the receipt",
@@ -86,6 +90,7 @@ static int read_golden(struct bundling *x) {
         if (rc == 0 && n > 0)
             rc = rows_from_store(&x->golden, &x->task, s, PROJECT_RECORDS, splits[i],
                                  &(struct rows_options){0}, x->e);
+        x->request.golden_are_training = splits[i] == STORE_TRAIN;
     }
     store_close(s);
     return rc;
@@ -107,6 +112,7 @@ static int describe(struct bundling *x) {
     manifest_input_hash(m, "rows:golden", x->golden.sha256);
     manifest_setting(m, "arch", json_string(x->arch));
     manifest_setting(m, "golden", json_integer(x->request.n_golden));
+    manifest_setting(m, "abstain_cost", json_real(x->request.abstain_cost));
     manifest_setting(m, "archive", json_boolean(x->request.archive != NULL));
     manifest_setting(m, "runtime", json_string(lm_version()));
     manifest_setting(m, "edgestill", json_string(EDGESTILL_VERSION));
@@ -127,6 +133,7 @@ static int make_request(struct bundling *x) {
                                          .plan = &x->plan,
                                          .golden = &x->golden,
                                          .n_golden = cmd_int(x->c, "golden", 0),
+                                         .abstain_cost = cmd_number(x->c, "abstain-cost", 0),
                                          .folder = folder ? project_path(&x->project, folder) : NULL,
                                          .archive = archive ? project_path(&x->project, archive) : NULL,
                                          .n_threads = (int)cmd_int(x->c, "threads", 0)};
@@ -134,6 +141,8 @@ static int make_request(struct bundling *x) {
         return no_memory(x);
     if (cmd_flag(x->c, "no-archive"))
         x->request.archive = NULL;
+    if (!(x->request.abstain_cost > 0 && x->request.abstain_cost <= 1))
+        return err_set(x->e, ERR_USAGE, "bundle", "--abstain-cost takes a number above 0, at most 1");
     if (x->request.n_golden < 1 || x->request.n_threads < 0 || cmd_int(x->c, "rows", 1) < 1)
         return err_set(x->e, ERR_USAGE, "bundle",
                        "--golden and --rows take a number from 1 on, --threads from 0");
@@ -167,6 +176,21 @@ static void close_all(struct bundling *x) {
 
 /* ---- making it ---- */
 
+static void report_abstention(struct bundling *x) {
+    const struct abstain *a = &x->result.abstain;
+    if (!x->result.has_abstain)
+        return;
+    json_object_set_new(x->c->result, "abstain",
+                        json_pack("{s:f, s:f, s:f, s:f, s:I}", "threshold", a->threshold, "coverage",
+                                  a->coverage, "risk", a->risk, "risk_all", a->risk_all, "rows",
+                                  (json_int_t)a->n_rows));
+    cmd_print(
+        x->c,
+        "it leaves a record undecided below %.3f: on %lld validation rows it decides %.1f%%, %.1f%% of them "
+        "wrong (all of them: %.1f%% wrong)\n",
+        a->threshold, (long long)a->n_rows, 100 * a->coverage, 100 * a->risk, 100 * a->risk_all);
+}
+
 static void report(struct bundling *x) {
     const struct bundle_result *r = &x->result;
     struct cmd_ctx *c = x->c;
@@ -183,6 +207,7 @@ static void report(struct bundling *x) {
               x->name, (long long)r->n_files, str_bytes(folder, sizeof folder, r->folder_bytes),
               str_bytes(model, sizeof model, r->model_bytes), (long long)r->n_golden,
               (long long)r->prefix_tokens);
+    report_abstention(x);
     if (!x->request.archive)
         return;
     json_object_set_new(c->result, "archive", json_sprintf("dist/%s.tar.zst", x->name));

@@ -256,6 +256,25 @@ static int gather_receipts(struct project *p, json_t *document, struct err *e) {
     return code;
 }
 
+/* dist/NAME/bundle.json: when the device leaves a record undecided. The newest bundle's, where there are several. */
+static int gather_abstain(struct project *p, json_t *document, struct err *e) {
+    json_t *manifest = NULL, *outputs, *hash;
+    const char *name;
+    json_object_set_new(document, "abstain", json_null());
+    int code = read_part(p, MANIFEST_BUNDLE, &manifest, e);
+    outputs = json_object_get(manifest, "outputs");
+    json_object_foreach(outputs, name, hash) {
+        json_t *bundle = NULL;
+        if (code == 0 && str_ends(name, "/bundle.json"))
+            code = read_part(p, name, &bundle, e);
+        if (json_is_object(json_object_get(bundle, "abstain")))
+            json_object_set(document, "abstain", json_object_get(bundle, "abstain"));
+        json_decref(bundle);
+    }
+    json_decref(manifest);
+    return code;
+}
+
 static void gather_files(struct project *p, json_t *document) {
     const char *student = project_path(p, "model/student.gguf");
     int64_t size = student != NULL ? file_size(student) : -1;
@@ -271,8 +290,9 @@ int report_gather(struct project *p, json_t **out, struct err *e) {
     if (document == NULL)
         return no_memory(e);
     int code = gather_stages(p, document, e);
-    int (*const parts[])(struct project *, json_t *, struct err *) = {
-        gather_task, gather_plan, gather_records, gather_training, gather_eval, gather_receipts};
+    int (*const parts[])(struct project *, json_t *,
+                         struct err *) = {gather_task, gather_plan,    gather_records, gather_training,
+                                          gather_eval, gather_abstain, gather_receipts};
     for (size_t i = 0; i < sizeof parts / sizeof *parts && code == 0; i++)
         code = parts[i](p, document, e);
     gather_files(p, document);

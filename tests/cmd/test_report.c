@@ -24,7 +24,8 @@ static int set_up(void **state) {
     struct err e = {0};
     scratch_enter();
     if (file_make_folders("p/eval", &e) < 0 || file_make_folders("p/train", &e) < 0 ||
-        file_make_folders("p/receipts", &e) < 0 || file_make_folders("p/model", &e) < 0)
+        file_make_folders("p/receipts", &e) < 0 || file_make_folders("p/dist/x", &e) < 0 ||
+        file_make_folders("p/model", &e) < 0)
         return -1;
     write_text("p/edgestill.yaml",
                "format: edgestill.project/1\ntask: \"flag <quick> & cheap claims\"\ndevice: rpi5-8gb\n");
@@ -117,6 +118,12 @@ static const char eval_summary[] =
     "\"high\":0.97},\"comparisons\":[],\"skipped\":[{\"who\":\"teacher\",\"reason\":\"<asleep>\"}]}";
 
 static void write_stages(void) {
+    write_text("p/dist/manifest.json",
+               "{\"format\":\"edgestill.manifest/1\",\"stage\":\"bundle\",\"inputs\":{},"
+               "\"settings\":{},\"outputs\":{\"dist/x/bundle.json\":\"00\"}}");
+    write_text("p/dist/x/bundle.json",
+               "{\"abstain\":{\"threshold\":0.8125,\"cost\":0.2,\"rows\":100,\"coverage\":0.9,\"risk\":0.01,"
+               "\"risk_all\":0.04,\"aurc\":0.002,\"curve\":[[0.5,0,0.99],[0.9,0.01,0.8125],[1,0.04,0]]}}");
     add_records();
     write_text("p/eval/summary.json", eval_summary);
     write_text("p/eval/student-quant.json",
@@ -150,7 +157,9 @@ static void test_a_full_project(void **state) {
     json_decref(result);
     char *page = read_page();
     check_page(page);
-    assert_int_equal(count(page, "<svg"), 2);
+    assert_int_equal(count(page, "<svg"), 3);
+    assert_non_null(strstr(page, "below 0.812"));
+    assert_non_null(strstr(page, "decides 90.0%, and 1.0%"));
     assert_non_null(strstr(page, ">481<"));
     assert_non_null(strstr(page, "&lt;asleep&gt;"));
     assert_non_null(strstr(page, "Emulated."));
