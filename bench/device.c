@@ -90,12 +90,13 @@ static void start_llama(struct contender *c, const char *model) {
     for (int i = 0; (argv[n] = rest[i]); i++)
         n++;
     serving_start(&c->server, argv, port,
-                  c->cached ? "build/bench/device/llama-cached.log" : "build/bench/device/llama-cold.log");
+                  c->cached ? "build/bench/device-work/llama-cached.log"
+                            : "build/bench/device-work/llama-cold.log");
 }
 
 static void first_answer(struct contender *c, const struct shape_task *t) {
     if (!serving_wait(&c->server, "/health")) {
-        fprintf(stderr, "bench: %s does not start; see build/bench/device\n", c->name);
+        fprintf(stderr, "bench: %s does not start; see build/bench/device-work\n", c->name);
         exit(1);
     }
     ask(c, t, 0);
@@ -180,7 +181,7 @@ static int measure_shape(struct figures *f, const struct shape_model *m, int n_r
     all[0] = (struct contender){.name = "edgestill-run", .path = "/v1/decide", .ours = true};
     all[1] = (struct contender){.name = "llama-server, cold", .path = "/completion"};
     all[2] = (struct contender){.name = "llama-server, prompt cache", .path = "/completion", .cached = true};
-    const struct shape_bundle b = {"amd64", "build/bench/device/race", bench_threads(), 0};
+    const struct shape_bundle b = {"amd64", "build/bench/device-work/race", bench_threads(), 0};
     int rc = shape_file(m, model, e);
     if (rc == 0)
         rc = shape_task_make(&t, model, PREFIX, RECORD, e);
@@ -188,7 +189,7 @@ static int measure_shape(struct figures *f, const struct shape_model *m, int n_r
         rc = shape_bundle_make(&t, model, &b, e);
     if (rc < 0)
         return rc;
-    race(all, 3, &t, "build/bench/device/race", model, n_runs);
+    race(all, 3, &t, "build/bench/device-work/race", model, n_runs);
     for (int i = 0; i < 3; i++)
         add_times(f, "6.1", m->name, &all[i], n_runs);
     add_ratio(f, "6.1", m->name, &all[1], &all[0], n_runs, "asked for: 2.3 or more");
@@ -208,7 +209,7 @@ static int measure_paper(struct figures *f, int n_runs, struct err *e) {
     static struct contender paper[1], ours[1];
     paper[0] = (struct contender){.name = "llama-server, whole vocabulary, cold", .path = "/completion"};
     ours[0] = (struct contender){.name = "edgestill-run, 16,000 tokens", .path = "/v1/decide", .ours = true};
-    const struct shape_bundle b = {"amd64", "build/bench/device/trimmed", bench_threads(), 0};
+    const struct shape_bundle b = {"amd64", "build/bench/device-work/trimmed", bench_threads(), 0};
     int rc = shape_file(&shape_qwen3, full, e);
     if (rc == 0)
         rc = shape_file(&shape_qwen3_trimmed, trimmed, e);
@@ -221,7 +222,7 @@ static int measure_paper(struct figures *f, int n_runs, struct err *e) {
     if (rc < 0)
         return rc;
     race(paper, 1, &t, NULL, full, 0);
-    race(ours, 1, &small, "build/bench/device/trimmed", trimmed, 0);
+    race(ours, 1, &small, "build/bench/device-work/trimmed", trimmed, 0);
     for (int run = 0; run < n_runs; run++) {
         struct contender *two[] = {paper, ours};
         for (int i = 0; i < 2; i++) {
@@ -271,7 +272,7 @@ int main(void) {
     char text[64];
     int n_runs = (int)chain_setting("DEVICE_RUNS", 9);
     struct figures *f = figures_new("device");
-    if (n_runs > MOST_RUNS || file_make_folders("build/bench/device", &e) < 0 ||
+    if (n_runs > MOST_RUNS || file_make_folders("build/bench/device-work", &e) < 0 ||
         lm_backend_init(NULL, &e) < 0) {
         fprintf(stderr, "bench: at most %d runs; %s\n", MOST_RUNS, e.message);
         return 2;

@@ -69,7 +69,7 @@ static int run_limited(const struct shape_task *t, const char *bundle, int64_t l
              limit_bytes ? "echo $$ >" : "", g.folder, limit_bytes ? "/cgroup.procs && " : "", bundle, port,
              threads);
     serving_start(&s, (const char *const[]){"/bin/sh", "-c", command, NULL}, port,
-                  "build/bench/device/limited.log");
+                  "build/bench/device-work/limited.log");
     bool up = serving_wait(&s, "/health");
     double before = 0;
     for (int i = -3; i < n && up; i++) {
@@ -92,14 +92,14 @@ static int run_limited(const struct shape_task *t, const char *bundle, int64_t l
         rmdir(g.folder);
     return up ? 0
               : err_set(e, ERR_FAILED, "bench",
-                        "the server ended within its limit; see build/bench/device/limited.log");
+                        "the server ended within its limit; see build/bench/device-work/limited.log");
 }
 
 static int limit_one(struct figures *f, const struct shape_model *m, int64_t limit_mb, struct err *e) {
     char model[256], name[160];
     struct shape_task t;
     struct limited free_run, held;
-    const struct shape_bundle b = {"amd64", "build/bench/device/limited", bench_threads(),
+    const struct shape_bundle b = {"amd64", "build/bench/device-work/limited", bench_threads(),
                                    (double)limit_mb * 1e6};
     int n = (int)chain_setting("DEVICE_RUNS", 9);
     n = n > 64 ? 64 : n;
@@ -109,9 +109,9 @@ static int limit_one(struct figures *f, const struct shape_model *m, int64_t lim
     if (rc == 0)
         rc = shape_bundle_make(&t, model, &b, e);
     if (rc == 0)
-        rc = run_limited(&t, "build/bench/device/limited", 0, n, &free_run, e);
+        rc = run_limited(&t, "build/bench/device-work/limited", 0, n, &free_run, e);
     if (rc == 0)
-        rc = run_limited(&t, "build/bench/device/limited", limit_mb * 1000000, n, &held, e);
+        rc = run_limited(&t, "build/bench/device-work/limited", limit_mb * 1000000, n, &held, e);
     if (rc < 0)
         return rc;
     const struct figure figures[] = {
@@ -141,7 +141,7 @@ int bench_emulated(struct figures *f, struct err *e) {
     static const char *const cores[] = {"cortex-a76", "cortex-a35"};
     char model[256], name[160];
     struct shape_task t;
-    const struct shape_bundle b = {"arm64", "build/bench/device/arm64", 2, 0};
+    const struct shape_bundle b = {"arm64", "build/bench/device-work/arm64", 2, 0};
     int rc = shape_file(&shape_small, model, e);
     if (rc == 0)
         rc = shape_task_make(&t, model, 40, 20, e);
@@ -152,7 +152,7 @@ int bench_emulated(struct figures *f, struct err *e) {
         struct trial q = {.folder = b.folder,
                           .arch = "arm64",
                           .core = cores[i],
-                          .receipt = "build/bench/device/emulated.json",
+                          .receipt = "build/bench/device-work/emulated.json",
                           .n_threads = 1,
                           .quiet = true};
         rc = trial_run(&q, e);
@@ -264,7 +264,7 @@ int bench_load(struct figures *f, struct err *e) {
     struct shape_task t;
     struct serving s;
     double seconds = (double)chain_setting("DEVICE_LOAD_S", 60);
-    const struct shape_bundle b = {"amd64", "build/bench/device/load", 1, 0};
+    const struct shape_bundle b = {"amd64", "build/bench/device-work/load", 1, 0};
     struct load l = {.server = &s, .task = &t, .seconds = calloc(MOST_TIMES, sizeof(double))};
     int port = free_port(), rc = l.seconds ? shape_file(&shape_small, model, e) : ERR_NO_MEMORY;
     if (rc == 0)
@@ -275,11 +275,12 @@ int bench_load(struct figures *f, struct err *e) {
         return rc;
     snprintf(listen, sizeof listen, "127.0.0.1:%d", port);
     serving_start(&s,
-                  (const char *const[]){"build/bench/device/load/run", "--serve", "--threads", "1",
+                  (const char *const[]){"build/bench/device-work/load/run", "--serve", "--threads", "1",
                                         "--listen", listen, NULL},
-                  port, "build/bench/device/load.log");
+                  port, "build/bench/device-work/load.log");
     if (!serving_wait(&s, "/health"))
-        return err_set(e, ERR_FAILED, "bench", "the server does not start; see build/bench/device/load.log");
+        return err_set(e, ERR_FAILED, "bench",
+                       "the server does not start; see build/bench/device-work/load.log");
     run_clients(&l, seconds / 6); /* warms up: buffers take their size */
     double before = process_resident_bytes(s.pid);
     l.n_times = 0;
