@@ -82,6 +82,8 @@ equal "the version before is kept" "$(readlink "$there/previous")" "$first"
 expect 0 "list" deploy --list
 has "the list marks the current version" "$out" "* ${second#versions/} self-test passed"
 has "the list marks the version before" "$out" "- ${first#versions/} self-test passed"
+expect 0 "list as JSON" deploy --list --json
+json "it names both" "$out" '[.versions[] | select(.current or .previous)] | length == 2'
 expect 0 "rollback" deploy --rollback
 equal "rollback goes back" "$(current)" "$first"
 expect 0 "rollback again" deploy --rollback
