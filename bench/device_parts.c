@@ -131,8 +131,8 @@ static int limit_one(struct figures *f, const struct shape_model *m, int64_t lim
 }
 
 int bench_memory_limit(struct figures *f, struct err *e) {
-    int rc = limit_one(f, &shape_qwen3, 700, e);
-    return rc < 0 ? rc : limit_one(f, &shape_qwen3_trimmed, 350, e);
+    int rc = limit_one(f, shape_pick(&shape_qwen3), 700, e);
+    return rc < 0 ? rc : limit_one(f, shape_pick(&shape_qwen3_trimmed), 350, e);
 }
 
 /* ---- 6.4: emulated ---- */

@@ -35,6 +35,10 @@ const struct shape_model shape_small = {
     {.n_embd = 64, .n_head = 2, .n_kv = 1, .n_ff = 128, .n_vocab = 300, .seed = 1, .type = GGML_TYPE_F16},
     "Q8_0"};
 
+const struct shape_model *shape_pick(const struct shape_model *m) {
+    return getenv("DEVICE_SMALL") ? &shape_small : m;
+}
+
 int shape_file(const struct shape_model *m, char path[256], struct err *e) {
     char f16[256];
     snprintf(path, 256, "build/bench/shapes/%s.gguf", m->name);

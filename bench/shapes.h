@@ -16,6 +16,9 @@ struct shape_model {
 };
 extern const struct shape_model shape_qwen3, shape_qwen3_trimmed, shape_tinyllama, shape_small;
 
+/* The model, or the small one when DEVICE_SMALL is set: to try a measurement, not to measure. */
+const struct shape_model *shape_pick(const struct shape_model *m);
+
 /* The quantised file's path, made when it is not there (minutes, and the 16-bit file's size on disk meanwhile). */
 int shape_file(const struct shape_model *m, char path[256], struct err *e);
 
