@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUES_MAX = 8 /* of a category that get a bin of their own */ };
+enum {
+    VALUES_MAX = 8, /* of a category that get a bin of their own */
+    CUTS_MAX = 8
+};
 
 static double unit_of(const struct task_field *f) {
     return pow(10, -f->decimals);
@@ -73,7 +76,7 @@ static int cuts_of_definition(const struct task *t, int field, const char *text,
                cut = belongs_below(text, at)
                          ? floor(x / unit_of(f) + 1e-9) * unit_of(f)
                          : on_grid(f, ceil(x / unit_of(f) - 1e-9) * unit_of(f) - unit_of(f));
-        if (current == field && n < BINS_MAX - 1 && cut >= f->min && cut < f->max)
+        if (current == field && n < CUTS_MAX && cut >= f->min && cut < f->max)
             cuts[n++] = on_grid(f, cut);
         at = end - 1;
     }
@@ -85,7 +88,7 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int cuts_of(const struct task *t, int field, double cuts[BINS_MAX]) {
+static int cuts_of(const struct task *t, int field, double cuts[CUTS_MAX]) {
     int n = 0, kept = 0;
     for (int i = 0; i < t->n_labels; i++)
         if (t->labels[i].definition)
@@ -108,9 +111,24 @@ static bool names_a_value(const struct task *t, const struct task_field *f) {
 
 /* ---- bins ---- */
 
+/* On both sides of a cut a strip of a thirtieth of the range, where it is much narrower than its side: sides[0] and [1]. */
+static int add_strips(const struct task_field *f, const struct protocol_hint sides[2], double cut,
+                      struct protocol_hint *out, int n) {
+    double width = on_grid(f, (f->max - f->min) / 30), unit = unit_of(f);
+    width = width < unit ? unit : width;
+    struct protocol_hint below = sides[0], above = sides[1];
+    below.low = on_grid(f, cut - width);
+    above.high = on_grid(f, cut + unit + width);
+    if (n < BINS_MAX && below.low > sides[0].low + 2 * width)
+        out[n++] = below;
+    if (n < BINS_MAX && above.high < sides[1].high - 2 * width)
+        out[n++] = above;
+    return n;
+}
+
 static int numeric_bins(const struct task *t, int field, struct protocol_hint *out, bool *decisive) {
     const struct task_field *f = &t->fields[field];
-    double cuts[BINS_MAX];
+    double cuts[CUTS_MAX];
     int n = cuts_of(t, field, cuts);
     *decisive = n > 0;
     if (n == 0 && f->max - f->min < 3 * unit_of(f))
@@ -122,11 +140,14 @@ static int numeric_bins(const struct task *t, int field, struct protocol_hint *o
                                             .high = on_grid(f, f->min + (f->max - f->min) * (i + 1) / 3)};
         return 3;
     }
+    int n_bins = 0;
     for (int i = 0; i <= n; i++)
-        out[i] = (struct protocol_hint){.field = field,
-                                        .low = i == 0 ? f->min : on_grid(f, cuts[i - 1] + unit_of(f)),
-                                        .high = i == n ? f->max : cuts[i]};
-    return n + 1;
+        out[n_bins++] = (struct protocol_hint){.field = field,
+                                               .low = i == 0 ? f->min : on_grid(f, cuts[i - 1] + unit_of(f)),
+                                               .high = i == n ? f->max : cuts[i]};
+    for (int i = 0; i < n; i++)
+        n_bins = add_strips(f, &out[i], cuts[i], out, n_bins);
+    return n_bins;
 }
 
 int bins_of(const struct task *t, int field, struct protocol_hint *out, bool *decisive) {

@@ -1,12 +1,13 @@
 /* The corners of one field's range, from which records are asked for: the values of a category; a number's range cut where the
- * labels' definitions cut it, so that no side of a threshold is left to chance; thirds where they do not mention the field. */
+ * labels' definitions cut it, so that no side of a threshold is left to chance, and a narrow strip on each side of a cut, where
+ * the boundary is learned; thirds where they do not mention the field. */
 #ifndef SYNTH_BINS_H
 #define SYNTH_BINS_H
 
 #include "task/task.h"
 #include "teacher/protocol.h"
 
-enum { BINS_MAX = 12 };
+enum { BINS_MAX = 24 };
 
 /* Fills out[BINS_MAX] with the field's bins, from the lowest; returns how many, 0 for a field that has none (text, no range,
  * too many values). *decisive: the definitions cut it, or name one of its values. */

@@ -30,10 +30,13 @@ static void cells_are_labels_times_hints(void **state) {
     assert_int_equal(grid.n_labels, 2);
     assert_int_equal(grid.labels[0].quota, 51); /* 101 rounded up to an even number */
     assert_int_equal(grid.labels[1].quota, 51);
-    assert_int_equal(grid.n_cells, 2 * (1 + 3 + 2 + 2));
-    static const char *const names[] = {
-        "suspicious", "suspicious with delay from 0 to 1", "suspicious with delay from 7 to 60",
-        "suspicious with approved share from 0.80 to 1.00", "normal with visit type emergency"};
+    assert_int_equal(grid.n_cells, 2 * (1 + (3 + 1) + (2 + 2) + 2)); /* with strips beside 7 and 0.80 */
+    static const char *const names[] = {"suspicious",
+                                        "suspicious with delay from 0 to 1",
+                                        "suspicious with delay from 7 to 60",
+                                        "suspicious with approved share from 0.80 to 1.00",
+                                        "suspicious with approved share from 0.80 to 0.83",
+                                        "normal with visit type emergency"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         assert_true(grid_cell_find(&grid, names[i]) >= 0);
     int64_t shares = 0;
@@ -49,23 +52,23 @@ static void bins_follow_the_thresholds(void **state) {
     (void)state;
     static const struct {
         const char *definition;
-        double lows[BINS_MAX];
-        int n;
+        double lows[BINS_MAX]; /* of the regions */
+        int n, n_strips;
         bool decisive;
     } cases[] = {
-        {"the delay is under 10 days", {0, 10}, 2, true},
-        {"the delay is at most 10", {0, 11}, 2, true},
-        {"the delay is at least 10 or the delay is over 29", {0, 10, 30}, 3, true},
-        {"the delay is over 10, or over 20 and the approved share is under 30", {0, 11, 21}, 3, true},
-        {"the delay is under 0", {0, 20, 40}, 3, false},
-        {"the delayed is under 10", {0, 20, 40}, 3, false},
-        {"the approved share is under 10", {0, 20, 40}, 3, false},
+        {"the delay is under 10 days", {0, 10}, 2, 2, true},
+        {"the delay is at most 10", {0, 11}, 2, 2, true},
+        {"the delay is at least 10 or the delay is over 29", {0, 10, 30}, 3, 4, true},
+        {"the delay is over 10, or over 20 and the approved share is under 30", {0, 11, 21}, 3, 4, true},
+        {"the delay is under 0", {0, 20, 40}, 3, 0, false},
+        {"the delayed is under 10", {0, 20, 40}, 3, 0, false},
+        {"the approved share is under 10", {0, 20, 40}, 3, 0, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct protocol_hint bins[BINS_MAX];
         bool decisive;
         task.labels[0].definition = cases[i].definition;
-        assert_int_equal(bins_of(&task, 0, bins, &decisive), cases[i].n);
+        assert_int_equal(bins_of(&task, 0, bins, &decisive), cases[i].n + cases[i].n_strips);
         assert_int_equal(decisive, cases[i].decisive);
         for (int k = 0; k < cases[i].n; k++) {
             assert_true(bins[k].low == cases[i].lows[k]);
