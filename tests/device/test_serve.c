@@ -63,7 +63,7 @@ static struct server start(const char *more) {
     return s;
 }
 
-static int stop(struct server *s) {
+static int end_server(struct server *s) {
     int status = 0;
     kill(s->pid, SIGTERM);
     waitpid(s->pid, &status, 0);
@@ -294,7 +294,7 @@ static void test_serves(void **state) {
     assert_non_null(strstr(str_text(&body), "edgestill_decisions_total{label=\"normal\"}"));
     assert_non_null(strstr(str_text(&body), "edgestill_queue_length 0\n"));
     str_release(&body);
-    assert_int_equal(stop(&s), 0);
+    assert_int_equal(end_server(&s), 0);
 }
 
 static void test_short_queue(void **state) {
@@ -304,7 +304,7 @@ static void test_short_queue(void **state) {
     struct server s = start("--max-queue 1");
     expect_crowd(s.port, true);
     assert_int_equal(post(s.port, "/v1/decide", "{\"delay\":3}", NULL), 200);
-    assert_int_equal(stop(&s), 0);
+    assert_int_equal(end_server(&s), 0);
 }
 
 /* A request that has arrived when SIGTERM comes is answered: with its decision or with 503, never with silence. */
@@ -346,7 +346,7 @@ static void test_address_is_checked(void **state) {
     char command[128];
     snprintf(command, sizeof command, "env -i here/run --serve --threads 1 --listen 127.0.0.1:%d", s.port);
     assert_int_equal(tiny_shell(command), 1); /* taken */
-    assert_int_equal(stop(&s), 0);
+    assert_int_equal(end_server(&s), 0);
     assert_int_equal(tiny_shell("env -i here/run --serve --threads 1 --listen nowhere:x"), 2);
 }
 
