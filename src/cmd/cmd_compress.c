@@ -1,18 +1,21 @@
-/* `edgestill compress`: quantises the student with the importance matrix of its training rows and measures on validation rows
- * what that cost. Writes model/student.gguf, model/imatrix.gguf, model/compress.json. */
+/* `edgestill compress`: cuts the student's vocabulary to the task's, chooses types for its tensors by what its training rows tell,
+ * recovers what was lost where that is needed, and measures on validation rows what each step cost. Writes model/student.gguf,
+ * model/imatrix.gguf, model/sensitivity.gguf, model/compress.json. */
 #include "base/file.h"
+#include "catalog/catalog.h"
 #include "cmd/cmd.h"
+#include "cmd/compress_text.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
 #include "compress/compress.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include "plan/plan.h"
+#include "plan/rates.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#define COMPRESS_FORMAT "edgestill.compress/1"
 
 static const struct option_def options[] = {
     {"type", OPTION_LIST, "NAME",
@@ -20,7 +23,19 @@ static const struct option_def options[] = {
      "(default: as planned)",
      NULL},
     {"calibration", OPTION_INT, "N", "training rows for the importance matrix", "256"},
-    {"no-imatrix", OPTION_FLAG, NULL, "quantise without an importance matrix", NULL},
+    {"size", OPTION_NUMBER, "MB", "choose types so that the tensors take at most so many million bytes",
+     NULL},
+    {"latency", OPTION_NUMBER, "SECONDS", "choose types so that the device decides within so many seconds",
+     NULL},
+    {"recover", OPTION_STRING, "WHEN",
+     "train on through the rounding: auto (when accuracy was lost), always, never", "auto"},
+    {"full-vocabulary", OPTION_FLAG, NULL, "keep all of the vocabulary, not just what the task needs", NULL},
+    {"reserve", OPTION_INT, "N", "tokens to keep beside those the task needs (default: an eighth of them)",
+     NULL},
+    {"no-search", OPTION_FLAG, NULL, "types as llama.cpp mixes them, without the searched ones", NULL},
+    {"imatrix", OPTION_STRING, "FILE",
+     "quantise with this importance matrix instead of one of the training rows", NULL},
+    {"no-imatrix", OPTION_FLAG, NULL, "quantise without an importance matrix (and without a search)", NULL},
     {"tolerance", OPTION_NUMBER, "X", "with several types: accuracy that may be lost", "0.005"},
     {"threads", OPTION_INT, "N", "threads to compute with (default: one a core)", NULL},
     {"force", OPTION_FLAG, NULL, "compress again what is up to date", NULL},
@@ -33,6 +48,7 @@ struct compression {
     struct project project;
     struct task task;
     struct plan plan;
+    struct catalog catalog;
     struct rows training, validation;
     struct manifest manifest;
     struct compress_request request;
@@ -41,18 +57,79 @@ struct compression {
 
 /* ---- what is to be done ---- */
 
+static int read_recovery(struct compression *x) {
+    static const char *const names[] = {"auto", "never", "always"};
+    const char *text = cmd_string(x->c, "recover");
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            x->request.recovery = (enum compress_recovery)i;
+            return 0;
+        }
+    return err_set(x->e, ERR_USAGE, "compress", "--recover takes auto, never or always, not \"%s\"", text);
+}
+
 static int read_options(struct compression *x) {
     struct cmd_ctx *c = x->c;
     struct compress_request *q = &x->request;
     int64_t n_rows = cmd_int(c, "calibration", 0), n_threads = cmd_int(c, "threads", 0);
+    int64_t reserve = cmd_int(c, "reserve", 0);
+    double size_mb = cmd_number(c, "size", 0);
     q->tolerance = cmd_number(c, "tolerance", 0);
+    q->budget.seconds = cmd_number(c, "latency", 0);
     q->no_imatrix = cmd_flag(c, "no-imatrix");
+    q->no_search = cmd_flag(c, "no-search");
+    q->whole_vocabulary = cmd_flag(c, "full-vocabulary");
+    q->imatrix = cmd_string(c, "imatrix");
     q->n_types = cmd_list(c, "type", &q->types);
-    if (n_rows < 1 || n_threads < 0 || n_threads > 1024 || !(q->tolerance >= 0 && q->tolerance <= 1))
+    if (n_rows < 1 || n_threads < 0 || n_threads > 1024 || reserve < 0 || reserve > 1 << 24 ||
+        !(q->tolerance >= 0 && q->tolerance <= 1))
         return err_set(x->e, ERR_USAGE, "compress",
-                       "--calibration takes a number from 1 on, --threads from 0, --tolerance from 0 to 1");
+                       "--calibration takes a number from 1 on, --threads and --reserve from 0, --tolerance "
+                       "from 0 to 1");
+    if (!(size_mb >= 0 && size_mb < 1e6) || !(q->budget.seconds >= 0))
+        return err_set(x->e, ERR_USAGE, "compress", "--size and --latency take positive numbers");
+    q->budget.bytes = (int64_t)(size_mb * 1e6);
     q->calibration.n_rows = n_rows;
+    q->vocabulary.reserve = (int32_t)reserve;
     q->n_threads = (int)n_threads;
+    return read_recovery(x);
+}
+
+/* ---- the device ---- */
+
+/* "Q4_K" of the planner is "q4_K" of ggml, "IQ4_XS" "iq4_xs". */
+static const char *ggml_name(struct arena *a, const char *planned) {
+    char *name = arena_strdup(a, planned);
+    size_t n = name ? strlen(name) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(name[i] == 'K' && i + 1 == n))
+            name[i] = (char)tolower((unsigned char)name[i]);
+    return name;
+}
+
+/* How fast the device runs each type: what was measured or transferred for it. Without an entry only bytes count. */
+static int read_speeds(struct compression *x) {
+    const struct catalog_device *d;
+    struct device_rates rates;
+    struct bits_device *out = &x->request.device;
+    int rc = catalog_load(&x->catalog, x->project.dir, x->e);
+    if (rc == 0)
+        rc = catalog_device_find(&x->catalog, x->project.device, &d, x->e);
+    if (rc == 0)
+        rc = rates_for_device(&x->catalog, d, &x->plan.arena, &rates, x->e);
+    struct bits_speed *speeds = rc == 0 ? arena_calloc(&x->plan.arena, N_TENSOR_TYPES, sizeof *speeds) : NULL;
+    if (rc == 0 && !speeds)
+        rc = err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
+    for (int i = 0; i < N_TENSOR_TYPES && rc == 0; i++)
+        speeds[i] = (struct bits_speed){ggml_name(&x->plan.arena, tensor_type_name((enum tensor_type)i)),
+                                        rates.s_per_mac[i], rates.s_per_byte[i]};
+    if (rc < 0)
+        return rc;
+    out->speeds = speeds;
+    out->n_speeds = N_TENSOR_TYPES;
+    out->head_rows = x->plan.answer_tokens > 0 ? x->plan.answer_tokens * x->task.n_labels : 1;
+    out->tokens_read =
+        x->plan.record_tokens + out->head_rows + (x->plan.prefix_state ? 0 : x->plan.prefix_tokens);
     return 0;
 }
 
@@ -115,6 +192,13 @@ static int describe(struct compression *x) {
     manifest_setting(m, "types", types);
     manifest_setting(m, "calibration", json_integer(q->no_imatrix ? 0 : q->calibration.n_rows));
     manifest_setting(m, "tolerance", json_real(q->tolerance));
+    manifest_setting(m, "size", json_integer(q->budget.bytes));
+    manifest_setting(m, "latency", json_real(q->budget.seconds));
+    manifest_setting(m, "recover", json_integer(q->recovery));
+    manifest_setting(m, "reserve", json_integer(q->vocabulary.reserve));
+    manifest_setting(m, "vocabulary", json_string(q->whole_vocabulary ? "full" : "task"));
+    manifest_setting(m, "search", json_boolean(!q->no_search));
+    manifest_setting(m, "imatrix", q->imatrix ? json_string(q->imatrix) : json_null());
     manifest_version(m, "llama.cpp", lm_version());
     return 0;
 }
@@ -137,6 +221,8 @@ static int open_all(struct compression *x) {
     if (rc == 0)
         rc = describe(x);
     if (rc == 0)
+        rc = read_speeds(x);
+    if (rc == 0)
         rc = open_records(x);
     if (rc < 0)
         return rc;
@@ -154,75 +240,15 @@ static void close_all(struct compression *x) {
     rows_release(&x->training);
     rows_release(&x->validation);
     plan_release(&x->plan);
+    catalog_release(&x->catalog);
     task_release(&x->task);
     project_release(&x->project);
 }
 
 /* ---- what came out ---- */
 
-static json_t *figure(double x) {
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-static json_t *candidate_json(const struct compress_candidate *k, bool measured) {
-    json_t *j = json_pack("{s:s, s:I, s:f, s:b}", "type", k->type, "bytes", (json_int_t)k->file_bytes,
-                          "bits_per_weight", k->bits_per_weight, "chosen", k->chosen);
-    if (!measured)
-        return j;
-    json_object_set_new(j, "accuracy", figure(k->accuracy));
-    json_object_set_new(j, "agreement", figure(k->agreement));
-    json_object_set_new(j, "divergence", figure(k->divergence));
-    json_object_set_new(j, "difference", figure(k->paired.difference));
-    json_object_set_new(j, "low", figure(k->paired.interval.low));
-    json_object_set_new(j, "high", figure(k->paired.interval.high));
-    json_object_set_new(j, "p_value", figure(k->paired.p_value));
-    return j;
-}
-
-static json_t *result_json(const struct compression *x) {
-    const struct compress_result *r = &x->result;
-    json_t *list = json_array();
-    for (int i = 0; i < r->n_candidates; i++)
-        json_array_append_new(list, candidate_json(&r->candidates[i], x->validation.n > 0));
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o}", "format", COMPRESS_FORMAT, "chosen",
-                     r->candidates[r->chosen].type, "reason", r->reason, "calibration_rows",
-                     (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)x->validation.n,
-                     "source_bytes", (json_int_t)r->source_bytes, "source_accuracy",
-                     figure(r->source_accuracy), "candidates", list);
-}
-
-static void print_result(const struct compression *x) {
-    const struct compress_result *r = &x->result;
-    struct cmd_ctx *c = x->c;
-    char size[32];
-    bool measured = x->validation.n > 0;
-    cmd_print(c, "%-10s %10s %7s %9s %10s %s\n", "", "size", "bits", "accuracy", "agreement",
-              measured ? "change in points (95%)" : "");
-    cmd_print(c, "%-10s %10s %7s", "16-bit", str_bytes(size, sizeof size, r->source_bytes), "16");
-    if (measured)
-        cmd_print(c, " %8.1f%%", 100 * r->source_accuracy);
-    cmd_print(c, "\n");
-    for (int i = 0; i < r->n_candidates; i++) {
-        const struct compress_candidate *k = &r->candidates[i];
-        cmd_print(c, "%-10s %10s %7.2f", k->type, str_bytes(size, sizeof size, k->file_bytes),
-                  k->bits_per_weight);
-        if (measured)
-            cmd_print(c, " %8.1f%% %9.1f%% %+.1f (%+.1f to %+.1f)", 100 * k->accuracy, 100 * k->agreement,
-                      100 * k->paired.difference, 100 * k->paired.interval.low,
-                      100 * k->paired.interval.high);
-        cmd_print(c, "%s\n", k->chosen ? "  chosen" : "");
-    }
-    if (measured)
-        cmd_print(c, "measured on %lld validation rows; importance matrix from %lld training rows\n",
-                  (long long)x->validation.n, (long long)r->calibration_rows);
-    else
-        cmd_print(c, "no validation rows: nothing was measured; importance matrix from %lld training rows\n",
-                  (long long)r->calibration_rows);
-    cmd_print(c, "wrote model/student.gguf: %s, %s\n", r->candidates[r->chosen].type, r->reason);
-}
-
 static int write_results(struct compression *x) {
-    json_t *document = result_json(x);
+    json_t *document = compress_to_json(&x->result, x->validation.n);
     const char *path = project_path(&x->project, "model/compress.json");
     int rc = document && path ? json_file_write(path, document, x->e)
                               : err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
@@ -231,7 +257,7 @@ static int write_results(struct compression *x) {
     json_decref(document);
     if (rc == 0)
         rc = manifest_output(&x->manifest, "model/student.gguf", x->e);
-    if (rc == 0 && !x->request.no_imatrix)
+    if (rc == 0 && x->result.calibration_rows > 0)
         rc = manifest_output(&x->manifest, "model/imatrix.gguf", x->e);
     if (rc == 0)
         rc = manifest_output(&x->manifest, "model/compress.json", x->e);
@@ -252,7 +278,7 @@ static int compress(struct compression *x) {
     if (rc == 0)
         rc = write_results(x);
     if (rc == 0)
-        print_result(x);
+        compress_print(x->c, &x->result, x->validation.n);
     return rc;
 }
 

@@ -1,21 +1,34 @@
-/* Compression: the student's 16-bit file becomes the file that ships, and what that cost is measured on validation rows.
+/* Compression: the student's 16-bit file becomes the file that ships, and what each step cost is measured on validation rows.
  *
  *     struct compress_request q = {.source = "train/merged-f16.gguf", .folder = "model", .task = t, .training = &train,
  *                                  .validation = &validation, .types = &plan_type, .n_types = 1};
  *     struct compress_result r;
- *     compress_run(&r, &q, &e);     // writes model/student.gguf and model/imatrix.gguf
+ *     compress_run(&r, &q, &e);     // writes model/student.gguf, model/imatrix.gguf and model/sensitivity.gguf
  *     compress_release(&r);
  *
- * Each type of `types` becomes a candidate. With one, it is taken. With several, the smallest file is chosen whose accuracy is at
- * most `tolerance` below the source's; where none is, the most accurate. (That a loss is not significant does not excuse it: on
- * few rows hardly any loss is.) The importance matrix is kept and used again while source, rows and settings are the same, so
- * that an interrupted run loses at most one candidate. */
+ * Steps: the vocabulary is cut to what the task needs (vocabulary.h); importance and sensitivity are collected by the trainer's own
+ * passes over training rows (activity.h); each type of `types` becomes a candidate as llama.cpp mixes it, and one of the same size with
+ * types searched for each matrix (bits.h); where none answers as well as the 16-bit file, the best one is trained on through
+ * its rounding (recover.h). A student that the trainer cannot read (another architecture) is calibrated by llama.cpp (calibrate.h)
+ * and quantised as mixed.
+ *
+ * Chosen is the smallest file whose accuracy is at most `tolerance` below the source's; among files of about that size the faster
+ * one, then the one whose probabilities stay closest to the source's. Where none is good enough, the most accurate. (That a loss
+ * is not significant does not excuse it: on few rows hardly any loss is.)
+ *
+ * What was collected is kept and used again while source, rows and settings are the same, so that an interrupted run loses at most
+ * one candidate. */
 #ifndef COMPRESS_COMPRESS_H
 #define COMPRESS_COMPRESS_H
 
+#include "compress/bits.h"
 #include "compress/calibrate.h"
+#include "compress/recover.h"
+#include "compress/vocabulary.h"
 #include "eval/interval.h"
 #include "eval/score.h"
+
+enum compress_recovery { COMPRESS_RECOVER_AUTO, COMPRESS_RECOVER_NEVER, COMPRESS_RECOVER_ALWAYS };
 
 struct compress_request {
     const char *source; /* GGUF, F16 or F32 */
@@ -24,34 +37,61 @@ struct compress_request {
     const struct rows *training, *validation; /* validation NULL or empty: nothing is measured */
     const char *const *types;                 /* mixes of llama/quantize.h */
     int n_types;
-    bool no_imatrix;
+    bool whole_vocabulary; /* leave the vocabulary as it is */
+    bool no_search;        /* types as llama.cpp mixes them, nothing else */
+    bool no_imatrix;       /* nor an importance matrix; implies no_search */
+    const char *
+        imatrix; /* a file to use instead of collecting; ERR_MISMATCH when it is of another model; NULL: none */
+    struct vocabulary_options vocabulary;
     struct calibrate_options calibration;
+    struct bits_device device; /* how fast types run there */
+    struct bits_budget budget; /* a candidate more: the best choice of types within it; all 0: none */
+    enum compress_recovery recovery;
+    struct recover_options recover;
     double tolerance; /* of accuracy; 0: 0.005 */
     int n_threads;    /* 0: one a core */
 };
 
 struct compress_candidate {
-    const char *type;
+    const char *name; /* "Q4_K_M", "Q4_K_M searched", "Q4_K_M searched, recovered" */
+    const char *type; /* the mix that it is, or that it was sized by */
+    bool searched, recovered;
     int64_t file_bytes;
     double bits_per_weight;
-    struct scores scores; /* on the validation rows */
-    double accuracy;      /* NAN where nothing was measured, as below */
-    double agreement;     /* share of rows answered as the source answers them */
-    double divergence;    /* mean KL divergence of the label probabilities from the source's, in nats */
-    struct paired paired; /* candidate against source */
+    double predicted_loss; /* by sensitivity, in nats a row; NAN: not predicted, as below */
+    double device_s;       /* of a decision's matrix products on the device */
+    struct scores scores;  /* on the validation rows */
+    double accuracy;       /* NAN where nothing was measured, as below */
+    double agreement;      /* share of rows answered as the source answers them */
+    double divergence;     /* mean KL divergence of the label probabilities from the source's, in nats */
+    struct paired paired;  /* candidate against source */
     bool chosen;
 };
+
+/* One step from the trained file to the chosen one, over the same validation rows. */
+struct compress_step {
+    const char *name; /* "16-bit", "trimmed", "Q4_K_M searched" */
+    int64_t file_bytes;
+    double accuracy, agreement, divergence; /* against the first step */
+    struct paired paired;                   /* against the first step */
+};
+enum { COMPRESS_MAX_STEPS = 3 };
 
 struct compress_result {
     struct arena arena;
     int64_t source_bytes;
     struct scores source; /* its scores on the validation rows */
     double source_accuracy;
+    struct vocabulary_trim vocabulary;
     int64_t calibration_rows; /* 0: no importance matrix */
-    bool imatrix_reused;
+    bool imatrix_reused, searched;
+    const char *not_searched; /* why; NULL */
+    struct recover_result recovery;
     struct compress_candidate *candidates;
     int n_candidates, chosen;
-    const char *reason; /* why the chosen one */
+    const char *reason;                             /* why the chosen one */
+    struct compress_step steps[COMPRESS_MAX_STEPS]; /* the ledger; only with validation rows */
+    int n_steps;
 };
 
 int compress_run(struct compress_result *out, const struct compress_request *q, struct err *e);

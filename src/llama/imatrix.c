@@ -96,6 +96,15 @@ bool imatrix_observe(void *context, const struct lm_product *p) {
     return true;
 }
 
+bool imatrix_add(struct imatrix *im, const char *weight, const double *sum2, int64_t width, double count) {
+    struct entry *entry = entry_of(im, weight, width);
+    for (int64_t i = 0; entry && i < width; i++)
+        entry->sum2[i] += sum2[i];
+    if (entry)
+        entry->count += count;
+    return entry != NULL;
+}
+
 int imatrix_count(const struct imatrix *im) {
     return (int)im->n;
 }

@@ -27,6 +27,9 @@ void imatrix_set_weight(struct imatrix *im, double weight);
  * memory or when a weight changes its width. */
 bool imatrix_observe(void *im, const struct lm_product *p);
 
+/* Adds sums that somebody else collected: sum2 [width], of `count` rows. false as above. */
+bool imatrix_add(struct imatrix *im, const char *weight, const double *sum2, int64_t width, double count);
+
 struct imatrix_entry { /* borrowed until the imatrix changes */
     const char *weight;
     const double *sum2; /* [width] */

@@ -50,6 +50,21 @@ static enum ggml_type type_of(const char *name) {
     return GGML_TYPE_COUNT;
 }
 
+char *quantize_pattern(const char *tensor, struct arena *a) {
+    char *pattern = arena_alloc(a, 2 * strlen(tensor) + 3), *to = pattern;
+    if (!pattern)
+        return NULL;
+    *to++ = '^';
+    for (const char *c = tensor; *c; c++) {
+        if (*c == '.')
+            *to++ = '\\';
+        *to++ = *c;
+    }
+    *to++ = '$';
+    *to = 0;
+    return pattern;
+}
+
 /* ---- what llama.cpp wants, in its own structs ---- */
 
 struct request {

@@ -53,6 +53,9 @@ struct quantize_override {
     const char *type;    /* of ggml: "q8_0", "q6_K", "f16" */
 };
 
+/* The pattern that matches this tensor alone, in `a`; NULL when out of memory. */
+char *quantize_pattern(const char *tensor, struct arena *a);
+
 struct quantize_options {
     const char *type;              /* a mix of the table */
     const struct imatrix *imatrix; /* NULL: none */

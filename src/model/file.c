@@ -118,28 +118,42 @@ static int read_bytes(const struct model_file *f, void *to, size_t n, size_t off
     return 0;
 }
 
-int model_file_read(struct model_file *f, const char *name, float *values, int64_t n, struct err *e) {
+int model_file_read_rows(struct model_file *f, const char *name, float *values, int64_t first, int64_t n_rows,
+                         struct err *e) {
     int64_t at = model_file_find(f, name);
     if (at < 0)
         return err_set(e, ERR_NOT_FOUND, "model_file_read", "%s has no tensor %s", f->path, name);
     struct model_tensor t = model_file_tensor(f, at);
     enum ggml_type type = gguf_get_tensor_type(f->gguf, at);
-    size_t offset = gguf_get_data_offset(f->gguf) + gguf_get_tensor_offset(f->gguf, at);
-    if (t.rows * t.cols != n)
-        return err_set(e, ERR_MISMATCH, "model_file_read", "%s of %s has %lld x %lld values, not %lld", name,
-                       f->path, (long long)t.rows, (long long)t.cols, (long long)n);
+    if (first < 0 || n_rows < 0 || first > t.rows || n_rows > t.rows - first)
+        return err_set(e, ERR_MISMATCH, "model_file_read", "%s of %s has %lld rows, not %lld from %lld on",
+                       name, f->path, (long long)t.rows, (long long)n_rows, (long long)first);
+    size_t row_bytes = ggml_row_size(type, t.cols), n_bytes = (size_t)n_rows * row_bytes;
+    size_t offset =
+        gguf_get_data_offset(f->gguf) + gguf_get_tensor_offset(f->gguf, at) + (size_t)first * row_bytes;
     if (type == GGML_TYPE_F32)
-        return read_bytes(f, values, (size_t)t.n_bytes, offset, name, e);
+        return read_bytes(f, values, n_bytes, offset, name, e);
     const struct ggml_type_traits *traits = ggml_get_type_traits(type);
     if (!traits || !traits->to_float)
         return err_set(e, ERR_UNSUPPORTED, "model_file_read", "%s of %s has type %s, which cannot be widened",
                        name, f->path, t.type);
-    void *packed = malloc((size_t)t.n_bytes);
+    void *packed = malloc(n_bytes + 1);
     if (!packed)
         return err_set(e, ERR_NO_MEMORY, "model_file_read", "no room to read %s", name);
-    int rc = read_bytes(f, packed, (size_t)t.n_bytes, offset, name, e);
+    int rc = read_bytes(f, packed, n_bytes, offset, name, e);
     if (rc == 0)
-        traits->to_float(packed, values, n);
+        traits->to_float(packed, values, n_rows * t.cols);
     free(packed);
     return rc;
+}
+
+int model_file_read(struct model_file *f, const char *name, float *values, int64_t n, struct err *e) {
+    int64_t at = model_file_find(f, name);
+    if (at < 0)
+        return err_set(e, ERR_NOT_FOUND, "model_file_read", "%s has no tensor %s", f->path, name);
+    struct model_tensor t = model_file_tensor(f, at);
+    if (t.rows * t.cols != n)
+        return err_set(e, ERR_MISMATCH, "model_file_read", "%s of %s has %lld x %lld values, not %lld", name,
+                       f->path, (long long)t.rows, (long long)t.cols, (long long)n);
+    return model_file_read_rows(f, name, values, 0, t.rows, e);
 }

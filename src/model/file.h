@@ -42,6 +42,10 @@ int64_t model_file_find(const struct model_file *f, const char *name); /* -1: no
 /* n must be rows * cols. */
 int model_file_read(struct model_file *f, const char *name, float *values, int64_t n, struct err *e);
 
+/* Rows [first, first + n_rows) of a matrix: values has room for n_rows * cols. */
+int model_file_read_rows(struct model_file *f, const char *name, float *values, int64_t first, int64_t n_rows,
+                         struct err *e);
+
 struct gguf_context;
 const struct gguf_context *model_file_gguf(const struct model_file *f); /* for src/model alone; borrowed */
 

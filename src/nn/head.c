@@ -30,6 +30,7 @@ static void whole_rows(const struct nn_pass *p, int64_t i, int64_t n, double div
                      divisor > 0 ? (float)(1 / divisor) : 0);
     if (divisor <= 0)
         return;
+    nn_watch_gradient(p->m, nn_base_tensor(p->m, -1, head_kind(p->m)), y->logits, n);
     o->gemm(o, false, false, n, d, v, 1, y->logits, v, w, d, 0, y->dhn + i * d, d);
     if (dw)
         o->gemm(o, true, false, v, d, n, 1, y->logits, v, y->hn + i * d, d, 1, dw, d);
@@ -71,6 +72,7 @@ void nn_head(const struct nn_pass *p, double divisor) {
     const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
     bool blocked = nn_head_blocked(p->m, p->limits);
+    nn_watch_input(p->m, nn_base_tensor(p->m, -1, head_kind(p->m)), y->hn, p->n);
     for (int64_t i = 0; i < p->n; i += p->limits->head_rows)
         (blocked ? blocked_rows : whole_rows)(p, i, smaller(p->limits->head_rows, p->n - i), divisor);
     if (divisor <= 0)

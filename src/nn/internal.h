@@ -26,6 +26,16 @@ static inline const float *nn_weight(const struct nn_model *m, int layer, enum n
 static inline float *nn_gradient(const struct nn_model *m, int layer, enum nn_kind kind) {
     return m->trained == &m->base ? m->base.gradient + nn_base_tensor(m, layer, kind)->offset : NULL;
 }
+static inline void nn_watch_input(const struct nn_model *m, const struct nn_tensor *t, const float *x,
+                                  int64_t rows) {
+    if (m->watch && m->watch->input)
+        m->watch->input(m->watch->context, t, x, rows);
+}
+static inline void nn_watch_gradient(const struct nn_model *m, const struct nn_tensor *t, const float *dy,
+                                     int64_t rows) {
+    if (m->watch && m->watch->gradient)
+        m->watch->gradient(m->watch->context, t, dy, rows);
+}
 /* The lowest block with something to train. */
 static inline int nn_lowest_trained(const struct nn_model *m) {
     return m->lora.rank > 0 ? m->lora.first_layer : 0;

@@ -86,6 +86,7 @@ void nn_linear(const struct nn_pass *p, const struct nn_group *g, float *const y
     const struct ops *o = m->ops;
     for (int i = 0; y && i < g->n; i++) {
         const struct nn_tensor *t = tensor_of(p, g, i), *bias = bias_of(p, g, i);
+        nn_watch_input(m, t, x, g->rows);
         product(p, t, g->rows, y[i], x, add);
         if (bias)
             o->add_row(o, y[i], m->base.value + bias->offset, g->rows, t->rows);
@@ -133,6 +134,7 @@ void nn_linear_backward(const struct nn_pass *p, const struct nn_group *g, const
     for (int i = 0; i < g->n; i++) {
         const struct nn_tensor *t = tensor_of(p, g, i), *bias = bias_of(p, g, i);
         float *dw = nn_gradient(p->m, g->layer, g->kind[i]);
+        nn_watch_gradient(p->m, t, d->dy[i], g->rows);
         if (dw)
             o->gemm(o, true, false, t->rows, t->cols, g->rows, 1, d->dy[i], t->rows, d->x, t->cols, 1, dw,
                     t->cols);

@@ -278,7 +278,11 @@ int nn_model_train_all(struct nn_model *m, struct err *e) {
     return rc;
 }
 
+void nn_model_freeze(struct nn_model *m) {
+    m->trained = &m->adapter; /* empty without LoRA */
+}
+
 void nn_zero_gradients(struct nn_model *m) {
-    if (m->trained)
+    if (m->trained && m->trained->gradient)
         m->ops->zero(m->ops, m->trained->gradient, (size_t)m->trained->n_values * sizeof(float));
 }

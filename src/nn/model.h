@@ -61,6 +61,19 @@ struct nn_lora {
 };
 float nn_lora_scale(const struct nn_lora *l);
 
+/* Somebody who looks at what each matrix meets: importance matrices and sensitivities are made of that. x [rows, cols] are the
+ * inputs of y = x W^T, dy [rows, rows of W] the loss's gradient at y (divided as the pass's is), both in backend memory. The
+ * rows are the batch's tokens in order, or of them those with a target where the pass computes no others; the head's dy comes
+ * in several calls, one behind the other. The run's limits must be plain (nn/transformer.h) in what is to be seen:
+ * NN_PLAIN_VOCABULARY for the head's dy, NN_PLAIN_INPUT for what reaches the embedding. Each may be NULL: not asked for. */
+struct nn_watch {
+    void *context;
+    void (*input)(void *context, const struct nn_tensor *w, const float *x, int64_t rows);
+    void (*gradient)(void *context, const struct nn_tensor *w, const float *dy, int64_t rows);
+    void (*embedded)(void *context, const float *dx,
+                     int64_t rows); /* gradient at the embedded tokens [T, D] */
+};
+
 struct nn_model {
     struct model_config config;
     const struct ops *ops; /* borrowed; outlives the model */
@@ -73,6 +86,7 @@ struct nn_model {
     int *
         index; /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
     float *rope_freq, *rope_freq_local; /* [E/2] backend memory; of all blocks, of the windowed ones */
+    const struct nn_watch *watch;       /* NULL: nobody; borrowed */
 };
 
 int nn_config_check(const struct model_config *c, struct err *e); /* ERR_UNSUPPORTED naming what cannot be */
@@ -88,6 +102,8 @@ void nn_model_release(struct nn_model *m); /* NULL and half-built are fine */
  * values depend on the rng and the tensor's name only. */
 int nn_model_randomise(struct nn_model *m, struct rng *rng, struct err *e);
 int nn_model_train_all(struct nn_model *m, struct err *e);
+/* Nothing is trained: a backward pass serves those who watch, and costs no memory for gradients of weights. */
+void nn_model_freeze(struct nn_model *m);
 /* Freezes the base. A uniform in +-1/sqrt(in), B zero: the adapted model starts as the base. */
 int nn_model_add_lora(struct nn_model *m, const struct nn_lora *lora, struct rng *rng, struct err *e);
 

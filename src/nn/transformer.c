@@ -80,6 +80,8 @@ static void backward(const struct nn_pass *p) {
     if (!p->few)
         nn_spread(p, y->dx, y->dxn, p->m->config.d_model);
     backward_blocks(p, p->few ? y->dxn : y->dx);
+    if (p->m->watch && p->m->watch->embedded)
+        p->m->watch->embedded(p->m->watch->context, y->dx, p->t);
 }
 
 int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct err *e) {

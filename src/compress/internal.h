@@ -1,0 +1,45 @@
+/* Shared by the files of src/compress that make up a run: what is open, and the steps. */
+#ifndef COMPRESS_INTERNAL_H
+#define COMPRESS_INTERNAL_H
+
+#include "compress/compress.h"
+
+/* Invariants: `source` is what is quantised, the request's or the trimmed file; `student` is open, and `activity` and
+ * `table` are there, exactly when `searching`. */
+struct compress_run_state {
+    const struct compress_request *q;
+    struct compress_result *r;
+    const char *source;
+    struct student student;
+    struct activity activity;
+    struct bits_table table;
+    struct imatrix *im;
+    bool opened, searching;
+    int capacity; /* of r->candidates */
+};
+
+const char *compress_path(struct compress_run_state *x, const char *name);
+const char *compress_candidate_path(struct compress_run_state *x, int i);
+int compress_no_memory(struct err *e);
+
+/* measure.c */
+bool compress_measures(const struct compress_run_state *x);
+int compress_score(struct compress_run_state *x, const char *gguf, const char *what, struct scores *out,
+                   struct err *e);
+double compress_accuracy(const struct scores *s);
+int compress_compare(struct compress_run_state *x, struct compress_candidate *c, struct err *e);
+int compress_add_step(struct compress_run_state *x, const char *name, int64_t bytes, const struct scores *s,
+                      struct err *e);
+void compress_choose(struct compress_run_state *x);
+bool compress_good_enough(const struct compress_run_state *x, const struct compress_candidate *c);
+
+/* matrix.c: importance matrix and sensitivities, collected or read. */
+int compress_get_matrix(struct compress_run_state *x, struct err *e);
+
+/* candidates.c: each makes files and measures them. */
+int compress_make_stock(struct compress_run_state *x, const char *type, struct err *e);
+int compress_make_searched(struct compress_run_state *x, const char *type, const struct bits_budget *b,
+                           struct err *e);
+int compress_make_recovered(struct compress_run_state *x, int from, struct err *e);
+
+#endif
