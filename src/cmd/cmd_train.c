@@ -26,6 +26,9 @@ static const struct option_def options[] = {
     {"rank", OPTION_INT, "N", "rank of the adapters (default: as planned)", NULL},
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
+    {"form", OPTION_STRING, "FORM",
+     "what of the prompt the student reads: full, short or none, then labelled or compact: \"none-compact\"",
+     "full-labelled"},
     {"threads", OPTION_INT, "N", "threads to compute with (default: one a core)", NULL},
     {"restart", OPTION_FLAG, NULL, "forget an unfinished run and start anew", NULL},
     {0},
@@ -42,6 +45,7 @@ struct training {
     struct manifest manifest;
     struct lm *lm; /* the base's vocabulary */
     struct prompt prompt;
+    struct prompt_form form;
     struct model_file *base;
     struct train_rows rows;
     struct ops ops;
@@ -87,6 +91,10 @@ static int choose_settings(struct training *t) {
     s->seed = t->project.seed;
     t->lora.rank = (int)cmd_int(c, "rank", t->plan.rank);
     t->lora.alpha = t->plan.rank > 0 ? (float)(t->plan.alpha * t->lora.rank / t->plan.rank) : 0;
+    if (!prompt_form_parse(cmd_string(c, "form"), &t->form))
+        return err_set(t->e, ERR_USAGE, "train",
+                       "--form takes full, short or none, then labelled or compact: not \"%s\"",
+                       cmd_string(c, "form"));
     if (s->epochs < 1 || s->batch_rows < 1 || !(s->learning_rate > 0) || s->patience < 0 ||
         cmd_int(c, "threads", 0) < 0 || (shape.lora && (t->lora.rank < 1 || t->lora.rank > 1024)))
         return err_set(t->e, ERR_USAGE, "train",
@@ -116,6 +124,7 @@ static int describe(struct training *t) {
     if (rc < 0)
         return rc;
     manifest_seed(m, t->settings.seed);
+    manifest_setting(m, "form", json_string(cmd_string(t->c, "form")));
     manifest_setting(m, "method", json_string(plan_method_text(t->plan.method)));
     manifest_setting(m, "rank", json_integer(t->lora.rank));
     manifest_setting(m, "alpha", json_real((double)t->lora.alpha));
@@ -191,7 +200,7 @@ static int read_rows(struct training *t) {
     if (rc == 0)
         rc = lm_open(&t->lm, base, &(struct lm_options){.vocab_only = true}, t->e);
     if (rc == 0)
-        rc = prompt_from_model(&t->prompt, &t->task, t->lm, t->e);
+        rc = prompt_from_base(&t->prompt, &t->task, t->lm, t->form, t->e);
     if (rc < 0)
         return rc;
     struct train_rows_from from = {
@@ -339,11 +348,11 @@ static int export(struct training *t) {
         return ERR_NO_MEMORY;
     int rc = write_prompt(t);
     if (rc == 0 && lora)
-        rc = weights_write_adapter(&t->model, t->base, adapter, t->prompt.hash, t->e);
+        rc = weights_write_adapter(&t->model, t->base, adapter, t->prompt.tag, t->e);
     if (rc == 0 && !lora)
         unlink(adapter);
     if (rc == 0)
-        rc = weights_write_merged(&t->model, t->base, merged, MODEL_F16, t->prompt.hash, t->e);
+        rc = weights_write_merged(&t->model, t->base, merged, MODEL_F16, t->prompt.tag, t->e);
     if (rc == 0)
         rc = verify_export(t, lora ? adapter : NULL, merged);
     static const char *const names[] = {"train/merged-f16.gguf", "train/prompt.json", "train/log.jsonl",

@@ -204,7 +204,7 @@ static int score(struct evaluation *v, enum who w, const char *path, const struc
     progress_begin(&p, what ? what : "eval", "row", rows->n);
     rc = score_model(out, path, &v->task, rows, &o, &p, e);
     progress_end(&p);
-    if (rc == 0)
+    if (rc == 0 && w != WHO_BASE) /* a student may have learned a shorter form of the prompt */
         memcpy(v->prompt_hash, out->prompt_hash, sizeof v->prompt_hash);
     else
         err_context(e, "evaluating %s", whos[w].name);

@@ -176,7 +176,7 @@ static int train_on(struct compress_run_state *x, const struct rounding *r, cons
     dataset_release(&validation);
     return rc < 0 ? rc
                   : weights_write_merged(&x->student.model, x->student.file, path, MODEL_F32,
-                                         x->student.prompt.hash, e);
+                                         x->student.prompt.tag, e);
 }
 
 int compress_make_recovered(struct compress_run_state *x, int from, struct err *e) {

@@ -31,7 +31,7 @@ int encode_record(struct tokens *out, const struct lm *m, const struct task *t, 
                   const struct record *r, struct err *e) {
     struct str text = {0};
     int64_t before = out->n;
-    prompt_record(t, r, &text);
+    prompt_render(p, t, r, &text);
     int rc = str_check(&text, e);
     if (rc == 0)
         rc = encode_text(out, m, str_text(&text), LM_PLAIN, e);

@@ -15,6 +15,59 @@ static void hash_int(struct sha256 *h, int number) {
     sha256_add_text(h, text);
 }
 
+/* ---- forms ---- */
+
+static const char *const instruction_names[] = {
+#define X(id, text) text,
+    PROMPT_INSTRUCTIONS(X)
+#undef X
+};
+static const char *const layout_names[] = {
+#define X(id, text) text,
+    PROMPT_LAYOUTS(X)
+#undef X
+};
+
+char *prompt_form_text(struct prompt_form f, char text[PROMPT_FORM_TEXT]) {
+    snprintf(text, PROMPT_FORM_TEXT, "%s-%s", instruction_names[f.instruction], layout_names[f.layout]);
+    return text;
+}
+
+bool prompt_form_parse(const char *text, struct prompt_form *out) {
+    for (int i = 0; i < PROMPT_N_INSTRUCTIONS; i++)
+        for (int k = 0; k < PROMPT_N_LAYOUTS; k++) {
+            char name[PROMPT_FORM_TEXT];
+            struct prompt_form f = {(enum prompt_instruction)i, (enum prompt_layout)k};
+            if (strcmp(prompt_form_text(f, name), text) == 0) {
+                *out = f;
+                return true;
+            }
+        }
+    return false;
+}
+
+static bool is_default(struct prompt_form f) {
+    return f.instruction == PROMPT_FULL && f.layout == PROMPT_LABELLED;
+}
+
+/* "suspicious or normal?", "a, b or c?" */
+static const char *short_instruction(struct prompt *p, const struct task *t) {
+    char *text = arena_strdup(&p->arena, t->labels[0].name);
+    for (int i = 1; i < t->n_labels && text; i++)
+        text =
+            arena_printf(&p->arena, "%s%s%s", text, i + 1 < t->n_labels ? ", " : " or ", t->labels[i].name);
+    return text ? arena_printf(&p->arena, "%s?", text) : NULL;
+}
+
+static const char *make_head(struct prompt *p, const struct task *t, const char *open) {
+    const char *said = t->instruction;
+    if (p->form.instruction == PROMPT_NONE)
+        return arena_strdup(&p->arena, open);
+    if (p->form.instruction == PROMPT_SHORT)
+        said = short_instruction(p, t);
+    return said ? arena_printf(&p->arena, "%s%s\n", open, said) : NULL;
+}
+
 /* Everything that decides which tokens a record and its answer become. */
 static int hash_prompt(struct prompt *p, const struct task *t, struct err *e) {
     struct sha256 *h = sha256_new();
@@ -24,6 +77,9 @@ static int hash_prompt(struct prompt *p, const struct task *t, struct err *e) {
     sha256_add_text(h, p->head);
     sha256_add_text(h, p->tail);
     sha256_add_text(h, p->end_of_turn);
+    char form[PROMPT_FORM_TEXT];
+    if (!is_default(p->form))
+        sha256_add_text(h, prompt_form_text(p->form, form));
     for (int i = 0; i < t->n_fields; i++) {
         const struct task_field *f = &t->fields[i];
         sha256_add_text(h, f->name);
@@ -50,6 +106,8 @@ static int hash_prompt(struct prompt *p, const struct task *t, struct err *e) {
             sha256_add_text(h, f->values[k]);
     }
     sha256_finish(h, p->hash);
+    snprintf(p->tag, sizeof p->tag, "%s%s%s", p->hash, is_default(p->form) ? "" : " ",
+             is_default(p->form) ? "" : prompt_form_text(p->form, form));
     return 0;
 }
 
@@ -63,14 +121,14 @@ static int check_instruction(const struct task *t, const char *end_of_turn, stru
     return rc;
 }
 
-int prompt_init(struct prompt *out, const struct task *t, const char *chat_open, const char *chat_close,
-                const char *end_of_turn, struct err *e) {
-    struct prompt p = {0};
+int prompt_init_form(struct prompt *out, const struct task *t, struct prompt_form form, const char *chat_open,
+                     const char *chat_close, const char *end_of_turn, struct err *e) {
+    struct prompt p = {.form = form};
     int rc = check_instruction(t, end_of_turn, e);
     if (rc < 0)
         return rc;
     arena_init(&p.arena);
-    p.head = arena_printf(&p.arena, "%s%s\n", chat_open, t->instruction);
+    p.head = make_head(&p, t, chat_open);
     p.tail = arena_strdup(&p.arena, chat_close);
     p.end_of_turn = arena_strdup(&p.arena, end_of_turn);
     rc = p.head && p.tail && p.end_of_turn ? hash_prompt(&p, t, e) : no_memory(e);
@@ -80,6 +138,11 @@ int prompt_init(struct prompt *out, const struct task *t, const char *chat_open,
     }
     *out = p;
     return 0;
+}
+
+int prompt_init(struct prompt *out, const struct task *t, const char *chat_open, const char *chat_close,
+                const char *end_of_turn, struct err *e) {
+    return prompt_init_form(out, t, (struct prompt_form){0}, chat_open, chat_close, end_of_turn, e);
 }
 
 void prompt_release(struct prompt *p) {
@@ -96,6 +159,16 @@ int prompt_record(const struct task *t, const struct record *r, struct str *out)
     return str_check(out, NULL);
 }
 
+/* A value has no line feed (record_build), so the lines of a compact record cannot be mistaken for one another. */
+int prompt_render(const struct prompt *p, const struct task *t, const struct record *r, struct str *out) {
+    if (p->form.layout == PROMPT_LABELLED)
+        return prompt_record(t, r, out);
+    for (int i = 0; i < t->n_fields; i++)
+        if (t->fields[i].in_prompt)
+            str_addf(out, "%s\n", r->values[i].text);
+    return str_check(out, NULL);
+}
+
 /* ---- stored ---- */
 
 int prompt_to_json(const struct prompt *p, struct str *out, struct err *e) {
@@ -105,19 +178,25 @@ int prompt_to_json(const struct prompt *p, struct str *out, struct err *e) {
     json_text_string(out, p->tail);
     str_add(out, ",\"end_of_turn\":");
     json_text_string(out, p->end_of_turn);
+    char form[PROMPT_FORM_TEXT];
+    if (!is_default(p->form))
+        str_addf(out, ",\"form\":\"%s\"", prompt_form_text(p->form, form));
     str_addf(out, ",\"hash\":\"%s\"}", p->hash);
     return str_check(out, e);
 }
 
 static int load(struct prompt *p, const struct node *root, const char **hash, struct err *e) {
-    const char *format = NULL, *head = NULL, *tail = NULL, *end_of_turn = NULL;
+    const char *format = NULL, *head = NULL, *tail = NULL, *end_of_turn = NULL, *form = NULL;
     int rc;
     if ((rc = node_string(root, "format", true, &format, e)) < 0 ||
         (rc = node_string(root, "head", true, &head, e)) < 0 ||
         (rc = node_string(root, "tail", true, &tail, e)) < 0 ||
         (rc = node_string(root, "end_of_turn", true, &end_of_turn, e)) < 0 ||
+        (rc = node_string(root, "form", false, &form, e)) < 0 ||
         (rc = node_string(root, "hash", true, hash, e)) < 0)
         return rc;
+    if (form && !prompt_form_parse(form, &p->form))
+        return node_error(root, e, "prompt_from_node", "'%s' is no form of a prompt", form);
     if (strcmp(format, PROMPT_FORMAT) != 0)
         return node_error(root, e, "prompt_from_node", "prompt format '%s' is not '%s'", format,
                           PROMPT_FORMAT);

@@ -16,25 +16,63 @@
 
 #define PROMPT_FORMAT "edgestill.prompt/1"
 
+/* A student that was fine-tuned need not be told what it learned: how much of the prompt is said. Names of fields are constant, so
+ * they are learned as well as a fixed order is. What a form saves in tokens is latency on the device; what it costs in accuracy
+ * is measured (compress/forms.h).
+ *     instruction   full: the task's; short: "suspicious or normal?"; none
+ *     record        labelled: "- name: value" a line; compact: the value alone, in the task's order */
+#define PROMPT_INSTRUCTIONS(X) X(FULL, "full") X(SHORT, "short") X(NONE, "none")
+#define PROMPT_LAYOUTS(X)      X(LABELLED, "labelled") X(COMPACT, "compact")
+enum prompt_instruction {
+#define X(id, text) PROMPT_##id,
+    PROMPT_INSTRUCTIONS(X)
+#undef X
+        PROMPT_N_INSTRUCTIONS
+};
+enum prompt_layout {
+#define X(id, text) PROMPT_##id,
+    PROMPT_LAYOUTS(X)
+#undef X
+        PROMPT_N_LAYOUTS
+};
+struct prompt_form { /* {0}: full and labelled, what a base and a teacher's reader need */
+    enum prompt_instruction instruction;
+    enum prompt_layout layout;
+};
+enum { PROMPT_FORM_TEXT = 32 };
+/* "short-compact"; into the caller's text, which is returned. */
+char *prompt_form_text(struct prompt_form f, char text[PROMPT_FORM_TEXT]);
+bool prompt_form_parse(const char *text, struct prompt_form *out);
+
 struct prompt {
     struct arena arena;
     const char *head, *tail, *end_of_turn;
+    struct prompt_form form;
     char hash[SHA256_HEX];
+    char tag[SHA256_HEX +
+             PROMPT_FORM_TEXT]; /* what a trained model carries: the hash, and the form unless it is {0} */
 };
 
 /* `chat_open` and `chat_close` are what the base's chat template puts around a user message (lm_chat_frame);
  * the instruction comes from the task. */
 int prompt_init(struct prompt *p, const struct task *t, const char *chat_open, const char *chat_close,
                 const char *end_of_turn, struct err *e);
+/* The same in another form. */
+int prompt_init_form(struct prompt *p, const struct task *t, struct prompt_form form, const char *chat_open,
+                     const char *chat_close, const char *end_of_turn, struct err *e);
 void prompt_release(struct prompt *p);
 
 /* The same with the frame of the model's own chat template. ERR_MISMATCH when the model carries the hash of another prompt
- * ("edgestill.prompt"), with which it was trained. */
+ * ("edgestill.prompt"), with which it was trained. A trained model also says in which form; a base gets {0}. */
 struct lm;
 int prompt_from_model(struct prompt *p, const struct task *t, const struct lm *m, struct err *e);
+/* For a base that is to be trained in a form. */
+int prompt_from_base(struct prompt *p, const struct task *t, const struct lm *m, struct prompt_form form,
+                     struct err *e);
 
-/* Appends the record's part. */
+/* Appends the record's part: in form {0}, or in the prompt's. */
 int prompt_record(const struct task *t, const struct record *r, struct str *out);
+int prompt_render(const struct prompt *p, const struct task *t, const struct record *r, struct str *out);
 
 int prompt_to_json(const struct prompt *p, struct str *out, struct err *e);
 int prompt_from_node(struct prompt *p, const struct node *root, const struct task *t,
