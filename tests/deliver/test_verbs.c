@@ -134,7 +134,7 @@ static void test_compress(void **state) {
     json_t *j = NULL;
     if (run("compress", &j, &e, WORDS("--type", "Q8_0", "--type", "Q4_K_M", "--calibration", "4")) < 0)
         fail_msg("%s", e.message);
-    assert_int_equal(json_array_size(json_object_get(j, "candidates")), 2);
+    assert_int_equal(json_array_size(json_object_get(j, "candidates")), 4); /* mixed and searched */
     assert_int_equal(json_integer_value(json_object_get(j, "calibration_rows")), 4);
     assert_int_equal(json_integer_value(json_object_get(j, "validation_rows")), 10);
     json_decref(j);
@@ -157,6 +157,11 @@ static void test_compress_refuses(void **state) {
     assert_int_equal(run("compress", NULL, &e, WORDS("--type", "Q4_X")), ERR_USAGE);
     assert_non_null(strstr(e.message, "Q4_X"));
     assert_int_equal(run("compress", NULL, &e, WORDS("--calibration", "0")), ERR_USAGE);
+    assert_int_equal(run("compress", NULL, &e, WORDS("--recover", "perhaps")), ERR_USAGE);
+    assert_int_equal(run("compress", NULL, &e, WORDS("--size", "-1")), ERR_USAGE);
+    assert_int_equal(run("compress", NULL, &e, WORDS("--size", "0.001")), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "the smallest weighs"));
+    assert_int_equal(run("compress", NULL, &e, WORDS("--imatrix", "absent.gguf")), ERR_NOT_FOUND);
     assert_int_equal(run("compress", NULL, &e, WORDS("--type", "IQ2_XS", "--no-imatrix")), ERR_USAGE);
     assert_true(file_exists("p/model/student.gguf")); /* what was there stays */
 }

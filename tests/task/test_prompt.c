@@ -107,6 +107,53 @@ static int read_back(const char *json, const struct task *t, struct prompt *p, s
     return rc;
 }
 
+/* Each form has a text, a hash and a record of its own, and comes back from where it is stored. */
+static void test_forms(void **state) {
+    (void)state;
+    static const struct {
+        const char *form, *head, *record;
+    } cases[] = {
+        {"full-labelled", OPEN "Label the record: suspicious or normal.\n",
+         "- delay: 4\n- note: hi\n- share: 0.25\n"},
+        {"short-labelled", OPEN "suspicious or normal?\n", "- delay: 4\n- note: hi\n- share: 0.25\n"},
+        {"none-compact", OPEN, "4\nhi\n0.25\n"}};
+    struct task t;
+    struct prompt p[3], back;
+    struct arena a;
+    struct node *root = NULL;
+    struct record r;
+    static const char json[] = "{\"delay\":4,\"paid\":1,\"note\":\"hi\"}";
+    load(&t, "{" FIELDS LABELS "}");
+    arena_init(&a);
+    assert_int_equal(json_node_parse(&a, "r", 1, json, strlen(json), &root, NULL), 0);
+    assert_int_equal(record_from_node(&t, &a, true, root, &r, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        struct prompt_form form;
+        struct str out = {0}, stored = {0};
+        assert_true(prompt_form_parse(cases[i].form, &form));
+        assert_int_equal(prompt_init_form(&p[i], &t, form, OPEN, CLOSE, END, NULL), 0);
+        assert_string_equal(p[i].head, cases[i].head);
+        assert_int_equal(prompt_render(&p[i], &t, &r, &out), 0);
+        assert_string_equal(str_text(&out), cases[i].record);
+        assert_int_equal(prompt_to_json(&p[i], &stored, NULL), 0);
+        assert_int_equal(read_back(str_text(&stored), &t, &back, NULL), 0);
+        assert_int_equal(back.form.layout, form.layout);
+        assert_string_equal(back.tag, p[i].tag);
+        prompt_release(&back);
+        str_release(&stored);
+        str_release(&out);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(p[k].hash, p[i].hash);
+    }
+    assert_string_equal(p[0].tag, p[0].hash); /* as before there were forms */
+    for (int i = 0; i < 3; i++)
+        prompt_release(&p[i]);
+    struct prompt_form none;
+    assert_false(prompt_form_parse("shortened", &none));
+    arena_release(&a);
+    task_release(&t);
+}
+
 static void test_stored_prompt_must_match(void **state) {
     (void)state;
     struct task t, changed;
@@ -167,6 +214,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_renders_exactly),
         cmocka_unit_test(test_hash_covers_what_matters),
+        cmocka_unit_test(test_forms),
         cmocka_unit_test(test_stored_prompt_must_match),
         cmocka_unit_test(test_instruction_cannot_spell_specials),
         cmocka_unit_test(test_answers),
