@@ -89,8 +89,10 @@ int student_score(struct student *s, const struct dataset *d, double *log_prob, 
     int64_t longest = d->n_rows > 0 ? dataset_longest(d) : 1,
             n = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
     int rc = packer_init(&p, n, e);
-    struct nn_limits limits = {
-        .n_tokens = n, .n_targets = dataset_most_targets(d, n, 0), .forward_only = true};
+    struct nn_limits limits = {.n_tokens = n,
+                               .n_targets = dataset_most_targets(d, n, 0),
+                               .n_prefix = dataset_shared(d),
+                               .forward_only = true};
     if (rc == 0)
         rc = nn_run_init(&run, &s->model, &limits, e);
     if (rc == 0)
