@@ -87,8 +87,9 @@ int compress_make_stock(struct compress_run_state *x, const char *type, struct e
 
 /* ---- searched ---- */
 
-/* The tensors' bytes of the stock mix: the size to be beaten. */
-static int stock_bytes(struct compress_run_state *x, const char *type, int64_t *bytes, struct err *e) {
+/* What the stock mix weighs and takes on the device: to be beaten without more of either. */
+static int stock_budget(struct compress_run_state *x, const char *type, struct bits_budget *b,
+                        struct err *e) {
     struct quantize_preview p;
     struct recipe m = {.type = type};
     struct quantize_options o = options_of(x, &m);
@@ -97,7 +98,7 @@ static int stock_bytes(struct compress_run_state *x, const char *type, int64_t *
         return rc;
     struct bits_outcome outcome;
     bits_of_preview(&x->table, &p, &outcome);
-    *bytes = outcome.bytes;
+    *b = (struct bits_budget){.bytes = outcome.bytes, .seconds = outcome.seconds};
     quantize_preview_release(&p);
     return 0;
 }
@@ -110,7 +111,7 @@ int compress_make_searched(struct compress_run_state *x, const char *type, const
     int *types = arena_calloc(a, (size_t)x->table.n_matrices, sizeof *types);
     int rc = types ? 0 : compress_no_memory(e);
     if (rc == 0 && !budget)
-        rc = stock_bytes(x, type, &b.bytes, e);
+        rc = stock_budget(x, type, &b, e);
     if (rc == 0)
         rc = bits_choose(&x->table, &b, types, &outcome, e);
     if (rc == ERR_UNSUPPORTED && !budget) {
