@@ -180,6 +180,25 @@ static void test_it_trains_and_exports(void **state) {
     json_decref(j);
 }
 
+/* On the smaller vocabulary, in a shorter form: the export still answers as the trainer does, and says its form. */
+static void test_small_and_short(void **state) {
+    (void)state;
+    struct err e;
+    json_t *j = NULL;
+    struct str prompt = {0};
+    int rc = run("train", &j, &e, WORDS("--epochs", "1", "--trim", "--form", "short-compact", "--restart"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_true(file_exists("p/train/base-trimmed.gguf"));
+    assert_true(file_size("p/train/merged-f16.gguf") < file_size("data/seed/base.gguf"));
+    assert_true(json_number_value(json_object_get(j, "export_error")) < 0.05);
+    json_decref(j);
+    assert_int_equal(file_read("p/train/prompt.json", 0, &prompt, &e), 0);
+    assert_non_null(strstr(str_text(&prompt), "\"form\":\"short-compact\""));
+    str_release(&prompt);
+    assert_int_equal(run("train", NULL, &e, WORDS("--form", "brief")), ERR_USAGE);
+}
+
 static void test_a_quantised_base(void **state) {
     (void)state;
     struct err e;
@@ -215,6 +234,7 @@ int main(void) {
         cmocka_unit_test(test_gates),
         cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
+        cmocka_unit_test(test_small_and_short),
         cmocka_unit_test(test_a_quantised_base),
         cmocka_unit_test(test_what_is_refused),
     };
