@@ -441,7 +441,7 @@ static void tools(struct figures *f, const struct student_files *s) {
     run_tool(&c, "llama-perplexity",
              (const char *const[]){"-m", gguf, "-f", path, "-c", "128", "--chunks", "2", "-t", "1", NULL});
     run_tool(&c, "llama-cli",
-             (const char *const[]){"-m", gguf, "-p", "1", "-n", "1", "-no-cnv", "-t", "1", NULL});
+             (const char *const[]){"-m", gguf, "-p", "1", "-n", "1", "-st", "-t", "1", NULL});
     figures_add(f, &(struct figure){.id = "5.6",
                                     .name = "llama-perplexity and llama-cli run the file",
                                     .unit = "of 2",
