@@ -62,12 +62,11 @@ int compress_add_step(struct compress_run_state *x, const char *name, int64_t by
                       struct err *e) {
     const struct scores *first = &x->r->source;
     struct compress_step *step = &x->r->steps[x->r->n_steps++];
-    *step =
-        (struct compress_step){.name = name,
-                               .file_bytes = bytes,
-                               .accuracy = compress_accuracy(s),
-                               .agreement = agreement(s, first),
-                               .divergence = compress_divergence(first->prob, s->prob, s->n, s->n_labels)};
+    *step = (struct compress_step){.name = name,
+                                   .file_bytes = bytes,
+                                   .accuracy = compress_accuracy(s),
+                                   .agreement = agreement(s, first),
+                                   .divergence = divergence(first, s)};
     return pair_up(s, first, &step->paired, e);
 }
 

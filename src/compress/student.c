@@ -17,7 +17,7 @@ static int make_form(struct student *s, struct err *e) {
         rc = encode_answer(&s->answers[i], s->lm, s->task, i, e);
         s->spans[i] = (struct token_span){s->answers[i].ids, s->answers[i].n};
     }
-    s->form = (struct dataset_form){{s->head.ids, s->head.n}, s->spans, n};
+    s->form = (struct dataset_form){.head = {s->head.ids, s->head.n}, .answers = s->spans, .n_labels = n};
     return rc;
 }
 
