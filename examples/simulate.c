@@ -2,6 +2,8 @@
 #include "simulate.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "format/yaml.h"
+#include "simulate_phrases.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,24 @@ static int simulate(const struct settings *s, const struct world *w, struct err 
     return rc;
 }
 
+/* A file of phrases makes texts; 0 when it is none, 1 when it was one. */
+static int simulate_phrases(const struct settings *s, struct err *e) {
+    struct arena a;
+    struct node *root = NULL;
+    struct str out = {0};
+    arena_init(&a);
+    int rc = yaml_node_read(&a, s->rule, &root, e);
+    const struct node *format = rc == 0 ? node_get(root, "format") : NULL;
+    bool phrases = format && str_equal(format->text, PHRASES_FORMAT);
+    if (phrases)
+        rc = phrases_rows(root, s->rows, (uint64_t)s->seed, &out, e);
+    if (phrases && rc == 0)
+        rc = write_out(s, &out, e);
+    str_release(&out);
+    arena_release(&a);
+    return rc < 0 ? rc : phrases;
+}
+
 int main(int argc, char *argv[]) {
     struct settings s = {.seed = 1, .noise = -1};
     struct world w;
@@ -95,7 +115,11 @@ int main(int argc, char *argv[]) {
         fputs(usage, stderr);
         return 2;
     }
-    int rc = world_load(&w, s.rule, &e);
+    int rc = simulate_phrases(&s, &e);
+    if (rc == 1)
+        return 0;
+    if (rc == 0)
+        rc = world_load(&w, s.rule, &e);
     if (rc == 0) {
         if (s.noise >= 0)
             w.noise = s.noise;

@@ -70,8 +70,16 @@ static int in_range(const struct node *map, const char *key, int64_t value, int6
 }
 
 static int read_teacher(struct project *p, const struct node *root, struct err *e) {
-    static const char *const known[] = {"kind",     "url",   "model",    "key_env",
-                                        "key_file", "style", "parallel", NULL};
+    static const char *const known[] = {"kind",
+                                        "url",
+                                        "model",
+                                        "key_env",
+                                        "key_file",
+                                        "style",
+                                        "parallel",
+                                        "requests_per_minute",
+                                        "tokens_per_minute",
+                                        NULL};
     static const char *const kinds[] = {"embedded", "openai", "none", NULL};
     static const char *const styles[] = {"plain", "full", NULL};
     struct project_teacher *t = &p->teacher;
@@ -79,16 +87,21 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
     int code = node_map(root, "teacher", false, &map, e);
     t->kind = "embedded";
     if (code == 0 && map) {
-        bool read = (code = node_check_keys(map, known, e)) == 0 &&
-                    (code = node_string(map, "kind", true, &t->kind, e)) == 0 &&
-                    (code = one_of(map, "kind", t->kind, kinds, e)) == 0 &&
-                    (code = node_string(map, "url", strcmp(t->kind, "openai") == 0, &t->url, e)) == 0 &&
-                    (code = node_string(map, "model", strcmp(t->kind, "openai") == 0, &t->model, e)) == 0 &&
-                    (code = node_string(map, "key_env", false, &t->key_env, e)) == 0 &&
-                    (code = node_string(map, "key_file", false, &t->key_file, e)) == 0 &&
-                    (code = node_string(map, "style", false, &t->style, e)) == 0 &&
-                    (code = node_i64(map, "parallel", false, &t->parallel, e)) == 0 &&
-                    (code = in_range(map, "parallel", t->parallel, 0, MOST_PARALLEL, e)) == 0;
+        bool read =
+            (code = node_check_keys(map, known, e)) == 0 &&
+            (code = node_string(map, "kind", true, &t->kind, e)) == 0 &&
+            (code = one_of(map, "kind", t->kind, kinds, e)) == 0 &&
+            (code = node_string(map, "url", strcmp(t->kind, "openai") == 0, &t->url, e)) == 0 &&
+            (code = node_string(map, "model", strcmp(t->kind, "openai") == 0, &t->model, e)) == 0 &&
+            (code = node_string(map, "key_env", false, &t->key_env, e)) == 0 &&
+            (code = node_string(map, "key_file", false, &t->key_file, e)) == 0 &&
+            (code = node_string(map, "style", false, &t->style, e)) == 0 &&
+            (code = node_i64(map, "parallel", false, &t->parallel, e)) == 0 &&
+            (code = in_range(map, "parallel", t->parallel, 0, MOST_PARALLEL, e)) == 0 &&
+            (code = node_i64(map, "requests_per_minute", false, &t->requests_per_minute, e)) == 0 &&
+            (code = in_range(map, "requests_per_minute", t->requests_per_minute, 0, 1000000, e)) == 0 &&
+            (code = node_i64(map, "tokens_per_minute", false, &t->tokens_per_minute, e)) == 0 &&
+            (code = in_range(map, "tokens_per_minute", t->tokens_per_minute, 0, 1000000000, e)) == 0;
         if (read && t->style)
             code = one_of(map, "style", t->style, styles, e);
     }

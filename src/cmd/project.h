@@ -20,8 +20,9 @@ struct project_teacher {
     const char *model;
     const char *key_env; /* name of the environment variable that holds the key */
     const char *key_file;
-    const char *style; /* "plain" or "full" prompts */
-    int64_t parallel;  /* requests at once; 0: default */
+    const char *style;                              /* "plain" or "full" prompts */
+    int64_t parallel;                               /* requests at once; 0: default */
+    int64_t requests_per_minute, tokens_per_minute; /* what the endpoint allows; 0: not said */
 };
 
 struct project_data {

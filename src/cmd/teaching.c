@@ -48,6 +48,8 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
                                     .gguf = str_text(&gguf),
                                     .parallel = (int)cmd_int(c, "parallel", t->parallel),
                                     .sampling = cmd_flag(c, "sampling"),
+                                    .requests_per_minute = (int)t->requests_per_minute,
+                                    .tokens_per_minute = t->tokens_per_minute,
                                     .price_in = cmd_number(c, "price-in", 0),
                                     .price_out = cmd_number(c, "price-out", 0),
                                     .has_budget = cmd_number(c, "budget", -1) >= 0,

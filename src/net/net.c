@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "base/str.h"
 #include <curl/curl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,7 @@ struct net {
     struct transfer *waiting, *active;
     int n_waiting, n_active;
     double limit, reduced_s, pause_until_s;
+    double next_begin_s; /* by the limits of a minute */
     struct rng rng;
     bool draining;
     CURL *idle[8]; /* easy handles for reuse */
@@ -65,6 +67,8 @@ int net_open(struct net **out, const struct net_options *o, struct err *e) {
         .backoff_ms = or_default(o->backoff_ms, 500),
         .backoff_max_ms = or_default(o->backoff_max_ms, 60 * 1000),
         .max_answer_bytes = or_default(o->max_answer_bytes, 16 << 20),
+        .requests_per_minute = o->requests_per_minute,
+        .tokens_per_minute = o->tokens_per_minute,
         .seed = o->seed,
         .direct = o->direct,
     };
@@ -134,7 +138,8 @@ int net_submit(struct net *n, const struct net_request *r, struct err *e) {
     struct transfer *t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NO_MEMORY, "net_submit", "out of memory");
-    t->request = (struct net_request){.context = r->context, .again = r->again, .done = r->done};
+    t->request =
+        (struct net_request){.tokens = r->tokens, .context = r->context, .again = r->again, .done = r->done};
     if (!copy_text(&t->request.url, r->url) || !copy_text(&t->request.body, r->body) ||
         !copy_text(&t->request.bearer, r->bearer) || !make_headers(t)) {
         transfer_free(t);
@@ -372,6 +377,18 @@ static void take_result(struct net *n, struct transfer *t, CURLcode rc) {
 
 /* ---- the loop ---- */
 
+/* After a request has begun: when the next one may, so that a minute never has more than its requests and tokens. Time that
+ * was not used is not saved up: servers count over a window of their own. */
+static void pace(struct net *n, const struct transfer *t, double now) {
+    double gap = 0;
+    if (n->options.requests_per_minute > 0)
+        gap = 60.0 / n->options.requests_per_minute;
+    if (n->options.tokens_per_minute > 0)
+        gap = fmax(gap, 60.0 * (double)t->request.tokens / (double)n->options.tokens_per_minute);
+    n->next_begin_s =
+        fmax(n->next_begin_s + gap, now + gap - 0.05); /* a late step is made up for, a long pause is not */
+}
+
 static int send_due(struct net *n, double *next_s, struct err *e) {
     double now = clock_seconds();
     int room = (int)n->limit - n->n_active;
@@ -387,9 +404,14 @@ static int send_due(struct net *n, double *next_s, struct err *e) {
                 *next_s = t->not_before_s;
             continue;
         }
+        if (n->next_begin_s > now) {
+            *next_s = fmin(*next_s, n->next_begin_s);
+            return 0;
+        }
         int rc = begin_attempt(n, t, e);
         if (rc < 0)
             return rc;
+        pace(n, t, now);
         room--;
     }
     return 0;

@@ -23,17 +23,19 @@
 
 struct net;
 
-struct net_options {          /* zero: the default in brackets */
-    int parallel;             /* most requests under way [8] */
-    int max_attempts;         /* of one request [6] */
-    int64_t connect_ms;       /* to make a connection [10 s] */
-    int64_t answer_ms;        /* one attempt, whole [300 s] */
-    int64_t deadline_ms;      /* all attempts and pauses [1,800 s] */
-    int64_t backoff_ms;       /* first pause [500 ms], doubled each time */
-    int64_t backoff_max_ms;   /* [60 s]; Retry-After may ask for more, up to the deadline */
-    int64_t max_answer_bytes; /* [16 MiB] */
-    uint64_t seed;            /* of the jitter */
-    bool direct;              /* never through a proxy: for loopback */
+struct net_options {           /* zero: the default in brackets */
+    int parallel;              /* most requests under way [8] */
+    int max_attempts;          /* of one request [6] */
+    int64_t connect_ms;        /* to make a connection [10 s] */
+    int64_t answer_ms;         /* one attempt, whole [300 s] */
+    int64_t deadline_ms;       /* all attempts and pauses [1,800 s] */
+    int64_t backoff_ms;        /* first pause [500 ms], doubled each time */
+    int64_t backoff_max_ms;    /* [60 s]; Retry-After may ask for more, up to the deadline */
+    int64_t max_answer_bytes;  /* [16 MiB] */
+    int requests_per_minute;   /* begun evenly; 0: no limit but what 429 teaches */
+    int64_t tokens_per_minute; /* of net_request.tokens; 0: no limit */
+    uint64_t seed;             /* of the jitter */
+    bool direct;               /* never through a proxy: for loopback */
 };
 
 struct net_answer {
@@ -52,6 +54,7 @@ struct net_request {
     const char *url;    /* this and the next two are copied */
     const char *body;   /* JSON to POST; NULL: GET */
     const char *bearer; /* key; NULL: none */
+    int64_t tokens;     /* what it may take of tokens_per_minute */
     void *context;
     /* Before each attempt after the first, with what came of the one before; NULL: always. A negative return ends the request
      * with that code. */

@@ -1,8 +1,18 @@
-/* The tables of records.sqlite, version 1. docs/formats.md explains the columns to people; a later version
+/* The tables of records.sqlite, version 2. docs/formats.md explains the columns to people; a later version
  * adds its changes as a script of its own and raises the number. */
 #include "store/sql.h"
 
-const int store_schema_version = 1;
+const int store_schema_version = 2;
+
+/* What version 2 added. */
+#define EDITS                                                                                                \
+    "CREATE TABLE edit ("                                                                                    \
+    " id INTEGER PRIMARY KEY,"                                                                               \
+    " record INTEGER NOT NULL REFERENCES record (id),"                                                       \
+    " at_unix_ms INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"                                   \
+    " before TEXT NOT NULL, after TEXT NOT NULL);"
+
+const char store_schema_from_1[] = EDITS;
 
 const char store_schema[] =
     "CREATE TABLE note (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
@@ -41,4 +51,5 @@ const char store_schema[] =
     " label_call INTEGER REFERENCES call (id),"
     " CHECK ((status = 'rejected') = (reason IS NOT NULL)));"
     "CREATE INDEX record_status ON record (status, split);"
-    "CREATE UNIQUE INDEX record_write ON record (write_call, write_index) WHERE write_call IS NOT NULL;";
+    "CREATE UNIQUE INDEX record_write ON record (write_call, write_index) WHERE write_call IS NOT "
+    "NULL;" EDITS;

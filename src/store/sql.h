@@ -28,6 +28,7 @@ struct store {
 
 /* The tables, as SQL; store_schema_version is kept in PRAGMA user_version. */
 extern const char store_schema[];
+extern const char store_schema_from_1[]; /* what brings version 1 up to date */
 extern const int store_schema_version;
 
 /* SQLite's last complaint as an error of ours; `doing` completes "cannot ...". */

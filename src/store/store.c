@@ -158,12 +158,29 @@ static int make_schema(struct store *s, struct err *e) {
     return rc;
 }
 
+/* An older file becomes a current one the next time it is written to; until then it is read as it is. */
+static int bring_up_to_date(struct store *s, struct err *e) {
+    char version[64];
+    snprintf(version, sizeof version, "PRAGMA user_version = %d", store_schema_version);
+    int rc = store_begin(s, e);
+    if (rc == 0)
+        rc = sql_run(s, store_schema_from_1, e);
+    if (rc == 0)
+        rc = sql_run(s, version, e);
+    if (rc == 0)
+        return store_commit(s, e);
+    store_rollback(s);
+    return rc;
+}
+
 static int check_schema(struct store *s, enum store_mode mode, struct err *e) {
     int64_t version = pragma_number(s, "PRAGMA user_version");
     if (version < 0)
         return sql_error(s, "read", e);
     if (version == store_schema_version)
         return 0;
+    if (version == 1)
+        return mode == STORE_WRITE ? bring_up_to_date(s, e) : 0;
     int64_t tables = pragma_number(s, "SELECT count(*) FROM sqlite_master");
     if (tables < 0)
         return sql_error(s, "read", e);

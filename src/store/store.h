@@ -101,6 +101,17 @@ int store_record_add(struct store *s, const struct store_record *r, int64_t *id,
 /* Sets label, weight, status, split, reason and label_call of the row r->id. */
 int store_record_update(struct store *s, const struct store_record *r, struct err *e);
 
+/* What a person changed: who, when, what, from what to what. Never taken out again. */
+struct store_edit {
+    int64_t record, at_unix_ms;
+    const char *who, *what, *before, *after;
+};
+int store_edit_add(struct store *s, const struct store_edit *x, struct err *e);
+/* In order; of one record, or of all (0). */
+int store_edits_each(struct store *s, int64_t record,
+                     int (*row)(void *context, const struct store_edit *x, struct err *e), void *context,
+                     struct err *e);
+
 /* How many records there are in each group of (source, status, label, split, reason, cell). */
 struct store_count {
     const char *source, *label, *wanted, *cell, *reason; /* NULL where the record has none */

@@ -1,5 +1,5 @@
-/* Exact and near copies. MinHash: Broder, "On the resemblance and containment of documents", 1997. 64 hash functions in 16
- * bands of 4: a pair of similarity 0.8 shares a band with probability 1 - (1 - 0.8^4)^16 > 0.999, one of 0.3 with 0.12. What
+/* Exact and near copies. MinHash: Broder, "On the resemblance and containment of documents", 1997. 48 hash functions in 12
+ * bands of 4: a pair of similarity 0.8 shares a band with probability 1 - (1 - 0.8^4)^12 = 0.998, one of 0.3 with 0.09. What
  * shares a band is then compared piece by piece, so chance decides only whether a near copy is missed. */
 #include "synth/similar.h"
 #include "base/hash.h"
@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BANDS = 16, ROWS = 4, PIECE = 5, PIECES_MAX = 4096 };
+enum { BANDS = 12, ROWS = 4, PIECE = 5, PIECES_MAX = 4096 };
 #define NEAR_SHARE 0.8
 
-/* A multi-set of (64-bit key, number), open addressing; key 0 is empty. */
+/* A multi-set of (key, number), open addressing; a low half of 0 is empty. Bands of texts keep the low half of their keys alone:
+ * what only seems to be the same is found out when the texts are compared, and a third of the memory is saved. */
 struct table {
-    uint64_t *keys;
+    uint32_t *low, *high; /* high is NULL where `narrow` */
+    bool narrow;
     int32_t *numbers;
     int64_t n, capacity; /* capacity: a power of two */
 };
@@ -32,46 +34,64 @@ struct similar {
 /* ---- table ---- */
 
 static void table_release(struct table *t) {
-    free(t->keys);
+    free(t->low);
+    free(t->high);
     free(t->numbers);
 }
 
-static void table_put(struct table *t, uint64_t key, int32_t number) {
-    int64_t at = (int64_t)(key & (uint64_t)(t->capacity - 1));
-    while (t->keys[at])
+/* Where a search for a key begins, and what is kept of it: the low half is never 0. */
+static int64_t first_place(const struct table *t, uint32_t low) {
+    return (int64_t)(low * UINT64_C(0x9E3779B97F4A7C15) >> 20 & (uint64_t)(t->capacity - 1));
+}
+
+static uint32_t low_half(uint64_t key) {
+    uint32_t low = (uint32_t)key;
+    return low ? low : 1;
+}
+
+static void table_put(struct table *t, uint32_t low, uint32_t high, int32_t number) {
+    int64_t at = first_place(t, low);
+    while (t->low[at])
         at = (at + 1) & (t->capacity - 1);
-    t->keys[at] = key;
+    t->low[at] = low;
+    if (t->high)
+        t->high[at] = high;
     t->numbers[at] = number;
     t->n++;
 }
 
-static int table_add(struct table *t, uint64_t key, int32_t number, struct err *e) {
-    if (t->n * 3 >= t->capacity * 2) {
-        struct table larger = {.capacity = t->capacity ? t->capacity * 2 : 1024};
-        larger.keys = calloc((size_t)larger.capacity, sizeof *larger.keys);
-        larger.numbers = calloc((size_t)larger.capacity, sizeof *larger.numbers);
-        if (!larger.keys || !larger.numbers) {
-            table_release(&larger);
-            return err_set(e, ERR_NO_MEMORY, "similar_add", "out of memory");
-        }
-        for (int64_t i = 0; i < t->capacity; i++)
-            if (t->keys[i])
-                table_put(&larger, t->keys[i], t->numbers[i]);
-        table_release(t);
-        *t = larger;
+static int table_grow(struct table *t, struct err *e) {
+    struct table larger = {.capacity = t->capacity ? t->capacity * 2 : 1024, .narrow = t->narrow};
+    larger.low = calloc((size_t)larger.capacity, sizeof *larger.low);
+    larger.high = t->narrow ? NULL : calloc((size_t)larger.capacity, sizeof *larger.high);
+    larger.numbers = calloc((size_t)larger.capacity, sizeof *larger.numbers);
+    if (!larger.low || (!t->narrow && !larger.high) || !larger.numbers) {
+        table_release(&larger);
+        return err_set(e, ERR_NO_MEMORY, "similar_add", "out of memory");
     }
-    table_put(t, key ? key : 1, number);
+    for (int64_t i = 0; i < t->capacity; i++)
+        if (t->low[i])
+            table_put(&larger, t->low[i], t->high ? t->high[i] : 0, t->numbers[i]);
+    table_release(t);
+    *t = larger;
     return 0;
+}
+
+static int table_add(struct table *t, uint64_t key, int32_t number, struct err *e) {
+    int rc = t->n * 3 >= t->capacity * 2 ? table_grow(t, e) : 0;
+    if (rc == 0)
+        table_put(t, low_half(key), (uint32_t)(key >> 32), number);
+    return rc;
 }
 
 /* Position of the first entry of `key` at or after `from` (-1: its beginning); -1 when there is none. */
 static int64_t table_find(const struct table *t, uint64_t key, int64_t from) {
     if (t->capacity == 0)
         return -1;
-    key = key ? key : 1;
-    int64_t at = from < 0 ? (int64_t)(key & (uint64_t)(t->capacity - 1)) : from;
-    for (; t->keys[at]; at = (at + 1) & (t->capacity - 1))
-        if (t->keys[at] == key)
+    uint32_t low = low_half(key), high = (uint32_t)(key >> 32);
+    int64_t at = from < 0 ? first_place(t, low) : from;
+    for (; t->low[at]; at = (at + 1) & (t->capacity - 1))
+        if (t->low[at] == low && (!t->high || t->high[at] == high))
             return at;
     return -1;
 }
@@ -237,6 +257,7 @@ int similar_new(struct similar **out, const struct task *t, struct err *e) {
     arena_init(&s->arena);
     for (int i = 0; i < t->n_declared; i++)
         s->has_text = s->has_text || t->fields[i].type == FIELD_TEXT;
+    s->shapes.narrow = s->has_text;
     *out = s;
     return 0;
 }

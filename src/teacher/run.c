@@ -248,6 +248,8 @@ static int begin_slots(struct teacher *t, struct err *e) {
         struct net_request r = {.url = t->chat_url,
                                 .body = s->body.data,
                                 .bearer = t->key,
+                                .tokens = (s->reserved.tokens_in + s->reserved.tokens_out) /
+                                          4, /* bytes bound tokens */
                                 .context = s,
                                 .again = before_again,
                                 .done = take_outcome};

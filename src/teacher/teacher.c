@@ -290,6 +290,8 @@ int teacher_connect(struct teacher *t, struct err *e) {
         return rc;
     struct net_options o = t->config.net;
     o.parallel = t->parallel;
+    o.requests_per_minute = t->config.requests_per_minute;
+    o.tokens_per_minute = t->config.tokens_per_minute;
     o.direct = o.direct || embedded || is_loopback(t->config.url);
     return net_open(&t->net, &o, e);
 }

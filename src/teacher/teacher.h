@@ -25,14 +25,16 @@
 struct teacher;
 
 struct teacher_config {
-    const char *kind;     /* "embedded" or "openai" */
-    const char *url;      /* openai: ".../v1" */
-    const char *model;    /* openai */
-    const char *key_env;  /* openai: environment variable that holds the key; NULL: none */
-    const char *key_file; /* openai: file (mode 0600) that holds it; NULL: none */
-    const char *style;    /* "plain" or "full"; NULL: plain when embedded, else full */
-    const char *gguf;     /* embedded: the model file */
-    int parallel;         /* requests at once [8; embedded: 2 a core, 4 to 16] */
+    const char *kind;          /* "embedded" or "openai" */
+    const char *url;           /* openai: ".../v1" */
+    const char *model;         /* openai */
+    const char *key_env;       /* openai: environment variable that holds the key; NULL: none */
+    const char *key_file;      /* openai: file (mode 0600) that holds it; NULL: none */
+    const char *style;         /* "plain" or "full"; NULL: plain when embedded, else full */
+    const char *gguf;          /* embedded: the model file */
+    int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16] */
+    int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */
+    int64_t tokens_per_minute; /* the same, read and written together */
     bool sampling; /* openai: send temperature and seed (many endpoints refuse them); embedded: always */
     double price_in, price_out; /* US dollars per million tokens; both 0: as the price table says */
     bool has_budget;
