@@ -351,13 +351,15 @@ static void run_fault(const struct task *task, int port, unsigned faults, int pe
     struct store_ledger l = {0};
     *d = (struct damage){0};
     reset_board(0, 0, faults, percent);
-    struct teacher_config c = {
-        .parallel = 8,
-        .price_in = 1,
-        .price_out = 1,
-        .has_budget = true,
-        .budget = 5,
-        .net = {.answer_ms = 400, .backoff_ms = 10, .max_attempts = 4, .max_answer_bytes = ANSWER_LIMIT}};
+    struct teacher_config c = {.parallel = 8,
+                               .price_in = 1,
+                               .price_out = 1,
+                               .has_budget = true,
+                               .budget = 5,
+                               .net = {.answer_ms = 4000,
+                                       /* a busy machine must not look like a stall */ .backoff_ms = 10,
+                                       .max_attempts = 4,
+                                       .max_answer_bytes = ANSWER_LIMIT}};
     for (int i = 0; i < 60 && !d->finished; i++) { /* each stop says why; the same command goes on */
         struct teacher *t = open_teacher(s, port, c);
         struct asking a = {.task = task, .n = n};

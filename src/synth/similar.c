@@ -177,10 +177,14 @@ static double jaccard(const uint64_t *a, int n_a, const uint64_t *b, int n_b) {
     return (double)both / (double)(n_a + n_b - both);
 }
 
+/* MurmurHash3's last step (Appleby, 2011): every bit of x reaches every bit, which a single multiplication did not do: it found
+ * 90% of the planted pairs of similarity 0.8, where independent functions find 99.8%. */
 static uint64_t mix(uint64_t x) {
-    x ^= x >> 31;
-    x *= 0x9E3779B97F4A7C15ULL;
-    return x ^ x >> 29;
+    x ^= x >> 33;
+    x *= 0xFF51AFD7ED558CCDULL;
+    x ^= x >> 33;
+    x *= 0xC4CEB9FE1A85EC53ULL;
+    return x ^ x >> 33;
 }
 
 static void band_keys(const uint64_t *pieces, int n, uint64_t shape, uint64_t keys[BANDS]) {
