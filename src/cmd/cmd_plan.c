@@ -4,9 +4,11 @@
 #include "cmd/cmd.h"
 #include "cmd/plan_text.h"
 #include "cmd/project.h"
+#include "format/json.h"
 #include "format/yaml.h"
 #include "plan/host.h"
 #include "plan/recommend.h"
+#include "teacher/teacher.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,8 @@ static const struct option_def options[] = {
     {"max-latency", OPTION_STRING, "TIME", "longest time for a decision: 500ms, 2s", NULL},
     {"max-memory", OPTION_STRING, "SIZE", "most memory the model may take on the device: 700MB", NULL},
     {"max-size", OPTION_STRING, "SIZE", "largest file", NULL},
+    {"max-training", OPTION_STRING, "TIME", "longest time for training here: 30min, 8h", NULL},
+    {"budget", OPTION_NUMBER, "USD", "most that the teacher may cost", NULL},
     {"license", OPTION_STRING, "TEXT", "only bases whose licence begins so: apache, mit", NULL},
     {"why", OPTION_FLAG, NULL, "show what every figure rests on", NULL},
     {"all", OPTION_FLAG, NULL, "show every option and every dropped base", NULL},
@@ -37,6 +41,8 @@ struct planning {
     struct catalog catalog;
     const struct catalog_device *device;
     struct predict_host host;
+    struct predict_price price;
+    struct accuracy_measured measured;
     struct recommend_input input;
     struct recommendation result;
 };
@@ -76,15 +82,18 @@ static int parse_amount(struct cmd_ctx *c, const char *option, const char *const
 }
 
 static int read_limits(struct cmd_ctx *c, struct recommend_limits *l) {
-    static const char *const times[] = {"s", "", "ms", "min", NULL}, *const sizes[] = {"MB", "GB", "KB",
-                                                                                       "B",  "",   NULL};
-    static const double seconds[] = {1, 1, 1e-3, 60}, bytes[] = {1e6, 1e9, 1e3, 1, 1};
+    static const char *const times[] = {"s", "", "ms", "min", "h", NULL}, *const sizes[] = {"MB", "GB", "KB",
+                                                                                            "B",  "",   NULL};
+    static const double seconds[] = {1, 1, 1e-3, 60, 3600}, bytes[] = {1e6, 1e9, 1e3, 1, 1};
     int code = parse_amount(c, "max-latency", times, seconds, &l->max_decision_s);
     if (code == 0)
         code = parse_amount(c, "max-memory", sizes, bytes, &l->max_memory_bytes);
     if (code == 0)
         code = parse_amount(c, "max-size", sizes, bytes, &l->max_file_bytes);
+    if (code == 0)
+        code = parse_amount(c, "max-training", times, seconds, &l->max_train_s);
     l->license = cmd_string(c, "license");
+    l->max_money = cmd_number(c, "budget", 0);
     return code;
 }
 
@@ -102,10 +111,11 @@ static void show_option(struct cmd_ctx *c, int64_t number, const struct candidat
     plan_text_value(&decision, p->decision_s.high, "s");
     str_add(&decision, ")");
     char train[32];
-    cmd_print(c, "%3lld  %-22s %-7s %8s %8s  %-26s %6.0f %6.0f %12s  %s%s\n", (long long)number, o->base,
-              mix_name(o->mix), str_text(&size), str_text(&memory), str_text(&decision), p->prefill_tps.value,
-              p->decode_tps.value, str_duration(train, sizeof train, p->train_s.value),
-              o->path != NULL ? "ready" : "needs pull", o->tight ? ", tight" : "");
+    cmd_print(c, "%3lld%s %-22s %-7s %4.0f%% %8s %8s  %-26s %6.0f %6.0f %12s  %s%s%s\n", (long long)number,
+              o->on_front ? "*" : " ", o->base, mix_name(o->mix), 100 * p->accuracy.value, str_text(&size),
+              str_text(&memory), str_text(&decision), p->prefill_tps.value, p->decode_tps.value,
+              str_duration(train, sizeof train, p->train_s.value), o->path != NULL ? "ready" : "needs pull",
+              o->tight ? ", tight" : "", o->method == PLAN_FULL ? ", full" : "");
     str_release(&size);
     str_release(&memory);
     str_release(&decision);
@@ -121,6 +131,31 @@ static void show_why(struct cmd_ctx *c, const struct candidate *o) {
     }
     PLAN_PREDICTIONS(X)
 #undef X
+    cmd_print(c,
+              "       settings: context %lld, ubatch %lld, %d threads, cache %s, labels %s, prefix %s, "
+              "vocabulary %s\n",
+              (long long)o->context, (long long)o->ubatch, o->threads, plan_kv_type_text(o->kv_type),
+              o->label_scoring ? "scored" : "written", o->prefix_state ? "kept" : "read each time",
+              o->trim ? "cut to the task's" : "whole");
+}
+
+/* What the teacher and the disk will be asked for. */
+static void show_costs(struct cmd_ctx *c, const struct planning *p) {
+    const struct predict_teacher *t = &p->result.teacher;
+    if (t->calls.value <= 0)
+        return;
+    struct str time = {0};
+    plan_text_estimate(&time, &t->seconds, "s");
+    cmd_print(c, "The teacher: %.0f calls (%.0f to %.0f), %.2g million tokens, ", t->calls.value,
+              t->calls.low, t->calls.high, t->tokens.value / 1e6);
+    if (t->money.value > 0)
+        cmd_print(c, "%.2f US dollars (%.2f to %.2f), ", t->money.value, t->money.low, t->money.high);
+    else
+        cmd_print(c, "%s, ", t->money.basis);
+    cmd_print(c, "%s\n", str_text(&time));
+    if (cmd_flag(c, "why"))
+        cmd_print(c, "  %s; %s; %s\n", t->calls.basis, t->money.basis, t->seconds.basis);
+    str_release(&time);
 }
 
 static void show_head(struct cmd_ctx *c, const struct planning *p) {
@@ -141,6 +176,7 @@ static void show_head(struct cmd_ctx *c, const struct planning *p) {
     if (p->host.macs_per_s > 0)
         cmd_print(c, "This machine multiplies %.0f GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
                   p->host.threads);
+    show_costs(c, p);
 }
 
 static void show(struct cmd_ctx *c, const struct planning *p) {
@@ -148,8 +184,8 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
     bool all = cmd_flag(c, "all"), why = cmd_flag(c, "why");
     show_head(c, p);
     if (r->n_fit > 0)
-        cmd_print(c, "\n%3s  %-22s %-7s %8s %8s  %-26s %6s %6s %12s  state\n", "", "base", "mix", "file",
-                  "memory", "one decision", "reads", "writes", "training");
+        cmd_print(c, "\n%3s  %-22s %-7s %5s %8s %8s  %-26s %6s %6s %12s  state\n", "", "base", "mix", "right",
+                  "file", "memory", "one decision", "reads", "writes", "training");
     int64_t hidden = 0, shown_wished = 0, shown_others = 0;
     for (int64_t i = 0; i < r->n_fit; i++) {
         int64_t *shown = r->list[i].wished ? &shown_wished : &shown_others;
@@ -165,8 +201,13 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
     if (hidden > 0)
         cmd_print(c, "     %lld more with --all\n", (long long)hidden);
     if (r->n_fit > 0) {
-        cmd_print(c, "     method: LoRA of rank %lld on all linear layers; reads and writes in tokens/s\n",
-                  (long long)cmd_int(c, "rank", 16));
+        cmd_print(
+            c,
+            "     method: LoRA of rank %lld on all linear layers, or full; reads and writes in tokens/s\n"
+            "     * nothing else is as good in accuracy, latency, memory and training; right: expected "
+            "accuracy, "
+            "a guess until eval\n",
+            (long long)cmd_int(c, "rank", 16));
         cmd_print(c, "\n1: %s\n", r->list[0].reason);
     }
     if (r->n > r->n_fit)
@@ -193,6 +234,12 @@ static json_t *option_json(int64_t number, const struct candidate *o) {
         json_object_set_new(j, "reason", json_string(o->reason));
     }
     json_object_set_new(j, "quantisation", json_string(mix_name(o->mix)));
+    json_object_set_new(j, "method", json_string(plan_method_text(o->method)));
+    json_object_set_new(j, "front", json_boolean(o->on_front));
+    json_object_set_new(j, "kv_type", json_string(plan_kv_type_text(o->kv_type)));
+    json_object_set_new(j, "label_scoring", json_boolean(o->label_scoring));
+    json_object_set_new(j, "prefix_state", json_boolean(o->prefix_state));
+    json_object_set_new(j, "trim_vocabulary", json_boolean(o->trim));
     json_object_set_new(j, "context", json_integer(o->context));
     json_object_set_new(j, "ubatch", json_integer(o->ubatch));
     json_object_set_new(j, "threads", json_integer(o->threads));
@@ -208,6 +255,16 @@ static void fill_result(struct cmd_ctx *c, const struct planning *p) {
     json_object_set_new(c->result, "device", json_string(p->device->name));
     json_object_set_new(c->result, "free_bytes", r->free_bytes > 0 ? json_real(r->free_bytes) : json_null());
     json_object_set_new(c->result, "host_macs_per_s", json_real(p->host.macs_per_s));
+    json_object_set_new(c->result, "considered", json_integer(r->n_considered));
+    json_object_set_new(c->result, "teacher",
+                        r->teacher.calls.value > 0
+                            ? json_pack("{s:o, s:o, s:o, s:o}", "calls",
+                                        plan_json_estimate(&r->teacher.calls, "calls"), "tokens",
+                                        plan_json_estimate(&r->teacher.tokens, "tokens"), "money",
+                                        plan_json_estimate(&r->teacher.money, "USD"), "seconds",
+                                        plan_json_estimate(&r->teacher.seconds, "s"))
+                            : json_null());
+    json_object_set_new(c->result, "nearest", r->nearest != NULL ? option_json(0, r->nearest) : json_null());
     json_object_set_new(c->result, "options", list);
     json_object_set_new(c->result, "dropped", dropped);
     json_object_set_new(c->result, "accepted", json_null());
@@ -229,7 +286,7 @@ static bool accepted_already(struct planning *p, const struct plan *wanted) {
                 now.rank == wanted->rank && now.alpha == wanted->alpha && now.context == wanted->context &&
                 now.ubatch == wanted->ubatch && now.threads == wanted->threads &&
                 now.kv_type == wanted->kv_type && now.label_scoring == wanted->label_scoring &&
-                now.prefix_state == wanted->prefix_state;
+                now.prefix_state == wanted->prefix_state && now.trim_vocabulary == wanted->trim_vocabulary;
     plan_release(&now);
     return same;
 }
@@ -337,7 +394,10 @@ static int check_wish(struct cmd_ctx *c, const struct planning *p) {
     if (r->n_fit > 0)
         return 0;
     err_set(&c->err, ERR_UNSUPPORTED, "plan", "nothing fits %s within these limits", p->device->title);
-    return err_hint(&c->err, "the list of what was dropped says by how much; --all shows all of it");
+    if (r->nearest == NULL)
+        return err_hint(&c->err, "the list of what was dropped says why; --all shows all of it");
+    return err_hint(&c->err, "the nearest is %s as %s: it needs %.2f times what is allowed (%s)",
+                    r->nearest->title, mix_name(r->nearest->mix), r->nearest->excess, r->nearest->dropped);
 }
 
 /* An earlier acceptance that no longer holds is not passed over in silence. */
@@ -349,6 +409,45 @@ static void say_if_void(struct cmd_ctx *c, struct planning *p) {
     if (is_void)
         cmd_print(c, "The accepted plan is void: %s\n\n", gate.message);
     json_object_set_new(c->result, "void", is_void ? json_string(gate.message) : json_null());
+}
+
+/* What eval found for the plan that is accepted now; nothing where it has not run or was of another plan. */
+static void read_measured(struct planning *p) {
+    struct plan now;
+    struct err e = {0};
+    json_t *summary = NULL;
+    const char *path = project_path(&p->project, "eval/summary.json");
+    if (path == NULL || !file_exists(path) || project_plan(&p->project, &now, &e) < 0)
+        return;
+    if (json_file_read(path, &summary, &e) == 0) {
+        const json_t *j = json_object_get(summary, "student_quant");
+        struct accuracy_measured m = {.base = arena_strdup(&p->project.arena, now.base),
+                                      .quantisation = arena_strdup(&p->project.arena, now.quantisation),
+                                      .value = json_number_value(json_object_get(j, "accuracy")),
+                                      .low = json_number_value(json_object_get(j, "low")),
+                                      .high = json_number_value(json_object_get(j, "high")),
+                                      .n_rows = json_integer_value(json_object_get(j, "n"))};
+        p->measured = m;
+        if (m.value > 0 && m.n_rows > 0 && m.base != NULL && m.quantisation != NULL)
+            p->input.measured = &p->measured;
+    }
+    json_decref(summary);
+    plan_release(&now);
+}
+
+/* The embedded teacher is free; without a teacher nobody is asked; others cost what is published. */
+static void set_price(struct planning *p) {
+    const struct project_teacher *t = &p->project.teacher;
+    if (str_equal(t->kind, "none"))
+        return;
+    p->price = (struct predict_price){.known = true, .parallel = t->parallel > 0 ? (int)t->parallel : 4};
+    if (str_equal(t->kind, "openai")) {
+        struct teacher_price price = teacher_list_price(t->model);
+        p->price.known = price.known;
+        p->price.in = price.in;
+        p->price.out = price.out;
+    }
+    p->input.price = &p->price;
 }
 
 static int plan_with(struct cmd_ctx *c, struct planning *p) {
@@ -368,6 +467,8 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.mix = cmd_string(c, "quantisation");
     p->input.rank = (int)cmd_int(c, "rank", 16);
     p->input.n_records = p->project.n_records;
+    set_price(p);
+    read_measured(p);
     if ((code = recommend(&p->input, &p->result, &c->err)) < 0)
         return code;
     say_if_void(c, p);

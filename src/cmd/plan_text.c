@@ -7,6 +7,8 @@ void plan_text_value(struct str *out, double value, const char *unit) {
     char text[32];
     if (strcmp(unit, "bytes") == 0)
         str_add(out, str_bytes(text, sizeof text, (int64_t)value));
+    else if (strcmp(unit, "share") == 0)
+        str_addf(out, "%.1f%%", 100 * value);
     else if (strcmp(unit, "s") == 0 && value >= 90)
         str_add(out, str_duration(text, sizeof text, value));
     else if (strcmp(unit, "s") == 0 && value < 0.1)

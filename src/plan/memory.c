@@ -82,10 +82,13 @@ struct estimate memory_estimate(const struct predict_input *in, const struct mix
     double sum = memory_sum(&p);
     return (struct estimate){
         sum, (1 - SHARE_OFF) * sum - fmin(BYTES_OFF, 0.1 * sum), (1 + SHARE_OFF) * sum + BYTES_OFF,
-        arena_printf(a,
-                     "weights %.0f MB by the tensors' types and shapes, repacked for this processor %.0f MB, "
-                     "cache %.0f "
-                     "MB at context %lld, compute %.0f MB at ubatch %lld, runtime %.0f MB",
-                     p.weights / MB, p.repacked / MB, p.cache / MB, (long long)in->context, p.compute / MB,
-                     (long long)in->ubatch, p.runtime / MB)};
+        a == NULL
+            ? ""
+            : arena_printf(
+                  a,
+                  "weights %.0f MB by the tensors' types and shapes, repacked for this processor %.0f MB, "
+                  "cache %.0f "
+                  "MB at context %lld, compute %.0f MB at ubatch %lld, runtime %.0f MB",
+                  p.weights / MB, p.repacked / MB, p.cache / MB, (long long)in->context, p.compute / MB,
+                  (long long)in->ubatch, p.runtime / MB)};
 }

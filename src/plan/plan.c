@@ -123,6 +123,8 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
         code = node_bool(root, "label_scoring", true, &p->label_scoring, e);
     if (code == 0)
         code = node_bool(root, "prefix_state", true, &p->prefix_state, e);
+    if (code == 0)
+        code = node_bool(root, "trim_vocabulary", false, &p->trim_vocabulary, e);
     if (code == 0 && method == PLAN_LORA && (rank < 1 || !(p->alpha > 0) || !isfinite(p->alpha))) {
         node_error(node_get(root, "rank"), e, "plan_from_node",
                    "method lora needs a rank and an alpha over 0");
@@ -137,9 +139,9 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
 
 static int read_plan(struct plan *p, const struct node *root, struct err *e) {
     static const char *const keys[] = {
-        "format",        "device",       "base",    "base_path", "method",    "rank",
-        "alpha",         "quantisation", "context", "ubatch",    "threads",   "kv_type",
-        "label_scoring", "prefix_state", "tokens",  "reason",    "predicted", NULL};
+        "format",          "device",  "base",   "base_path", "method",  "rank",          "alpha",
+        "quantisation",    "context", "ubatch", "threads",   "kv_type", "label_scoring", "prefix_state",
+        "trim_vocabulary", "tokens",  "reason", "predicted", NULL};
     static const char *const predictions[] = {
 #define X(name, text, unit) #name,
         PLAN_PREDICTIONS(X)
@@ -224,9 +226,10 @@ int plan_to_yaml(const struct plan *p, struct str *out, struct err *e) {
              (long long)p->context, (long long)p->ubatch, p->threads);
     str_addf(out,
              "kv_type: %s\nlabel_scoring: %s # score the labels instead of writing one\nprefix_state: %s # "
-             "keep the shared prefix computed\n",
+             "keep the shared prefix computed\ntrim_vocabulary: %s # the predictions count on compress "
+             "cutting it\n",
              plan_kv_type_text(p->kv_type), p->label_scoring ? "true" : "false",
-             p->prefix_state ? "true" : "false");
+             p->prefix_state ? "true" : "false", p->trim_vocabulary ? "true" : "false");
     str_addf(out, "tokens: {prefix: %lld, record: %lld, answer: %lld}\n", (long long)p->prefix_tokens,
              (long long)p->record_tokens, (long long)p->answer_tokens);
     add_text(out, "reason", p->reason);

@@ -43,6 +43,7 @@ struct estimate {
 
 /* name, what people read, unit */
 #define PLAN_PREDICTIONS(X)                                                                                  \
+    X(accuracy, "accuracy after training", "share")                                                          \
     X(file_bytes, "file size", "bytes")                                                                      \
     X(memory_bytes, "memory on the device", "bytes")                                                         \
     X(prefill_tps, "reading", "tokens/s")                                                                    \
@@ -72,8 +73,9 @@ struct plan {
     int64_t context, ubatch;  /* tokens */
     int threads;              /* on the device */
     enum plan_kv_type kv_type;
-    bool label_scoring;                                  /* score the labels instead of generating one */
-    bool prefix_state;                                   /* keep the shared prefix's state on disk */
+    bool label_scoring;   /* score the labels instead of generating one */
+    bool prefix_state;    /* keep the shared prefix's state on disk */
+    bool trim_vocabulary; /* the predictions count on compress cutting the vocabulary to the task's */
     int64_t prefix_tokens, record_tokens, answer_tokens; /* that the predictions were made for */
     const char *reason;                                  /* one paragraph */
     struct plan_prediction predicted;

@@ -9,9 +9,16 @@
 
 static const double MB = 1e6, MIB = 1024 * 1024;
 
+/* Without an arena nobody reads the text. */
+#define SAY(a, ...) ((a) != NULL ? arena_printf((a), __VA_ARGS__) : "")
+
 /* Graph nodes a layer takes in llama.cpp, and what one costs with its barrier on a small core; the latter is an estimate and
  * gets a factor of three either way. It only matters for models of a few million parameters. */
 static const double NODES_A_LAYER = 30, S_PER_NODE = 4e-6, OVERHEAD_SPREAD = 3;
+
+/* Attention over a quantised cache: a Raspberry Pi 5 read 4,096 tokens 1.7 times as slowly (edge-llm-memory-wall, L8), where
+ * attention is a fifth of the arithmetic. */
+static const double ROUNDED_CACHE = 4.5;
 
 /* Shorter records than the typical one: so many more of them fit into the same tokens. */
 static const double MORE_ROWS = 1.1;
@@ -46,9 +53,8 @@ static struct estimate file_size_of(const struct predict_input *in, const struct
     double value = work->file_bytes + extra;
     struct estimate out = {value, work->file_bytes + (known > 0 ? 0.98 : 0.5) * extra,
                            work->file_bytes + (known > 0 ? 1.02 : 3) * extra, NULL};
-    out.basis =
-        arena_printf(a, "%.1f MB by tensor shapes and types, %.1f MB of tokenizer and metadata (%s)",
-                     work->file_bytes / MB, extra / MB, known > 0 ? "as in the base's file" : "estimated");
+    out.basis = SAY(a, "%.1f MB by tensor shapes and types, %.1f MB of tokenizer and metadata (%s)",
+                    work->file_bytes / MB, extra / MB, known > 0 ? "as in the base's file" : "estimated");
     return out;
 }
 
@@ -60,9 +66,8 @@ int predict_reserved(const struct catalog_device *d, struct arena *a, struct est
     }
     double memory = d->memory_mb.known ? d->memory_mb.value * MIB : 4096 * MIB;
     double value = fmin(300 * MIB, 0.25 * memory);
-    *out = (struct estimate){
-        value, value / 2, fmin(1.5 * value, 0.4 * memory),
-        arena_printf(a, "nobody measured what its system keeps: %.0f MB assumed", value / MB)};
+    *out = (struct estimate){value, value / 2, fmin(1.5 * value, 0.4 * memory),
+                             SAY(a, "nobody measured what its system keeps: %.0f MB assumed", value / MB)};
     return out->basis != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "predict_reserved", "out of memory");
 }
 
@@ -96,8 +101,8 @@ static struct duration read_time(const struct predict_input *in, const struct mi
     const struct shape *s = in->shape;
     const struct device_rates *r = in->rates;
     double n = (double)n_tokens, passes = ceil(n / (double)in->ubatch);
-    double attention =
-        n * n * s->n_layer * s->n_head * s->head_dim; /* two products over half of the square */
+    double attention = (in->kv_type == PLAN_KV_Q8_0 ? ROUNDED_CACHE : 1) * n * n * s->n_layer * s->n_head *
+                       s->head_dim; /* two products over half of the square */
     double macs_s = n * weighted(work->block_macs, r->s_per_mac) +
                     work->head_macs * r->s_per_mac[work->head_type] + attention * r->s_per_mac[TENSOR_F16];
     double bytes_s =
@@ -124,10 +129,10 @@ static struct estimate decision(const struct predict_input *in, const struct mix
     struct estimate first = seconds(prompt, ""), second = seconds(answer, "");
     return (struct estimate){
         first.value + second.value, first.low + second.low, first.high + second.high,
-        arena_printf(a, "%lld tokens read, then %lld %s; tokens %s", (long long)prompt_tokens,
-                     (long long)(in->label_scoring ? in->task->label_tokens : in->task->answer_tokens),
-                     in->label_scoring ? "label tokens scored" : "written",
-                     in->task->counted ? "counted" : "estimated from the text's length")};
+        SAY(a, "%lld tokens read, then %lld %s; tokens %s", (long long)prompt_tokens,
+            (long long)(in->label_scoring ? in->task->label_tokens : in->task->answer_tokens),
+            in->label_scoring ? "label tokens scored" : "written",
+            in->task->counted ? "counted" : "estimated from the text's length")};
 }
 
 /* ---- training here ---- */
@@ -173,14 +178,14 @@ static struct estimate training_memory(const struct predict_input *in, double pa
     double activations = activation_bytes(in), value = 4 * (params + 3 * trained) + activations;
     return (struct estimate){
         value, 0.95 * value, 1.05 * value + 100 * MIB,
-        arena_printf(a,
-                     "weights in 32 bits %.0f MB, what is trained with gradients and moments %.0f MB, "
-                     "activations %.0f MB",
-                     4 * params / MB, 12 * trained / MB, activations / MB)};
+        SAY(a,
+            "weights in 32 bits %.0f MB, what is trained with gradients and moments %.0f MB, "
+            "activations %.0f MB",
+            4 * params / MB, 12 * trained / MB, activations / MB)};
 }
 
-static void training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
-                     struct plan_prediction *out) {
+void predict_training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
+                      struct plan_prediction *out) {
     const struct shape *s = in->shape;
     const struct predict_host *h = in->host;
     if (h == NULL || h->macs_per_s <= 0)
@@ -195,26 +200,40 @@ static void training(const struct predict_input *in, const struct mix_work *work
     double n = (double)(in->task->n_records * in->task->epochs);
     out->train_s = around(
         n * sample / (h->macs_per_s * TRAIN_EFFICIENCY), TRAIN_SPREAD,
-        arena_printf(a,
-                     "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
-                     "reaches here on %d threads",
-                     n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size,
-                     h->threads));
+        SAY(a,
+            "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
+            "reaches here on %d threads",
+            n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size, h->threads));
     out->train_memory_bytes = training_memory(in, params, a);
+}
+
+/* A guessed vocabulary may turn out four times as large. */
+static void widen_trimmed(const struct predict_input *in, struct estimate *x) {
+    double row = (double)in->shape->n_embd * (in->shape->tied ? 1.0 : 2.0);
+    if (in->trimmed_from > 0)
+        x->high +=
+            row * fmin(3.0 * (double)in->shape->n_vocab, (double)(in->trimmed_from - in->shape->n_vocab));
+}
+
+void predict_on_device(const struct predict_input *in, const struct mix_work *work, struct arena *a,
+                       struct plan_prediction *out) {
+    int64_t whole = in->task->prefix_tokens + in->task->record_tokens;
+    out->file_bytes = file_size_of(in, work, a);
+    out->memory_bytes = memory_estimate(in, work, a);
+    widen_trimmed(in, &out->file_bytes);
+    widen_trimmed(in, &out->memory_bytes);
+    out->prefill_tps = per_second((double)whole, read_time(in, work, whole), in->rates->read_basis);
+    out->decode_tps = per_second(1, write_time(in, work, 1), in->rates->write_basis);
+    out->cold_s = decision(in, work, whole, a);
+    out->decision_s = in->prefix_state ? decision(in, work, in->task->record_tokens, a) : out->cold_s;
 }
 
 int predict(const struct predict_input *in, struct arena *a, struct plan_prediction *out, struct err *e) {
     struct mix_work work;
     mix_count(in->mix, in->shape, &work);
-    int64_t whole = in->task->prefix_tokens + in->task->record_tokens;
     *out = (struct plan_prediction){0};
-    out->file_bytes = file_size_of(in, &work, a);
-    out->memory_bytes = memory_estimate(in, &work, a);
-    out->prefill_tps = per_second((double)whole, read_time(in, &work, whole), in->rates->read_basis);
-    out->decode_tps = per_second(1, write_time(in, &work, 1), in->rates->write_basis);
-    out->cold_s = decision(in, &work, whole, a);
-    out->decision_s = in->prefix_state ? decision(in, &work, in->task->record_tokens, a) : out->cold_s;
-    training(in, &work, a, out);
+    predict_on_device(in, &work, a, out);
+    predict_training(in, &work, a, out);
     bool failed = out->file_bytes.basis == NULL || out->memory_bytes.basis == NULL ||
                   out->cold_s.basis == NULL || out->decision_s.basis == NULL;
     return failed ? err_set(e, ERR_NO_MEMORY, "predict", "out of memory") : 0;

@@ -40,9 +40,33 @@ struct predict_input {
     int64_t context, ubatch;
     enum plan_kv_type kv_type;
     bool label_scoring, prefix_state;
+    int64_t
+        trimmed_from; /* the vocabulary of `shape` is a guess at what is left of so many tokens; 0: it is not trimmed */
 };
 
 int predict(const struct predict_input *in, struct arena *a, struct plan_prediction *out, struct err *e);
+
+/* The two halves, for thousands of settings: without a text when `a` is NULL. `work` is mix_count's. The training half depends on
+ * shape, method, rank, task and host alone; accuracy.h has the third. */
+void predict_on_device(const struct predict_input *in, const struct mix_work *work, struct arena *a,
+                       struct plan_prediction *out);
+void predict_training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
+                      struct plan_prediction *out);
+
+/* What the teacher has to be asked for the records: calls, tokens, money and time, before anything is known of its answers. */
+struct predict_price {
+    bool known;
+    double in, out; /* US dollars per million tokens */
+    int parallel;   /* requests at once */
+};
+struct predict_teacher {
+    struct estimate calls, tokens, money, seconds; /* money.value 0: free, or (basis says) of unknown price */
+};
+int predict_teaching(const struct predict_task *t, int64_t n_records, const struct predict_price *price,
+                     struct arena *a, struct predict_teacher *out, struct err *e);
+
+/* Disk that the stages take here: base, merged copy, checkpoints, the quantised file. */
+struct estimate predict_disk(const struct predict_input *in, struct arena *a);
 
 /* What the operating system keeps on a device: known or assumed (basis says which). */
 int predict_reserved(const struct catalog_device *d, struct arena *a, struct estimate *out, struct err *e);

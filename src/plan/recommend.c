@@ -1,36 +1,19 @@
-/* Enumerate, predict, drop, rank, say why. */
+/* Drop, rank, say why. */
 #include "plan/recommend.h"
 
-#include "base/file.h"
+#include "base/str.h"
 #include "catalog/data.h"
-#include "model/file.h"
+#include "plan/choices.h"
 #include "plan/tokens.h"
-#include "train/loop.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static const enum mix offered[] = {MIX_Q8_0,   MIX_Q6_K, MIX_Q5_K_M, MIX_Q4_K_M,
-                                   MIX_IQ4_NL, MIX_Q4_0, MIX_Q3_K_M, MIX_Q2_K};
-enum { N_OFFERED = sizeof offered / sizeof *offered, DEFAULT_RANK = 16 };
-
 /* A mix that costs no more than Q4_K_M is taken as costing little; a tenth of a decision's time, or a hundredth of a second,
  * is no difference. */
 static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, SAME_SPEED_S = 0.01, DEFAULT_DECISION_S = 2,
                     DEFAULT_TRAIN_S = 24 * 3600;
-
-/* Share of the records that train; and of the epochs allowed, what early stopping usually leaves. */
-static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.6;
-
-/* ---- one base ---- */
-
-struct base {
-    const char *name, *title, *license, *path, *unsupported;
-    struct shape shape;
-    bool shape_known, embedded, wished;
-    struct predict_task tokens;
-};
 
 static bool licence_allowed(const struct recommend_limits *l, const char *license) {
     return l->license == NULL ||
@@ -42,103 +25,25 @@ static bool costs_little(enum mix m) {
     return loss >= 0 && loss <= LITTLE_LOSS;
 }
 
-static int64_t round_up(int64_t n, int64_t step) {
-    return (n + step - 1) / step * step;
-}
-
-static void settings(const struct recommendation *r, const struct base *b, struct candidate *c) {
-    int64_t longest = b->tokens.longest_tokens + b->tokens.longest_tokens / 8 + b->tokens.label_tokens + 8;
-    c->context = round_up(longest > 192 ? longest : 192, 64);
-    c->ubatch = b->shape.n_vocab > 60000 ? 64 : 128; /* the logits of a whole ubatch are reserved */
-    c->threads = r->rates.threads;
-}
-
-/* How much training sees, by the trainer's own defaults. */
-static void training_rows(const struct recommend_input *in, const struct base *b, struct predict_task *t) {
-    struct train_settings s = {0};
-    char reasons[TRAIN_N_REASONS][160];
-    t->n_records = (int64_t)(TRAINING_SHARE * (double)in->n_records);
-    train_settings_default(
-        &s, &(struct train_shape){.n_params = shape_params(&b->shape), .n_rows = t->n_records, .lora = true},
-        reasons);
-    t->epochs = in->epochs > 0 ? in->epochs : (int64_t)ceil(EPOCHS_USED * (double)s.epochs);
-}
-
-static int predict_candidate(const struct recommend_input *in, struct recommendation *r, const struct base *b,
-                             enum mix mix, struct candidate *c, struct err *e) {
-    *c = (struct candidate){.base = b->name,
-                            .title = b->title,
-                            .license = b->license,
-                            .path = b->path,
-                            .shape = b->shape,
-                            .tokens = b->tokens,
-                            .mix = mix,
-                            .embedded = b->embedded,
-                            .wished = b->wished};
-    settings(r, b, c);
-    training_rows(in, b, &c->tokens);
-    const struct predict_input p = {.shape = &b->shape,
-                                    .mix = mix,
-                                    .rates = &r->rates,
-                                    .task = &c->tokens,
-                                    .host = in->host,
-                                    .method = PLAN_LORA,
-                                    .rank = in->rank > 0 ? in->rank : DEFAULT_RANK,
-                                    .context = c->context,
-                                    .ubatch = c->ubatch,
-                                    .kv_type = PLAN_KV_F16,
-                                    .label_scoring = in->task->kind == TASK_CLASSIFY,
-                                    .prefix_state = true};
-    return predict(&p, &r->arena, &c->predicted, e);
-}
-
-/* The limit that drops a candidate, as text in the arena; NULL: none. */
-static const char *limit_passed(const struct recommend_input *in, struct recommendation *r,
-                                const struct candidate *c) {
-    const struct recommend_limits *l = &in->limits;
-    const struct plan_prediction *p = &c->predicted;
-    char need[32], have[32];
-    double room = l->max_memory_bytes > 0 ? l->max_memory_bytes : r->free_bytes;
-    if (l->max_memory_bytes > 0 && r->free_bytes > 0)
-        room = fmin(room, r->free_bytes);
-    str_bytes(need, sizeof need, (int64_t)p->memory_bytes.value);
-    if (room > 0 && p->memory_bytes.value > room)
-        return arena_printf(&r->arena, "memory: %s of %s", need, str_bytes(have, sizeof have, (int64_t)room));
-    if (l->max_file_bytes > 0 && p->file_bytes.value > l->max_file_bytes)
-        return arena_printf(&r->arena, "file: %s of %s",
-                            str_bytes(need, sizeof need, (int64_t)p->file_bytes.value),
-                            str_bytes(have, sizeof have, (int64_t)l->max_file_bytes));
-    if (l->max_decision_s > 0 && p->decision_s.value > l->max_decision_s)
-        return arena_printf(&r->arena, "latency: %.2g s a decision of %.2g s", p->decision_s.value,
-                            l->max_decision_s);
-    if (l->max_train_s > 0 && p->train_s.value > l->max_train_s)
-        return arena_printf(&r->arena, "training: %s of %s",
-                            str_duration(need, sizeof need, p->train_s.value),
-                            str_duration(have, sizeof have, l->max_train_s));
-    if (in->host != NULL && in->host->memory_bytes > 0 && p->train_memory_bytes.low > in->host->memory_bytes)
-        return arena_printf(&r->arena, "memory of this machine: training needs %s, %s are available",
-                            str_bytes(need, sizeof need, (int64_t)p->train_memory_bytes.value),
-                            str_bytes(have, sizeof have, (int64_t)in->host->memory_bytes));
-    return NULL;
-}
-
-/* Groups the fitting mixes of a base: those that cost little and decide as fast as the fastest of these, the slower ones that
- * cost little, and those that cost. */
+/* Groups the fitting mixes of a base: those that cost little, fit with room and decide as fast as the fastest of these, the other
+ * ones that cost little, and those that cost. */
 static void group_mixes(struct candidate *mixes, int n) {
     double best = INFINITY;
     for (int i = 0; i < n; i++)
-        if (costs_little(mixes[i].mix))
+        if (costs_little(mixes[i].mix) && !mixes[i].tight)
             best = fmin(best, mixes[i].predicted.decision_s.value);
     for (int i = 0; i < n; i++) {
         double time = mixes[i].predicted.decision_s.value;
         bool fast = time <= best * SAME_SPEED || time - best <= SAME_SPEED_S;
-        mixes[i].group = !costs_little(mixes[i].mix) ? 2 : fast ? 0 : 1;
+        mixes[i].group = !costs_little(mixes[i].mix) ? 2 : fast && !mixes[i].tight ? 0 : 1;
     }
 }
 
 /* Within the groups: the smaller file, the faster decision, what costs less (the earlier in the list of mixes). */
 static int compare_mixes(const void *pa, const void *pb) {
     const struct candidate *a = pa, *b = pb;
+    if (a->method != b->method) /* what trains everything costs more and is no better with few records */
+        return a->method < b->method ? -1 : 1;
     if (a->group != b->group)
         return a->group < b->group ? -1 : 1;
     double x = a->mix, y = b->mix;
@@ -172,8 +77,10 @@ static void say_why(const struct recommend_input *in, struct recommendation *r, 
                  c->tight ? ", which is tight" : "");
     else
         str_addf(&text, "Needs %s; how much the board has is not known. ", need);
+    str_addf(&text, "Expected accuracy %.0f%% (%.0f to %.0f%%). ", 100 * p->accuracy.value,
+             100 * p->accuracy.low, 100 * p->accuracy.high);
     for (int i = 0; i < n_mixes; i++)
-        if (mixes[i].mix == MIX_Q4_K_M && c->mix != MIX_Q4_K_M)
+        if (mixes[i].mix == MIX_Q4_K_M && mixes[i].method == c->method && c->mix != MIX_Q4_K_M)
             str_addf(&text, "%s rather than Q4_K_M: %.2g s a decision against %.2g s. ", mix_name(c->mix),
                      p->decision_s.value, mixes[i].predicted.decision_s.value);
     if (mix_perplexity_cost(c->mix) >= 0)
@@ -186,8 +93,8 @@ static void say_why(const struct recommend_input *in, struct recommendation *r, 
 /* ---- the list ---- */
 
 struct list {
-    struct candidate *fit, *dropped;
-    int64_t n_fit, n_dropped, fit_capacity, dropped_capacity;
+    struct candidate *fit, *dropped, *all; /* all: whatever fits, for the front */
+    int64_t n_fit, n_dropped, n_all, fit_capacity, dropped_capacity, all_capacity;
 };
 
 static int append(struct candidate **items, int64_t *n, int64_t *capacity, const struct candidate *c,
@@ -207,6 +114,8 @@ static int drop(struct list *l, const struct base *b, const struct candidate *c,
     gone.embedded = b->embedded;
     gone.wished = b->wished;
     gone.dropped = why;
+    if (c == NULL)
+        gone.excess = INFINITY;
     return append(&l->dropped, &l->n_dropped, &l->dropped_capacity, &gone, e);
 }
 
@@ -217,33 +126,24 @@ static int consider(const struct recommend_input *in, struct recommendation *r, 
         return drop(l, b, NULL, arena_printf(&r->arena, "not supported: %s", b->unsupported), e);
     if (!licence_allowed(&in->limits, b->license))
         return drop(l, b, NULL, arena_printf(&r->arena, "licence: %s", b->license), e);
-    struct candidate mixes[N_OFFERED], gone = {0};
-    int n = 0;
-    for (int i = 0; i < N_OFFERED; i++) {
-        struct candidate c;
-        if (in->mix != NULL && strcasecmp(in->mix, mix_name(offered[i])) != 0)
-            continue;
-        int code = predict_candidate(in, r, b, offered[i], &c, e);
-        if (code < 0)
-            return code;
-        c.dropped = limit_passed(in, r, &c);
-        if (c.dropped == NULL)
-            mixes[n++] = c;
-        else if (gone.dropped == NULL || c.predicted.memory_bytes.value < gone.predicted.memory_bytes.value)
-            gone = c;
-    }
+    struct candidate mixes[MOST_CHOICES], nearest;
+    int n = 0, code = choices_of(in, r, b, mixes, &n, &nearest, e);
+    if (code < 0)
+        return code;
     if (n == 0)
-        return drop(l, b, gone.dropped != NULL ? &gone : NULL,
-                    gone.dropped != NULL ? gone.dropped : "the wished quantisation is not offered", e);
-    group_mixes(mixes, n);
-    qsort(mixes, (size_t)n, sizeof *mixes, compare_mixes);
-    int code = 0;
-    for (int i = 0; code == 0 && i < (b->wished ? n : 1); i++) {
+        return drop(l, b, nearest.mix != N_MIXES ? &nearest : NULL,
+                    nearest.mix != N_MIXES ? nearest.dropped : "the wished quantisation is not offered", e);
+    for (int i = 0; i < n; i++)
         mixes[i].tight = r->free_bytes > 0 && mixes[i].predicted.memory_bytes.high >
                                                   r->free_bytes + r->reserved.value - r->reserved.high;
+    group_mixes(mixes, n);
+    qsort(mixes, (size_t)n, sizeof *mixes, compare_mixes);
+    for (int i = 0; code == 0 && i < (b->wished ? n : 1); i++) {
         say_why(in, r, &mixes[i], mixes, n);
         code = append(&l->fit, &l->n_fit, &l->fit_capacity, &mixes[i], e);
     }
+    for (int i = 0; code == 0 && i < n; i++)
+        code = append(&l->all, &l->n_all, &l->all_capacity, &mixes[i], e);
     return code;
 }
 
@@ -267,96 +167,8 @@ static int compare_candidates(const void *pa, const void *pb) {
         return slow_a ? 1 : -1;
     if (slow_a)
         return a->predicted.decision_s.value < b->predicted.decision_s.value ? -1 : 1;
-    int64_t size_a = shape_params(&a->shape), size_b = shape_params(&b->shape);
-    return size_a != size_b ? (size_a > size_b ? -1 : 1) : strcmp(a->base, b->base);
-}
-
-/* ---- bases ---- */
-
-/* Can the trainer take the file? Only the file tells for sure; what stands in the way becomes the reason. */
-static int check_trainable(struct recommendation *r, const char *path, struct base *b, struct err *e) {
-    struct model_file *f = NULL;
-    struct model_config config;
-    struct err refused = {0};
-    int code = model_file_open(&f, path, e);
-    if (code == 0 && (code = model_file_config(f, &config, &refused)) < 0) {
-        const char *after = strstr(refused.message, ": ");
-        b->unsupported = arena_strdup(&r->arena, after != NULL ? after + 2 : refused.message);
-        if (code == ERR_UNSUPPORTED)
-            code = b->unsupported != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "recommend", "out of memory");
-        else if (e != NULL && e->code == 0)
-            *e = refused;
-    }
-    model_file_close(f);
-    return code;
-}
-
-static int base_from_file(const struct recommend_input *in, struct recommendation *r, const char *path,
-                          struct base *b, struct err *e) {
-    int code = check_trainable(r, path, b, e);
-    if (code < 0 || b->unsupported != NULL)
-        return code;
-    code = shape_from_file(&b->shape, path, e);
-    if (code == 0)
-        code = plan_count_tokens(in->task, path, &b->tokens, e);
-    b->shape_known = code == 0;
-    return code;
-}
-
-static int embedded_base(const struct recommend_input *in, struct recommendation *r, struct base *b,
-                         struct err *e) {
-    struct str path = {0};
-    *b = (struct base){.name = "embedded",
-                       .title = "embedded base",
-                       .license = "MIT",
-                       .path = "data:seed/base.gguf",
-                       .embedded = true,
-                       .wished = str_equal(in->base, "embedded")};
-    int code = data_path("seed/base.gguf", &path, e);
-    if (code == 0)
-        code = base_from_file(in, r, str_text(&path), b, e);
-    str_release(&path);
-    return code;
-}
-
-static int user_base(const struct recommend_input *in, struct recommendation *r, struct base *b,
-                     struct err *e) {
-    char *real = realpath(in->base, NULL);
-    if (real == NULL) {
-        err_set(e, ERR_NOT_FOUND, "recommend",
-                "there is no base '%s': neither a model of the catalogue nor a file", in->base);
-        return err_hint(e, "edgestill models lists what there is; or give the path of a GGUF");
-    }
-    const char *path = arena_strdup(&r->arena, real), *slash = strrchr(path != NULL ? path : "", '/');
-    free(real);
-    *b = (struct base){
-        .name = slash != NULL ? slash + 1 : path, .path = path, .wished = true, .license = "the file's own"};
-    b->title = b->name;
-    return path != NULL ? base_from_file(in, r, path, b, e)
-                        : err_set(e, ERR_NO_MEMORY, "recommend", "out of memory");
-}
-
-static int catalogue_base(const struct recommend_input *in, struct recommendation *r,
-                          const struct catalog_model *m, struct base *b, struct err *e) {
-    struct str path = {0};
-    *b = (struct base){.name = m->name,
-                       .title = m->title,
-                       .license = m->license,
-                       .unsupported = m->unsupported,
-                       .shape_known = m->shape_known,
-                       .wished = in->base != NULL && strcasecmp(in->base, m->name) == 0};
-    data_model_file(m->name, &path);
-    int code = 0;
-    if (path.len > 0 && file_exists(str_text(&path))) {
-        b->path = arena_strdup(&r->arena, str_text(&path));
-        if (m->unsupported == NULL)
-            code = base_from_file(in, r, b->path, b, e);
-    } else if (m->shape_known) {
-        shape_from_catalog(&b->shape, m);
-        code = plan_count_tokens(in->task, NULL, &b->tokens, e);
-    }
-    str_release(&path);
-    return code;
+    double right_a = a->predicted.accuracy.value, right_b = b->predicted.accuracy.value;
+    return right_a != right_b ? (right_a > right_b ? -1 : 1) : strcmp(a->base, b->base);
 }
 
 static int consider_all(const struct recommend_input *in, struct recommendation *r, struct list *l,
@@ -364,7 +176,7 @@ static int consider_all(const struct recommend_input *in, struct recommendation 
     struct base b;
     bool found = in->base == NULL || str_equal(in->base, "embedded");
     struct err missing = {0};
-    int code = embedded_base(in, r, &b, &missing);
+    int code = base_embedded(in, r, &b, &missing);
     if (code == 0)
         code = consider(in, r, &b, l, e);
     else if (b.wished || missing.code != ERR_NOT_FOUND) {
@@ -374,13 +186,13 @@ static int consider_all(const struct recommend_input *in, struct recommendation 
         code = drop(l, &b, NULL, "its file seed/base.gguf is not there", e);
     }
     for (int64_t i = 0; code == 0 && i < in->catalog->n_models; i++) {
-        code = catalogue_base(in, r, &in->catalog->models[i], &b, e);
+        code = base_of_catalogue(in, r, &in->catalog->models[i], &b, e);
         found = found || b.wished;
         if (code == 0)
             code = consider(in, r, &b, l, e);
     }
     if (code == 0 && !found) {
-        code = user_base(in, r, &b, e);
+        code = base_of_user(in, r, &b, e);
         if (code == 0)
             code = consider(in, r, &b, l, e);
     }
@@ -388,6 +200,17 @@ static int consider_all(const struct recommend_input *in, struct recommendation 
 }
 
 /* ---- outside ---- */
+
+/* The front is that of all that fits, listed or not. */
+static void mark_front(struct list *l) {
+    choices_mark_front(l->all, l->n_all);
+    for (int64_t i = 0; i < l->n_fit; i++)
+        for (int64_t j = 0; j < l->n_all; j++) {
+            const struct candidate *a = &l->fit[i], *b = &l->all[j];
+            if (a->base == b->base && a->mix == b->mix && a->method == b->method)
+                l->fit[i].on_front = b->on_front;
+        }
+}
 
 /* Fitting ones first; takes the two lists' contents into the arena. */
 static int gather(struct recommendation *r, struct list *l, struct err *e) {
@@ -406,6 +229,9 @@ static int gather(struct recommendation *r, struct list *l, struct err *e) {
         for (int64_t i = 0; i < l->n_dropped; i++)
             if ((l->dropped[i].mix != N_MIXES) == limit)
                 r->list[at++] = l->dropped[i];
+    for (int64_t i = r->n_fit; i < r->n; i++)
+        if (isfinite(r->list[i].excess) && (r->nearest == NULL || r->list[i].excess < r->nearest->excess))
+            r->nearest = &r->list[i];
     return 0;
 }
 
@@ -423,6 +249,15 @@ static int check_input(const struct recommend_input *in, struct err *e) {
     return 0;
 }
 
+/* Records are asked for before a base is trained on them, so their tokens are estimated from the text. */
+static int count_teaching(const struct recommend_input *in, struct recommendation *r, struct err *e) {
+    struct predict_task t = {0};
+    if (in->price == NULL)
+        return 0;
+    int code = plan_count_tokens(in->task, NULL, &t, e);
+    return code == 0 ? predict_teaching(&t, in->n_records, in->price, &r->arena, &r->teacher, e) : code;
+}
+
 int recommend(const struct recommend_input *in, struct recommendation *out, struct err *e) {
     struct recommendation r = {0};
     struct list l = {0};
@@ -434,12 +269,18 @@ int recommend(const struct recommend_input *in, struct recommendation *out, stru
         code = predict_reserved(in->device, &r.arena, &r.reserved, e);
     if (code == 0 && in->device->memory_mb.known)
         r.free_bytes = fmax(in->device->memory_mb.value * 1024 * 1024 - r.reserved.value, 1);
+    r.line = accuracy_fit(in->catalog);
+    if (code == 0)
+        code = count_teaching(in, &r, e);
     if (code == 0)
         code = consider_all(in, &r, &l, e);
-    if (code == 0)
+    if (code == 0) {
+        mark_front(&l);
         code = gather(&r, &l, e);
+    }
     free(l.fit);
     free(l.dropped);
+    free(l.all);
     if (code < 0)
         arena_release(&r.arena);
     else
@@ -477,15 +318,16 @@ int recommend_plan(const struct recommend_input *in, const struct candidate *c, 
     p.base_path = arena_strdup(&p.arena, c->path);
     p.quantisation = mix_name(c->mix);
     p.reason = arena_strdup(&p.arena, c->reason != NULL ? c->reason : "");
-    p.method = PLAN_LORA;
+    p.method = c->method;
     p.rank = in->rank > 0 ? in->rank : DEFAULT_RANK;
     p.alpha = 2.0 * p.rank;
     p.context = c->context;
     p.ubatch = c->ubatch;
     p.threads = c->threads;
-    p.kv_type = PLAN_KV_F16;
-    p.label_scoring = in->task->kind == TASK_CLASSIFY;
-    p.prefix_state = true;
+    p.kv_type = c->kv_type;
+    p.label_scoring = c->label_scoring;
+    p.prefix_state = c->prefix_state;
+    p.trim_vocabulary = c->trim;
     p.prefix_tokens = c->tokens.prefix_tokens;
     p.record_tokens = c->tokens.record_tokens;
     p.answer_tokens = c->tokens.answer_tokens;

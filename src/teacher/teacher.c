@@ -316,6 +316,10 @@ struct store *teacher_store(struct teacher *t) {
     return t->store;
 }
 
+struct teacher_price teacher_list_price(const char *model) {
+    return find_price(&(struct teacher_config){.model = model != NULL ? model : ""}, false);
+}
+
 struct teacher_price teacher_price(const struct teacher *t) {
     return t->price;
 }

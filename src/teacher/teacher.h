@@ -63,6 +63,8 @@ struct teacher_price {
     bool known;
 };
 struct teacher_price teacher_price(const struct teacher *t);
+/* The same before a teacher is opened: by the model's name alone. */
+struct teacher_price teacher_list_price(const char *model);
 
 struct teacher_question {
     const char *purpose; /* "draft", "write", "label": for the ledger */
