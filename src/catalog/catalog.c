@@ -31,7 +31,7 @@ static bool parse_range(const char *text, double *low, double *high) {
 }
 
 int catalog_figure(const struct catalog_loader *l, const struct node *map, const char *key, bool required,
-                   struct figure *out, struct err *e) {
+                   struct catalog_figure *out, struct err *e) {
     const struct node *n = node_get(map, key);
     if (n == NULL) {
         if (!required)
@@ -41,11 +41,11 @@ int catalog_figure(const struct catalog_loader *l, const struct node *map, const
         return ERR_INPUT;
     }
     if (n->type == NODE_STRING && str_equal(n->text, "unknown")) {
-        *out = (struct figure){0};
+        *out = (struct catalog_figure){0};
         return 0;
     }
     const struct node *value = node_at(n, 0), *source = node_at(n, 1);
-    struct figure f = {.known = true};
+    struct catalog_figure f = {.known = true};
     if (n->type != NODE_LIST || n->n_children != 2 || value->text == NULL || source->text == NULL ||
         !parse_range(value->text, &f.low, &f.high)) {
         node_error(n, e, "catalog_figure", "%s must be [value, source], [low-high, source] or unknown", key);

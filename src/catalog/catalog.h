@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 /* One figure: `[2400, sbc-bench]`, `[4805-6025, sbc-bench]` (value: the middle) or `unknown` in the file. */
-struct figure {
+struct catalog_figure {
     bool known;
     double value, low, high;
     const char *source; /* citation, resolved from the file's `sources` table; NULL when unknown */
@@ -49,17 +49,17 @@ struct catalog_device {
     const char *dotprod, *i8mm, *sve; /* yes, no, unknown, n/a */
     const char *note;                 /* NULL: none */
     const char *origin;               /* file it came from */
-#define X(name, text) struct figure name;
+#define X(name, text) struct catalog_figure name;
     DEVICE_FIGURES(X)
 #undef X
 };
 
 /* A core class: multiply-accumulates a core does in a clock tick relative to another class, for devices that nobody measured. */
 struct catalog_core {
-    const char *name;       /* cortex-a35 */
-    const char *like;       /* the class whose measurements stand in; itself when it was measured */
-    struct figure relative; /* speed at the same clock, as a share of `like` */
-    bool in_order;          /* cannot compute while it waits for memory */
+    const char *name;               /* cortex-a35 */
+    const char *like;               /* the class whose measurements stand in; itself when it was measured */
+    struct catalog_figure relative; /* speed at the same clock, as a share of `like` */
+    bool in_order;                  /* cannot compute while it waits for memory */
 };
 
 #define MODEL_SCORES(X) X(mmlu) X(ifeval) X(gsm8k)
@@ -78,14 +78,14 @@ struct catalog_model {
     double params; /* published or computed count; 0: unknown */
     int n_layer, n_embd, n_ff, n_head, n_head_kv, head_dim, n_vocab, n_ctx_train;
     bool tied, qk_norm, qkv_bias, post_norms; /* tied: the head is the input embedding */
-#define X(name) struct figure name;
+#define X(name) struct catalog_figure name;
     MODEL_SCORES(X)
 #undef X
 };
 
 /* One row of throughput.csv. Only tier A rows of CPUs calibrate; X is the paper's row, which nothing may be fitted to. */
 struct catalog_measurement {
-    const char *device, *model, *quantisation, *test, *runtime, *source;
+    const char *device, *cpu, *model, *quantisation, *test, *runtime, *source;
     char tier;
     bool gpu, repeat; /* repeat: a second run of a row that is there already */
     int threads;      /* 0: not stated */

@@ -37,7 +37,7 @@ static int read_figures(const struct catalog_loader *l, const struct node *map, 
     return code;
 }
 
-static const char *size_title(struct catalog *c, const char *title, const struct figure *memory) {
+static const char *size_title(struct catalog *c, const char *title, const struct catalog_figure *memory) {
     if (!memory->known)
         return title;
     if (memory->value < 1024)

@@ -16,7 +16,7 @@ struct catalog_loader {
 
 /* `key: [value, source]`, `key: [low-high, source]`, `key: unknown`. Absent: ERR_INPUT when required, else as it was. */
 int catalog_figure(const struct catalog_loader *l, const struct node *map, const char *key, bool required,
-                   struct figure *out, struct err *e);
+                   struct catalog_figure *out, struct err *e);
 
 /* Text that may be `unknown` (then NULL). */
 int catalog_text(const struct node *map, const char *key, const char **out, struct err *e);

@@ -4,9 +4,9 @@
 #include "format/csv.h"
 #include <string.h>
 
-static const char *const columns[] = {"device", "threads", "model",          "params_b", "quant",   "pp_tps",
-                                      "tg_tps", "source",  "model_file_mib", "test",     "runtime", "tier",
-                                      "note",   NULL};
+static const char *const columns[] = {
+    "device",         "threads", "model",   "params_b", "quant", "pp_tps", "tg_tps", "source",
+    "model_file_mib", "test",    "runtime", "tier",     "note",  "cpu",    NULL};
 enum column {
     DEVICE,
     THREADS,
@@ -21,6 +21,7 @@ enum column {
     RUNTIME,
     TIER,
     NOTE,
+    CPU,
     N_COLUMNS
 };
 
@@ -47,6 +48,7 @@ static int read_row(struct catalog *c, const struct csv_reader *r, const int at[
     out->params = params_b * 1e9;
     out->file_bytes = file_mib * 1024 * 1024;
     out->device = arena_strdup(&c->arena, csv_reader_field(r, at[DEVICE]));
+    out->cpu = arena_strdup(&c->arena, csv_reader_field(r, at[CPU]));
     out->model = arena_strdup(&c->arena, csv_reader_field(r, at[MODEL]));
     out->quantisation = arena_strdup(&c->arena, csv_reader_field(r, at[QUANT]));
     out->test = arena_strdup(&c->arena, csv_reader_field(r, at[TEST]));
@@ -55,8 +57,8 @@ static int read_row(struct catalog *c, const struct csv_reader *r, const int at[
     out->tier = csv_reader_field(r, at[TIER])[0];
     out->gpu = strstr(out->runtime != NULL ? out->runtime : "", "CUDA") != NULL;
     out->repeat = out->tier == 'R' || strstr(note, "not as an extra calibration point") != NULL;
-    if (out->device == NULL || out->model == NULL || out->quantisation == NULL || out->test == NULL ||
-        out->runtime == NULL || out->source == NULL)
+    if (out->device == NULL || out->cpu == NULL || out->model == NULL || out->quantisation == NULL ||
+        out->test == NULL || out->runtime == NULL || out->source == NULL)
         return err_set(e, ERR_NO_MEMORY, "catalog_load", "out of memory for the measurements");
     return 0;
 }

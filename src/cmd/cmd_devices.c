@@ -10,7 +10,7 @@ static const struct option_def options[] = {
     {0},
 };
 
-static json_t *figure_json(const struct figure *f) {
+static json_t *figure_json(const struct catalog_figure *f) {
     if (!f->known)
         return json_string("unknown");
     return json_pack("{s:f, s:f, s:f, s:s}", "value", f->value, "low", f->low, "high", f->high, "source",
@@ -32,7 +32,7 @@ static json_t *device_json(const struct catalog_device *d) {
     return j;
 }
 
-static void print_figure(const struct cmd_ctx *c, const char *text, const struct figure *f) {
+static void print_figure(const struct cmd_ctx *c, const char *text, const struct catalog_figure *f) {
     if (!f->known)
         cmd_print(c, "  %-58s unknown\n", text);
     else if (f->low < f->high)

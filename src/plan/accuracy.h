@@ -29,7 +29,7 @@ struct accuracy_query {
     const struct accuracy_line *line;
     const char *base;
     double params;
-    const struct figure *score; /* MMLU; NULL or unknown: the line's */
+    const struct catalog_figure *score; /* MMLU; NULL or unknown: the line's */
     enum mix mix;
     const struct accuracy_measured *measured; /* of this project; NULL: nothing yet */
 };

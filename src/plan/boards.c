@@ -12,10 +12,17 @@ enum { MIN_ROWS = 6, ASSUMED_CORES = 4 };
 /* How strongly types that the rows say little about are drawn to the common rate. */
 static const double PULL = 0.05, ASSUMED_GHZ = 1.5;
 
-/* Speed of another instruction set where no board of one's own has been measured: one dot-product instruction does what four
- * do without it (Arm Architecture Reference Manual, SDOT against SMULL, SMLAL and two SADALP); when writing, half of the time
- * goes into unpacking, which gains nothing. */
-static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 4}, {1, 2, 2}};
+/* Speed of another instruction set where no board of one's own has been measured: one dot-product instruction does what four do
+ * without it, and one matrix product of bytes what two of those do (Arm Architecture Reference Manual: SDOT against SMULL, SMLAL
+ * and two SADALP; SMMLA's 32 products against SDOT's 16); when writing, half of the time goes into unpacking, which gains
+ * nothing, and single rows gain nothing from matrix products. */
+static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 8, 4}, {1, 2, 2, 2}};
+
+/* A bandwidth that was published without its number of threads says nothing about each of two fast cores among eight. */
+enum { LEAST_CORES_PUBLISHED = 4 };
+
+/* One board of another kind with the same instructions may be an odd one; then all boards are asked. */
+enum { LEAST_OF_ISA = 2 };
 
 static const char *const isa_texts[N_ISAS] = {
 #define X(name, text) text,
@@ -30,6 +37,8 @@ const char *board_isa_text(enum board_isa isa) {
 enum board_isa board_isa(const struct catalog_device *d) {
     if (str_equal(d->arch, "x86_64"))
         return ISA_X86;
+    if (str_equal(d->i8mm, "yes"))
+        return ISA_I8MM;
     return str_equal(d->dotprod, "yes") ? ISA_DOTPROD : ISA_PLAIN;
 }
 
@@ -38,7 +47,7 @@ int board_threads(const struct catalog_device *d) {
 }
 
 double board_core_ghz(const struct catalog_device *d) {
-    return board_threads(d) * (d->clock_mhz.known ? d->clock_mhz.value / 1000 : ASSUMED_GHZ);
+    return board_threads(d) * (d->clock_mhz.known ? d->clock_mhz.high / 1000 : ASSUMED_GHZ);
 }
 
 /* ---- rows ---- */
@@ -144,7 +153,7 @@ static void make_profiles(struct board_table *t) {
             enum board_isa isa = board_isa(b->device);
             if (b->fitted[w] && (best[isa] == NULL || b->n[w] > best[isa]->n[w]))
                 best[isa] = b;
-            if (b->fitted[w] && (any == NULL || isa == ISA_DOTPROD))
+            if (b->fitted[w] && (any == NULL || isa == ISA_DOTPROD)) /* the nearest to those that have none */
                 any = b;
         }
         for (int isa = 0; isa < N_ISAS; isa++)
@@ -250,12 +259,13 @@ struct board_level board_level(const struct board_table *t, const struct catalog
         for (int64_t i = 0; i < t->n && n < MOST; i++) {
             const struct board *b = &t->boards[i];
             double factor = 1;
-            if (b->scale[work] > 0 && b->device->clock_mhz.known &&
+            bool tells = b->n[work] > 0 || board_threads(b->device) >= LEAST_CORES_PUBLISHED;
+            if (b->scale[work] > 0 && tells && b->device->clock_mhz.known &&
                 !str_equal(b->device->family, d->family) &&
                 speaks_for(t, b, d, (enum board_kinship)k, work, &factor))
                 levels[n++] = b->scale[work] * factor / board_core_ghz(b->device);
         }
-        if (n > 0) {
+        if (n >= (k == KIN_ISA ? LEAST_OF_ISA : 1)) {
             qsort(levels, (size_t)n, sizeof *levels, compare_doubles);
             double median = (levels[(n - 1) / 2] + levels[n / 2]) / 2;
             return (struct board_level){median, (enum board_kinship)k, n};

@@ -8,9 +8,8 @@
  *     board_table_release(&t);
  *
  * Reading a prompt is arithmetic: its rate goes with cores, clock, kind of core and whether it has dot-product instructions.
- * Writing reads every weight once a token; that is limited by the cores as well (unpacking), so published figures of seven
- * boards lie within 0.98 and 1.37 GB/s per core and GHz where there are dot products, while they spread threefold around
- * memory benchmarks. Memory sets an upper limit: a copy moves each byte twice, so reading goes up to twice as fast. */
+ * Writing reads every weight once a token; that is limited by the cores as well (unpacking), so published figures of
+ * boards with dot products lie around 1.1 GB/s per core and GHz, while they spread threefold around memory benchmarks. Memory sets an upper limit: a copy moves each byte twice, so reading goes up to twice as fast. */
 #ifndef PLAN_BOARDS_H
 #define PLAN_BOARDS_H
 
@@ -51,7 +50,7 @@ struct board_level board_level(const struct board_table *t, const struct catalog
                                enum board_work work);
 enum board_isa board_isa(const struct catalog_device *d);
 const char *board_isa_text(enum board_isa isa);
-/* Cores times GHz; cores and clocks that are not known are taken as 4 and 1.5. */
+/* Cores times GHz at their highest clock, which is what benchmarks see; what is not known is taken as 4 and 1.5. */
 double board_core_ghz(const struct catalog_device *d);
 int board_threads(const struct catalog_device *d);
 

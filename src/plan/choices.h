@@ -9,7 +9,7 @@ enum { DEFAULT_RANK = 16, MOST_CHOICES = 32 };
 struct base {
     const char *name, *title, *license, *path, *unsupported;
     struct shape shape;
-    struct figure score;
+    struct catalog_figure score;
     bool shape_known, embedded, wished;
     struct predict_task tokens;
 };

@@ -18,6 +18,12 @@ static const bool repacked[N_ISAS][N_TENSOR_TYPES] = {
                      [TENSOR_Q4_K] = true,
                      [TENSOR_Q4_0] = true,
                      [TENSOR_IQ4_NL] = true},
+    [ISA_I8MM] = {[TENSOR_Q8_0] = true,
+                  [TENSOR_Q6_K] = true,
+                  [TENSOR_Q5_K] = true,
+                  [TENSOR_Q4_K] = true,
+                  [TENSOR_Q4_0] = true,
+                  [TENSOR_IQ4_NL] = true},
     [ISA_X86] = {[TENSOR_Q4_K] = true, [TENSOR_Q4_0] = true, [TENSOR_IQ4_NL] = true},
 };
 

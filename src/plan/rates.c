@@ -41,9 +41,9 @@ static double memory_limit(const struct catalog_device *d) {
 static const char *limit_text(const struct catalog_device *d, double limit, struct arena *a) {
     if (!isfinite(limit))
         return "; its memory's speed is not known";
-    const struct figure *f = d->read_peak_gbps.known ? &d->read_peak_gbps
-                             : d->memcpy_mbps.known  ? &d->memcpy_mbps
-                                                     : &d->theoretical_gbps;
+    const struct catalog_figure *f = d->read_peak_gbps.known ? &d->read_peak_gbps
+                                     : d->memcpy_mbps.known  ? &d->memcpy_mbps
+                                                             : &d->theoretical_gbps;
     return arena_printf(a, "; its memory allows %.1f GB/s (%s)", limit / 1e9, f->source);
 }
 

@@ -15,7 +15,8 @@
 
 /* Instruction sets that decide how fast whole numbers multiply and how weights are laid out. */
 #define BOARD_ISAS(X)                                                                                        \
-    X(PLAIN, "without dot products") X(DOTPROD, "with dot products") X(X86, "x86-64 with AVX2")
+    X(PLAIN, "without dot products")                                                                         \
+    X(DOTPROD, "with dot products") X(I8MM, "with matrix products of bytes") X(X86, "x86-64 with AVX2")
 enum board_isa {
 #define X(name, text) ISA_##name,
     BOARD_ISAS(X)

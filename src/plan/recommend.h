@@ -44,7 +44,7 @@ struct candidate {
     const char *base, *title, *license;
     const char *path; /* as plan.base_path; NULL: the file is not here yet */
     struct shape shape;
-    struct figure score;
+    struct catalog_figure score;
     struct predict_task tokens;
     enum mix mix;
     enum plan_method method;

@@ -77,7 +77,7 @@ static void test_files_to_pull(void **state) {
     assert_true(known >= 5);
 }
 
-static void check_figure(const char *entry, const char *name, const struct figure *f) {
+static void check_figure(const char *entry, const char *name, const struct catalog_figure *f) {
     if (!f->known)
         return;
     if (f->source == NULL || f->source[0] == '\0' || !(f->low > 0) || f->low > f->value || f->value > f->high)

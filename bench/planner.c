@@ -1,0 +1,209 @@
+/* Figures 4.1 to 4.4: how far off the planner's predictions are.
+ *
+ *     4.1  against published measurements: devices it has never seen, models it has never seen, its noise floor; with
+ *          PLANNER_TEST_CSV=FILE another file of throughput.csv's columns, in which rows that the catalogue has are told apart
+ *     4.2  on this machine: files of real shapes with random weights, under llama-bench (speed) and in a run of its own
+ *          (peak memory); PLANNER_FILES=0 leaves them out, PLANNER_FOLDER keeps them
+ *     4.3  training here: time and peak memory, three shapes by two methods; PLANNER_TRAINING=0 leaves them out
+ *     4.4  the time of a full recommendation
+ *
+ * Pictures: build/bench/planner-decode.svg, planner-prefill.svg, planner-memory.svg. On a busy machine speeds are what is
+ * left of it: the load average stands in the context. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "bench/chain.h"
+#include "bench/figures.h"
+#include "bench/planner_here.h"
+#include "bench/scatter.h"
+#include "catalog/load.h"
+#include "plan/recommend.h"
+#include "plan/score.h"
+#include "support/tiny_task.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_GROUPS = 32 };
+
+static void must(int code, const struct err *e) {
+    if (code < 0) {
+        log_err(e);
+        exit(1);
+    }
+}
+
+/* ---- 4.1 ---- */
+
+static void draw(const struct score_list *l, bool writes, const char *path, const char *title) {
+    struct scatter_point *points = calloc((size_t)l->n + 1, sizeof *points);
+    const char *groups[MOST_GROUPS];
+    int n_groups = 0;
+    int64_t n = 0;
+    for (int64_t i = 0; points != NULL && i < l->n; i++) {
+        const struct score_item *x = &l->items[i];
+        int g = 0;
+        while (g < n_groups && !str_equal(groups[g], x->device))
+            g++;
+        if (x->writes != writes || (g == n_groups && n_groups == MOST_GROUPS))
+            continue;
+        if (g == n_groups)
+            groups[n_groups++] = x->device;
+        points[n++] = (struct scatter_point){x->measured, x->predicted, g};
+    }
+    if (scatter_write(path, title, "tokens/s", points, n, groups, n_groups) == 0)
+        printf("written: %s\n", path);
+    free(points);
+}
+
+static void add_errors(struct figures *f, const struct score_list *l, const char *what) {
+    static const char *const works[] = {"prefill", "decode"};
+    for (int w = 1; w >= 0; w--) {
+        char name[128], note[160];
+        int64_t boards = 0, rows = 0, inside = 0;
+        double error = score_median_error(l, w == 1, &boards, &rows, &inside);
+        snprintf(name, sizeof name, "%s: %s, median error", what, works[w]);
+        snprintf(note, sizeof note,
+                 "median over %lld devices' medians; %lld of %lld rows within their interval",
+                 (long long)boards, (long long)inside, (long long)rows);
+        if (rows == 0)
+            figures_skip(f, "4.1", name, "no such rows");
+        else
+            figures_add(f, &(struct figure){"4.1", name, "share", error, rows, 0, 0, note});
+    }
+}
+
+/* A line for each device: the ratios of its rows, predicted over measured. */
+static void print_boards(const struct score_list *l) {
+    printf("%-32s %8s %6s %10s %10s %10s  predicted / measured\n", "device", "", "rows", "median", "least",
+           "most");
+    for (int64_t i = 0; i < l->n; i++) {
+        const struct score_item *x = &l->items[i];
+        bool first = true;
+        for (int64_t j = 0; first && j < i; j++)
+            first = !(l->items[j].writes == x->writes && str_equal(l->items[j].device, x->device));
+        double *ratios = calloc((size_t)l->n, sizeof *ratios);
+        int64_t n = 0;
+        for (int64_t j = i; first && ratios != NULL && j < l->n; j++)
+            if (l->items[j].writes == x->writes && str_equal(l->items[j].device, x->device))
+                ratios[n++] = l->items[j].predicted / l->items[j].measured;
+        struct figure one = {.n = 0};
+        figures_spread(ratios, n, &one);
+        if (n > 0)
+            printf("%-32.32s %8s %6lld %10.2f %10.2f %10.2f\n", x->device, x->writes ? "decode" : "prefill",
+                   (long long)n, one.value, one.min, one.max);
+        free(ratios);
+    }
+}
+
+static void score_file(struct figures *f, const struct catalog *c, const char *path) {
+    struct catalog other = {0};
+    struct score_list all = {0}, unseen = {0};
+    struct err e = {0};
+    char note[96];
+    arena_init(&other.arena);
+    must(catalog_load_measurements(&other, path, &e), &e);
+    must(score_rows(c, other.measurements, other.n_measurements, NULL, &all, &e), &e);
+    print_boards(&all);
+    for (int64_t i = 0; i < all.n; i++)
+        if (!all.items[i].known &&
+            mem_grow((void **)&unseen.items, &unseen.capacity, unseen.n + 1, sizeof *unseen.items) == 0)
+            unseen.items[unseen.n++] = all.items[i];
+    add_errors(f, &all, "PLANNER_TEST_CSV, all rows");
+    add_errors(f, &unseen, "PLANNER_TEST_CSV, rows that the catalogue has not");
+    snprintf(note, sizeof note, "of %lld rows", (long long)other.n_measurements);
+    figures_add(f, &(struct figure){"4.1", "PLANNER_TEST_CSV: device or model unknown", "rows",
+                                    (double)all.n_unmatched, other.n_measurements, 0, 0, note});
+    draw(&all, true, "build/bench/planner-test-decode.svg", "decode, PLANNER_TEST_CSV");
+    draw(&all, false, "build/bench/planner-test-prefill.svg", "prefill, PLANNER_TEST_CSV");
+    score_list_release(&all);
+    score_list_release(&unseen);
+    catalog_release(&other);
+}
+
+static void published(struct figures *f, struct catalog *c) {
+    struct score_list devices = {0}, models = {0};
+    struct err e = {0};
+    must(score_unseen_devices(c, &devices, &e), &e);
+    must(score_unseen_models(c, &models, &e), &e);
+    print_boards(&devices);
+    add_errors(f, &devices, "a device never seen");
+    add_errors(f, &models, "a known device, a model never seen");
+    for (int w = 1; w >= 0; w--) {
+        int64_t n = 0;
+        double noise = score_noise(c, w == 1, &n),
+               error = score_median_error(&models, w == 1, NULL, NULL, NULL);
+        char name[96];
+        snprintf(name, sizeof name, "noise floor, %s: a repeat of the same measurement",
+                 w ? "decode" : "prefill");
+        figures_add(f, &(struct figure){"4.1", name, "times", noise, n, 0, 0,
+                                        "median ratio of public repeats (one board), larger over smaller"});
+        snprintf(name, sizeof name, "a model never seen over the noise floor, %s", w ? "decode" : "prefill");
+        figures_add(
+            f, &(struct figure){"4.1", name, "times", (1 + error) / noise, n, 0, 0, "asked: at most 1.3"});
+    }
+    draw(&devices, true, "build/bench/planner-decode.svg", "decode, each device hidden in turn");
+    draw(&devices, false, "build/bench/planner-prefill.svg", "prefill, each device hidden in turn");
+    score_list_release(&devices);
+    score_list_release(&models);
+}
+
+/* ---- 4.4 ---- */
+
+static void recommendation(struct figures *f, const struct catalog *c) {
+    enum { TIMES = 5 };
+    struct task task;
+    struct err e = {0};
+    double seconds[TIMES];
+    int64_t considered = 0;
+    const struct predict_host host = {
+        .macs_per_s = 60e9, .memory_bytes = 32e9, .measured_size = 768, .threads = 2};
+    const struct catalog_device *d = NULL;
+    must(tiny_task(&task, &e), &e);
+    must(catalog_device_find(c, "rpi5-8gb", &d, &e), &e);
+    for (int i = 0; i < TIMES; i++) {
+        struct recommendation r;
+        double start = clock_seconds();
+        must(recommend(
+                 &(struct recommend_input){
+                     .catalog = c, .device = d, .task = &task, .host = &host, .n_records = 1000},
+                 &r, &e),
+             &e);
+        seconds[i] = clock_seconds() - start;
+        considered = r.n_considered;
+        recommend_release(&r);
+    }
+    struct figure one = {
+        .id = "4.4", .name = "a full recommendation", .unit = "s", .note = "asked: under 2 s"};
+    figures_spread(seconds, TIMES, &one);
+    figures_add(f, &one);
+    figures_add(
+        f, &(struct figure){"4.4", "settings tried in it", "settings", (double)considered, 1, 0, 0, NULL});
+    task_release(&task);
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1)
+        return planner_here_child(argc, argv);
+    struct catalog c;
+    struct err e = {0};
+    char load[64] = "unknown";
+    FILE *average = fopen("/proc/loadavg", "r");
+    if (average != NULL && fgets(load, sizeof load, average) != NULL)
+        load[strcspn(load, "\n")] = '\0';
+    if (average != NULL)
+        fclose(average);
+    must(catalog_load(&c, NULL, &e), &e);
+    struct figures *f = figures_new("planner");
+    figures_context(f, "load_average", load);
+    published(f, &c);
+    const char *csv = getenv("PLANNER_TEST_CSV");
+    if (csv != NULL && *csv != '\0')
+        score_file(f, &c, csv);
+    planner_here_files(f, &c);
+    planner_here_training(f);
+    recommendation(f, &c);
+    catalog_release(&c);
+    return figures_finish(f);
+}

@@ -1,0 +1,331 @@
+/* Scoring predictions. */
+#include "plan/score.h"
+
+#include "base/str.h"
+#include "plan/boards.h"
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum { READ_TOKENS = 512, SEEN_TOKENS = 64, UBATCH = 512 };
+
+void score_list_release(struct score_list *l) {
+    free(l->items);
+    *l = (struct score_list){0};
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int64_t n) {
+    if (n == 0)
+        return NAN;
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
+/* ---- which device? ---- */
+
+static void simplify(const char *text, char out[96]) {
+    size_t n = 0;
+    for (; text != NULL && *text != '\0' && n < 95; text++)
+        if (isalnum((unsigned char)*text))
+            out[n++] = (char)tolower((unsigned char)*text);
+    out[n] = '\0';
+}
+
+static bool names_it(const char *text, const char *name) {
+    char a[96], b[96];
+    simplify(text, a);
+    simplify(name, b);
+    return strlen(b) >= 4 && (strstr(a, b) != NULL || (strlen(a) >= 4 && strstr(b, a) != NULL));
+}
+
+/* "4x Cortex-A76 2.4GHz" as a device with such cores; false: no core class is named. */
+static bool from_facts(const struct catalog *c, const char *text, struct catalog_device *out) {
+    const char *class = NULL;
+    for (int64_t i = 0; i < c->n_cores; i++)
+        if (strcasestr(text, c->cores[i].name) != NULL &&
+            (class == NULL || strlen(c->cores[i].name) > strlen(class))) /* a76, not a7 */
+            class = c->cores[i].name;
+    bool x86 = class == NULL && (strcasestr(text, "intel") != NULL || strcasestr(text, "amd ") != NULL);
+    if (class == NULL && !x86)
+        return false;
+    *out = (struct catalog_device){.name = "by its facts",
+                                   .title = text,
+                                   .family = "by its facts",
+                                   .arch = x86 || str_equal(class, "gracemont") ? "x86_64" : "aarch64",
+                                   .core = x86 ? "x86-avx2" : class,
+                                   .dotprod = "unknown"};
+    static const char *const with_dotprod[] = {"cortex-a55", "cortex-a76", "cortex-a78", "cortex-a720",
+                                               "cortex-x1"};
+    for (size_t i = 0; class != NULL && i < sizeof with_dotprod / sizeof *with_dotprod; i++)
+        if (strcmp(class, with_dotprod[i]) == 0)
+            out->dotprod = "yes";
+    const char *x = strcasestr(text, "x cortex"), *ghz = strcasestr(text, "ghz");
+    if (x != NULL && x > text && isdigit((unsigned char)x[-1]))
+        out->cores = (struct catalog_figure){true, x[-1] - '0', x[-1] - '0', x[-1] - '0', "the row"};
+    double clock = 0;
+    const char *at = ghz;
+    while (at != NULL && at > text && (isdigit((unsigned char)at[-1]) || at[-1] == '.' || at[-1] == ' '))
+        at--;
+    if (at != NULL && (clock = strtod(at, NULL) * 1000) > 100)
+        out->clock_mhz = (struct catalog_figure){true, clock, clock, clock, "the row"};
+    return true;
+}
+
+const struct catalog_device *score_match(const struct catalog *c, const struct catalog_measurement *row,
+                                         struct catalog_device *storage) {
+    for (int64_t i = 0; i < c->n_devices; i++)
+        if (str_equal(c->devices[i].measured_as, row->device))
+            return &c->devices[i];
+    for (int pass = 0; pass < 3; pass++)
+        for (int64_t i = 0; i < c->n_devices; i++) {
+            const struct catalog_device *d = &c->devices[i];
+            if (pass == 0   ? strcasecmp(d->name, row->device) == 0
+                : pass == 1 ? names_it(row->device, d->title) || names_it(row->device, d->family)
+                            : d->soc != NULL && (names_it(row->cpu, d->soc) || names_it(row->device, d->soc)))
+                return d;
+        }
+    return from_facts(c, row->cpu, storage) || from_facts(c, row->device, storage) ? storage : NULL;
+}
+
+/* ---- one row ---- */
+
+static bool counts(const struct catalog_measurement *row, const struct catalog_device *d) {
+    return !row->gpu && row->tier != 'X' && !row->repeat &&
+           (row->threads == 0 || 2 * row->threads >= board_threads(d));
+}
+
+static bool is_known(const struct catalog *c, const struct catalog_measurement *row) {
+    for (int64_t i = 0; i < c->n_measurements; i++) {
+        const struct catalog_measurement *m = &c->measurements[i];
+        if (m != row && str_equal(m->model, row->model) && str_equal(m->quantisation, row->quantisation) &&
+            m->threads == row->threads && m->decode_tps == row->decode_tps &&
+            m->prefill_tps == row->prefill_tps)
+            return true;
+    }
+    return false;
+}
+
+static int add(struct score_list *l, const struct catalog_measurement *row, bool writes, bool known,
+               const struct estimate *x, double share, double measured, struct err *e) {
+    if (mem_grow((void **)&l->items, &l->capacity, l->n + 1, sizeof *l->items) < 0)
+        return err_set(e, ERR_NO_MEMORY, "score_rows", "out of memory");
+    l->items[l->n++] =
+        (struct score_item){row->device,      row->model,     row->quantisation, writes,  known,
+                            share * x->value, share * x->low, share * x->high,   measured};
+    return 0;
+}
+
+static int score_row(const struct catalog *c, const struct catalog_measurement *row,
+                     const struct catalog_device *d, const struct device_rates *rates, struct score_list *l,
+                     struct err *e) {
+    enum mix mix = MIX_F16;
+    struct shape shape;
+    struct mix_work work;
+    if (!mix_from_name(row->quantisation, &mix) || !board_row_shape(c, row, &shape)) {
+        l->n_unmatched++;
+        return 0;
+    }
+    struct predict_task task = {.prefix_tokens = READ_TOKENS, .label_tokens = 1};
+    struct predict_input in = {
+        .shape = &shape, .mix = mix, .rates = rates, .task = &task, .context = 1024, .ubatch = UBATCH};
+    struct plan_prediction p = {0};
+    bool known = is_known(c, row);
+    int code = 0;
+    mix_count(mix, &shape, &work);
+    if (board_row_reads(row)) {
+        task.prefix_tokens =
+            strtol(row->test + 2, NULL, 10) > 0 ? strtol(row->test + 2, NULL, 10) : READ_TOKENS;
+        predict_on_device(&in, &work, NULL, &p);
+        double share = row->threads > 0 ? fmin(1, (double)row->threads / board_threads(d)) : 1;
+        code = add(l, row, false, known, &p.prefill_tps, share, row->prefill_tps, e);
+    }
+    if (code == 0 && row->decode_tps > 0) {
+        task.prefix_tokens = SEEN_TOKENS;
+        predict_on_device(&in, &work, NULL, &p);
+        code = add(l, row, true, known, &p.decode_tps, 1, row->decode_tps, e);
+    }
+    return code;
+}
+
+int score_rows(const struct catalog *c, const struct catalog_measurement *rows, int64_t n_rows,
+               const char *only, struct score_list *l, struct err *e) {
+    struct arena a;
+    arena_init(&a);
+    int code = 0;
+    struct device_rates rates;
+    char rates_of[96] = "";
+    for (int64_t i = 0; code == 0 && i < n_rows; i++) {
+        struct catalog_device made_up;
+        if (only != NULL && !str_equal(rows[i].device, only))
+            continue;
+        const struct catalog_device *d = score_match(c, &rows[i], &made_up);
+        if (d == NULL) {
+            l->n_unmatched += !rows[i].gpu;
+            continue;
+        }
+        if (!counts(&rows[i], d))
+            continue;
+        if (strcmp(rates_of, rows[i].device) != 0)
+            code = rates_for_device(c, d, &a, &rates, e);
+        snprintf(rates_of, sizeof rates_of, "%s", rows[i].device);
+        if (code == 0)
+            code = score_row(c, &rows[i], d, &rates, l, e);
+    }
+    arena_release(&a);
+    return code;
+}
+
+/* ---- leaving out ---- */
+
+static void hide(struct catalog *c, const char *board, const char *model, bool hidden) {
+    for (int64_t i = 0; i < c->n_measurements; i++) {
+        struct catalog_measurement *m = &c->measurements[i];
+        bool meant =
+            (board == NULL || str_equal(m->device, board)) && (model == NULL || str_equal(m->model, model));
+        if (meant && (m->tier == 'A' || m->tier == 'H') && !m->repeat)
+            m->tier = hidden ? 'H' : 'A';
+    }
+}
+
+/* A published bandwidth of a board without rows, as if it were one. */
+static int score_published(struct catalog *c, const struct catalog_device *d, struct score_list *l,
+                           struct err *e) {
+    struct arena a;
+    struct device_rates rates;
+    arena_init(&a);
+    int code = rates_for_device(c, d, &a, &rates, e);
+    if (code == 0) {
+        double s = rates.s_per_byte[TENSOR_Q4_K], per_gb = 1e-9 / s;
+        const struct catalog_measurement row = {
+            .device = d->family, .model = "published bandwidth", .quantisation = ""};
+        struct estimate x = {per_gb, per_gb / rates.write_spread, per_gb * rates.write_spread, ""};
+        code = add(l, &row, true, false, &x, 1, d->decode_gbps.value, e);
+    }
+    arena_release(&a);
+    return code;
+}
+
+int score_unseen_devices(struct catalog *c, struct score_list *l, struct err *e) {
+    int code = 0;
+    const char *last = "";
+    for (int64_t i = 0; code == 0 && i < c->n_devices; i++) {
+        struct catalog_device *d = &c->devices[i];
+        if (str_equal(d->family, last) || (d->measured_as == NULL && !d->decode_gbps.known))
+            continue;
+        last = d->family;
+        struct catalog_figure published = d->decode_gbps;
+        for (int64_t j = i; j < c->n_devices && str_equal(c->devices[j].family, last); j++)
+            c->devices[j].decode_gbps.known = false;
+        if (d->measured_as != NULL) {
+            hide(c, d->measured_as, NULL, true);
+            code = score_rows(c, c->measurements, c->n_measurements, d->measured_as, l, e);
+            hide(c, d->measured_as, NULL, false);
+        } else {
+            code = score_published(c, d, l, e);
+        }
+        for (int64_t j = i; j < c->n_devices && str_equal(c->devices[j].family, last); j++)
+            c->devices[j].decode_gbps.known = published.known;
+    }
+    return code;
+}
+
+static bool first_of_model(const struct catalog *c, int64_t i) {
+    for (int64_t j = 0; j < i; j++)
+        if (str_equal(c->measurements[j].device, c->measurements[i].device) &&
+            str_equal(c->measurements[j].model, c->measurements[i].model))
+            return false;
+    return true;
+}
+
+static bool has_other_models(const struct catalog *c, const struct catalog_measurement *row) {
+    int64_t n = 0;
+    for (int64_t j = 0; j < c->n_measurements; j++)
+        n += str_equal(c->measurements[j].device, row->device) && c->measurements[j].tier == 'A' &&
+             !str_equal(c->measurements[j].model, row->model);
+    return n >= 6;
+}
+
+int score_unseen_models(struct catalog *c, struct score_list *l, struct err *e) {
+    int code = 0;
+    for (int64_t i = 0; code == 0 && i < c->n_measurements; i++) {
+        const struct catalog_measurement *m = &c->measurements[i];
+        if (m->tier != 'A' || m->gpu || !first_of_model(c, i) || !has_other_models(c, m))
+            continue;
+        const char *board = m->device, *model = m->model;
+        int64_t before = l->n, kept = before;
+        hide(c, board, model, true);
+        code = score_rows(c, c->measurements, c->n_measurements, board, l, e);
+        hide(c, board, model, false);
+        for (int64_t k = before; k < l->n; k++)
+            if (str_equal(l->items[k].model, model))
+                l->items[kept++] = l->items[k];
+        l->n = kept;
+    }
+    return code;
+}
+
+/* ---- figures ---- */
+
+double score_median_error(const struct score_list *l, bool writes, int64_t *n_devices, int64_t *n,
+                          int64_t *n_inside) {
+    double *errors = calloc((size_t)l->n + 1, sizeof *errors),
+           *medians = calloc((size_t)l->n + 1, sizeof *medians);
+    int64_t boards = 0, rows = 0, inside = 0;
+    for (int64_t i = 0; errors != NULL && medians != NULL && i < l->n; i++) {
+        bool first = l->items[i].writes == writes;
+        for (int64_t j = 0; first && j < i; j++)
+            first = !(l->items[j].writes == writes && str_equal(l->items[j].device, l->items[i].device));
+        int64_t k = 0;
+        for (int64_t j = i; first && j < l->n; j++) {
+            const struct score_item *x = &l->items[j];
+            if (x->writes != writes || !str_equal(x->device, l->items[i].device))
+                continue;
+            errors[k++] = fabs(x->predicted / x->measured - 1);
+            inside += x->low <= x->measured && x->measured <= x->high;
+        }
+        rows += k;
+        if (k > 0)
+            medians[boards++] = median(errors, k);
+    }
+    double value = errors != NULL && medians != NULL ? median(medians, boards) : NAN;
+    free(errors);
+    free(medians);
+    if (n_devices != NULL)
+        *n_devices = boards;
+    if (n != NULL)
+        *n = rows;
+    if (n_inside != NULL)
+        *n_inside = inside;
+    return value;
+}
+
+double score_noise(const struct catalog *c, bool writes, int64_t *n) {
+    double *ratios = calloc((size_t)c->n_measurements + 1, sizeof *ratios);
+    int64_t k = 0;
+    for (int64_t i = 0; ratios != NULL && i < c->n_measurements; i++) {
+        const struct catalog_measurement *r = &c->measurements[i];
+        double here = writes ? r->decode_tps : r->prefill_tps;
+        for (int64_t j = 0; r->tier == 'R' && here > 0 && j < c->n_measurements; j++) {
+            const struct catalog_measurement *m = &c->measurements[j];
+            double there = writes ? m->decode_tps : m->prefill_tps;
+            if (m->tier == 'A' && there > 0 && str_equal(m->device, r->device) &&
+                str_equal(m->model, r->model) && str_equal(m->quantisation, r->quantisation) &&
+                m->threads == r->threads) {
+                ratios[k++] = fmax(here / there, there / here);
+                break;
+            }
+        }
+    }
+    double value = ratios != NULL ? median(ratios, k) : NAN;
+    free(ratios);
+    *n = k;
+    return value;
+}
