@@ -65,7 +65,8 @@ int cmd_run_verb(int argc, const char *const argv[], json_t **result, struct err
     X(export)                                                                                                \
     X(import)                                                                                                \
     X(train)                                                                                                 \
-    X(compress) X(eval) X(bundle) X(deploy) X(run) X(status) X(report) X(devices) X(models) X(pull) X(doctor)
+    X(compress)                                                                                              \
+    X(eval) X(bundle) X(deploy) X(run) X(status) X(report) X(devices) X(models) X(pull) X(probe) X(doctor)
 #define X(name) extern const struct verb verb_##name;
 VERBS(X)
 #undef X

@@ -1,4 +1,4 @@
-/* Starting a program and catching what it says: see probe.h. */
+/* Starting a program, giving it something to read and catching what it says: see probe.h. */
 #include "cmd/probe.h"
 
 #include "base/clock.h"
@@ -16,12 +16,15 @@
 
 extern char **environ;
 
-enum { MOST_OUTPUT = 4096 };
+enum { MOST_OUTPUT = 16384 };
 
-static int start(const char *const argv[], int output, pid_t *pid, struct err *e) {
+static int start(const char *const argv[], int input, int output, pid_t *pid, struct err *e) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (input >= 0)
+        posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    else
+        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
     int failed = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)argv, environ);
@@ -55,23 +58,23 @@ static void first_line(const struct str *text, char *line, size_t n) {
     snprintf(line, n, "%.*s", (int)strcspn(t, "\r\n"), t);
 }
 
-int probe_program(const char *const argv[], int timeout_ms, char *line, size_t n, struct err *e) {
+/* Runs to the end; everything that was said is in `text`, and an error quotes its first line. */
+static int run(const char *const argv[], int input, int timeout_ms, struct str *text, struct err *e) {
     int ends[2];
     pid_t pid;
+    char line[200];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return err_set_errno(e, ERR_FAILED, "probe_program", "no pipe");
-    int code = start(argv, ends[1], &pid, e);
+    int code = start(argv, input, ends[1], &pid, e);
     close(ends[1]);
     if (code == 0) {
-        struct str text = {0};
         int status = 0;
-        bool ended = read_output(ends[0], clock_seconds() + timeout_ms / 1000.0, &text);
+        bool ended = read_output(ends[0], clock_seconds() + timeout_ms / 1000.0, text);
         if (!ended)
             kill(pid, SIGKILL);
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-        first_line(&text, line, n);
-        str_release(&text);
+        first_line(text, line, sizeof line);
         if (!ended)
             code =
                 err_set(e, ERR_FAILED, "probe_program", "%s did not end within %d ms", argv[0], timeout_ms);
@@ -79,5 +82,27 @@ int probe_program(const char *const argv[], int timeout_ms, char *line, size_t n
             code = err_set(e, ERR_FAILED, "probe_program", "%s fails: %s", argv[0], line);
     }
     close(ends[0]);
+    return code;
+}
+
+int probe_program(const char *const argv[], int timeout_ms, char *line, size_t n, struct err *e) {
+    struct str text = {0};
+    int code = run(argv, -1, timeout_ms, &text, e);
+    first_line(&text, line, n);
+    str_release(&text);
+    return code;
+}
+
+int probe_script(const char *const argv[], const char *script, int timeout_ms, struct str *out,
+                 struct err *e) {
+    FILE *file = tmpfile();
+    if (file == NULL || fputs(script, file) < 0 || fflush(file) != 0 ||
+        lseek(fileno(file), 0, SEEK_SET) != 0) {
+        if (file != NULL)
+            fclose(file);
+        return err_set_errno(e, ERR_IO, "probe_script", "no room for a temporary file");
+    }
+    int code = run(argv, fileno(file), timeout_ms, out, e);
+    fclose(file);
     return code;
 }

@@ -72,7 +72,9 @@ static bool from_facts(const struct catalog *c, const char *text, struct catalog
         out->cores = (struct catalog_figure){true, x[-1] - '0', x[-1] - '0', x[-1] - '0', "the row"};
     double clock = 0;
     const char *at = ghz;
-    while (at != NULL && at > text && (isdigit((unsigned char)at[-1]) || at[-1] == '.' || at[-1] == ' '))
+    while (at != NULL && at > text && at[-1] == ' ')
+        at--;
+    while (at != NULL && at > text && (isdigit((unsigned char)at[-1]) || at[-1] == '.'))
         at--;
     if (at != NULL && (clock = strtod(at, NULL) * 1000) > 100)
         out->clock_mhz = (struct catalog_figure){true, clock, clock, clock, "the row"};
