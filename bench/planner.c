@@ -186,6 +186,7 @@ static void recommendation(struct figures *f, const struct catalog *c) {
 int main(int argc, char **argv) {
     if (argc > 1)
         return planner_here_child(argc, argv);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* it takes minutes: show what is there */
     struct catalog c;
     struct err e = {0};
     char load[64] = "unknown";

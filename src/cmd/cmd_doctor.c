@@ -11,6 +11,8 @@
 #include "config.h"
 #include "format/json.h"
 #include "llama/lm.h"
+#include "net/net.h"
+#include "plan/host.h"
 #include "tensor/ops.h"
 
 #include <inttypes.h>
@@ -109,11 +111,14 @@ static void check_blas(struct doctor *d) {
         return;
     }
     bool right = product_is_right(&o);
-    note(d, right ? GOOD : MISSING, "matrix products",
-         "the BLAS library of this machine computes wrongly; try make BLAS=none", "%s, %d threads, %s%s",
-         o.name, o.n_threads, openblas_get_config ? openblas_get_config() : "no OpenBLAS",
-         right ? "" : "; a product comes out wrong");
+    struct predict_host host = {0};
     o.close(&o);
+    bool measured = right && host_measure(&host, &e) == 0;
+    note(d, right ? GOOD : MISSING, "matrix products",
+         "the BLAS library of this machine computes wrongly; try make BLAS=none",
+         "%s, %d threads, %.0f GMAC/s, %s%s", o.name, o.n_threads, measured ? host.macs_per_s / 1e9 : 0,
+         openblas_get_config ? openblas_get_config() : "no OpenBLAS",
+         right ? "" : "; a product comes out wrong");
 }
 
 static void check_llama(struct doctor *d) {
@@ -179,7 +184,37 @@ static void check_arm64(struct doctor *d) {
          there ? EDGESTILL_ARM64_LIBDIR : "llama.cpp for arm64 is not there");
 }
 
+static void check_ssh(struct doctor *d) {
+    static const char *const ssh[] = {"ssh", "-V", NULL}, *const compiler[] = {"cc", "--version", NULL};
+    check_program(d, "ssh", ssh, "deploy and probe HOST need it: apt-get install openssh-client");
+    check_program(d, "compiler", compiler, "only building edgestill needs it: apt-get install gcc make");
+}
+
 /* ---- the project, where there is one ---- */
+
+static void take_answer(void *context, const struct net_answer *a) {
+    *(int *)context = a->status > 0 ? a->status : -1;
+}
+
+/* Does anybody answer at the teacher's address? Which status does not matter: nothing is asked that costs. */
+static void check_reachable(struct doctor *d, const struct project_teacher *t) {
+    struct net *n = NULL;
+    struct err e = {0};
+    int status = 0;
+    int code =
+        net_open(&n, &(struct net_options){.max_attempts = 1, .connect_ms = 5000, .answer_ms = 10000}, &e);
+    if (code == 0)
+        code =
+            net_submit(n, &(struct net_request){.url = t->url, .context = &status, .done = take_answer}, &e);
+    while (code == 0 && net_pending(n) > 0)
+        code = net_step(n, 100, &e);
+    net_close(n);
+    if (status > 0)
+        note(d, GOOD, "teacher reached", NULL, "%s answers", t->url);
+    else
+        note(d, LIMITED, "teacher reached", "check the address in edgestill.yaml, the network and its proxy",
+             "%s does not answer", t->url);
+}
 
 static void check_key(struct doctor *d, const struct project *p) {
     const struct project_teacher *t = &p->teacher;
@@ -211,6 +246,8 @@ static void check_project(struct doctor *d) {
     }
     note(d, GOOD, "project", NULL, "%s/edgestill.yaml can be read", p.dir);
     check_key(d, &p);
+    if (str_equal(p.teacher.kind, "openai"))
+        check_reachable(d, &p.teacher);
     project_release(&p);
 }
 
@@ -227,6 +264,7 @@ static int run_doctor(struct cmd_ctx *c) {
     check_seed(&d);
     check_server(&d);
     check_arm64(&d);
+    check_ssh(&d);
     check_project(&d);
     if (d.n_missing == 0) {
         cmd_print(c, "%s\n", d.n_limited ? "Usable; what is limited is named above." : "All is well.");

@@ -159,25 +159,38 @@ static int answer(struct stage_set *s, struct err *e) {
     return rc;
 }
 
+/* The hand-overs in their order; what fails is named by its step. */
+#define STEPS(X)                                                                                             \
+    X(open, "reading the base into the trainer", open_trainer(s, e))                                         \
+    X(tokens, "tokenising with its vocabulary", tokenise(s, e))                                              \
+    X(forward, "computing in the trainer", trainer_forward(s, logits, e))                                    \
+    X(adapter, "writing the adapter", weights_write_adapter(&s->model, s->file, s->adapter, NULL, e))        \
+    X(merge, "merging", weights_write_merged(&s->model, s->file, s->merged, MODEL_F16, NULL, e))             \
+    X(merged, "comparing the merged file",                                                                   \
+      compare(s, s->merged, NULL, *logits, MERGED_TOLERANCE, &r->merged, e))                                 \
+    X(lora, "comparing base and adapter",                                                                    \
+      compare(s, s->base, s->adapter, *logits, ADAPTER_TOLERANCE, &r->adapter, e))                           \
+    X(answer, "quantising, loading, answering", answer(s, e))
+
+static int trainer_forward(struct stage_set *s, float **logits, struct err *e) {
+    *logits = malloc((size_t)(s->n * s->model.config.n_vocab) * sizeof **logits);
+    return *logits != NULL ? trainer_logits(s, *logits, e)
+                           : err_set(e, ERR_NO_MEMORY, "rehearse", "no room for logits");
+}
+
+static int take_steps(struct stage_set *s, struct rehearsal *r, float **logits, struct err *e) {
+    int rc;
+#define X(name, text, call)                                                                                  \
+    if ((rc = call) < 0)                                                                                     \
+        return err_context(e, "the export's rehearsal stopped while %s", text);
+    STEPS(X)
+#undef X
+    return rc;
+}
+
 static int rehearse(struct stage_set *s, struct rehearsal *r, struct err *e) {
     float *logits = NULL;
-    int rc = open_trainer(s, e);
-    if (rc == 0)
-        rc = tokenise(s, e);
-    if (rc == 0 && !(logits = malloc((size_t)(s->n * s->model.config.n_vocab) * sizeof *logits)))
-        rc = err_set(e, ERR_NO_MEMORY, "rehearse", "no room for logits");
-    if (rc == 0)
-        rc = trainer_logits(s, logits, e);
-    if (rc == 0)
-        rc = weights_write_adapter(&s->model, s->file, s->adapter, NULL, e);
-    if (rc == 0)
-        rc = weights_write_merged(&s->model, s->file, s->merged, MODEL_F16, NULL, e);
-    if (rc == 0)
-        rc = compare(s, s->merged, NULL, logits, MERGED_TOLERANCE, &r->merged, e);
-    if (rc == 0)
-        rc = compare(s, s->base, s->adapter, logits, ADAPTER_TOLERANCE, &r->adapter, e);
-    if (rc == 0)
-        rc = answer(s, e);
+    int rc = take_steps(s, r, &logits, e);
     close_trainer(s);
     free(logits);
     return rc;
