@@ -108,7 +108,8 @@ FLAGS_avx512bf16 := $(FLAGS_avx512) -mavx512bf16
 FLAGS_avx512vnni := $(FLAGS_avx512) -mavx512vnni
 isa_flags = $(FLAGS_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 fast_flags = $(if $(findstring src/tensor/fast/,$(1)),-O3)
-test_flags = $(if $(filter tests/% bench/%,$(1)),-Itests -I.)
+# Newer cmocka calls its older names deprecated; Debian 12 has only those.
+test_flags = $(if $(filter tests/% bench/%,$(1)),-Itests -I. -Wno-deprecated-declarations)
 file_flags = $(fast_flags) $(test_flags) $(isa_flags)
 
 # ---- Sources ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
  *                                                                 but the scoring); the table is split 75/25
  *     CLAIMS_SEEDS=1                                              a quick look
  *
- * The table's licence is not known: it is read from where it lies, and what is made of it stays under build/bench/work/claims.
+ * The table's licence is not known: it is read from where it lies, and what is made of it stays under build/bench/runs/claims.
  * Three sets of columns: all with the derived share approved / claimed; all as they stand; leak-free, without the two that
  * are known only after the decision. Each figure at the threshold that the validation rows chose for it; PR-AUC needs
  * none. Beside each stands what gradient-boosted trees reach on the same splits' kind, the practical ceiling. */
@@ -209,7 +209,8 @@ static void add(struct figures *f, const struct variant *v, const char *who, int
 }
 
 int main(void) {
-    const char *csv = getenv("CLAIMS_CSV"), *test = getenv("CLAIMS_TEST_CSV"), *folder = "build/bench/work/claims";
+    const char *csv = getenv("CLAIMS_CSV"), *test = getenv("CLAIMS_TEST_CSV"),
+               *folder = "build/bench/runs/claims";
     int64_t n_seeds = chain_setting("CLAIMS_SEEDS", 5);
     static double values[2][N_FIGURES][SEEDS_MAX];
     static const char *const whos[2] = {"base", "student-quant"};

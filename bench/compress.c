@@ -6,7 +6,7 @@
  *
  * Students are trained by the verbs on rows of the examples' own simulators (no teacher: what a teacher gets wrong is figure
  * 1.2's matter), then compressed in this program in several ways and scored on rows that nothing has seen. Work is kept under
- * build/bench/compress, so a measurement that was stopped goes on at the next student. Losses are mean -log P(right label), in
+ * build/bench/runs/compress, so a measurement that was stopped goes on at the next student. Losses are mean -log P(right label), in
  * nats; differences are paired over the same rows. */
 #include "compress/compress.h"
 #include "base/file.h"
@@ -81,7 +81,7 @@ static void simulate(const struct chain *c, const struct example *x, const char 
                      char path[PATH]) {
     char rule[256], rows[32], seed_text[32];
     snprintf(rule, sizeof rule, "examples/%s/rule.yaml", x->name);
-    snprintf(path, PATH, "build/bench/compress/%s-%d.%s-%lld.csv", x->name, seed, part, (long long)n);
+    snprintf(path, PATH, "build/bench/runs/compress/%s-%d.%s-%lld.csv", x->name, seed, part, (long long)n);
     snprintf(rows, sizeof rows, "%lld", (long long)n);
     snprintf(seed_text, sizeof seed_text, "%d", 100 * seed + part[0]);
     if (!file_exists(path))
@@ -142,7 +142,7 @@ static void student_begin(struct student_files *s, const struct example *x, int 
     struct node *root = NULL;
     char data[PATH], validation[PATH], test[PATH], task[PATH];
     *s = (struct student_files){0};
-    snprintf(s->dir, sizeof s->dir, "build/bench/compress/%s-%d-%s", x->name, seed, form);
+    snprintf(s->dir, sizeof s->dir, "build/bench/runs/compress/%s-%d-%s", x->name, seed, form);
     snprintf(s->log, sizeof s->log, "%s.log", s->dir);
     printf("%s, seed %d, %s (log: %s)\n", x->name, seed, form, s->log);
     struct chain c = {s->dir, s->log};
@@ -459,7 +459,7 @@ int main(void) {
     int64_t n_seeds = chain_setting("COMPRESS_SEEDS", 1),
             n_examples = chain_setting("COMPRESS_EXAMPLES", N_EXAMPLES);
     struct err e = {0};
-    must(file_make_folders("build/bench/compress", &e), &e);
+    must(file_make_folders("build/bench/runs/compress", &e), &e);
     must(lm_backend_init(NULL, &e), &e);
     struct figures *f = figures_new("compress");
     for (int x = 0; x < N_EXAMPLES && x < n_examples; x++)

@@ -5,7 +5,7 @@
  *     DEMO_SEEDS=1 DEMO_ROWS=1000 make bench-demo  a quick look
  *
  * A seed changes everything random: the teacher's records, the training, the held-out rows. Work is kept under
- * build/bench/work/demo, so a measurement that was stopped goes on where it was. For each example: accuracies as mean over seeds
+ * build/bench/runs/demo, so a measurement that was stopped goes on where it was. For each example: accuracies as mean over seeds
  * (min and max: over seeds), and paired differences (same rows, same seed) as mean with its 95% interval by Student's t
  * over the seeds, which are the independent repetitions. */
 #include "base/file.h"
@@ -114,7 +114,7 @@ static void add_figures(struct figures *f, const char *example, const struct run
 
 int main(void) {
     int64_t n_seeds = chain_setting("DEMO_SEEDS", 5), n_rows = chain_setting("DEMO_ROWS", 5000);
-    const char *folder = "build/bench/work/demo";
+    const char *folder = "build/bench/runs/demo";
     if (n_seeds > SEEDS_MAX || file_make_folders(folder, NULL) < 0) {
         fprintf(stderr, "bench: at most %d seeds, and %s must be writable\n", (int)SEEDS_MAX, folder);
         return 2;

@@ -327,7 +327,7 @@ static int train_child(int shape, enum plan_method method) {
     for (int i = 0; i < ANSWER; i++)
         answers[0][i] = 10 + i, answers[1][i] = 20 + i;
     const struct token_span spans[2] = {{answers[0], ANSWER}, {answers[1], ANSWER}};
-    const struct dataset_form form = {{head, HEAD}, spans, 2};
+    const struct dataset_form form = {{head, HEAD}, spans, 2, false};
     struct ops o;
     struct nn_model m;
     struct dataset train = {0}, validation = {0};

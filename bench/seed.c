@@ -61,33 +61,50 @@ static void add_share(struct figures *f, const char *name, int64_t right, int64_
                                     "unseen rules, 95% interval (Wilson)"});
 }
 
-/* Tokens, hours and the running loss at the end, from seed/logs/NAME.jsonl. */
-static void add_training(struct figures *f, const char *name) {
-    char path[96], line[1024], last[1024] = "", label[96];
-    snprintf(path, sizeof path, "seed/logs/%s.jsonl", name);
+/* Tokens, hours and the running loss at the end, from seed/logs/NAME.jsonl: of all runs in it, one after the other; a new run
+ * begins where the count of tokens falls. False when there is no log. */
+static bool read_log(const char *path, double totals[3]) {
+    char line[1024];
+    double at[2] = {0, 0}, before[2] = {0, 0};
+    bool any = false;
     FILE *log = fopen(path, "r");
-    while (log != NULL && fgets(line, sizeof line, log) != NULL)
-        strcpy(last, line);
+    while (log != NULL && fgets(line, sizeof line, log) != NULL) {
+        json_t *entry = json_loads(line, 0, NULL);
+        double tokens = json_number_value(json_object_get(entry, "tokens"));
+        for (int i = 0; i < 2 && tokens < at[0]; i++)
+            before[i] += at[i];
+        at[0] = tokens;
+        at[1] = json_number_value(json_object_get(entry, "seconds"));
+        totals[2] = json_number_value(json_object_get(entry, "loss"));
+        any = any || entry != NULL;
+        json_decref(entry);
+    }
     if (log != NULL)
         fclose(log);
-    json_t *end = json_loads(last, 0, NULL);
+    for (int i = 0; i < 2; i++)
+        totals[i] = before[i] + at[i];
+    return any;
+}
+
+static void add_training(struct figures *f, const char *name) {
     static const struct {
-        const char *key, *what, *unit;
+        const char *what, *unit;
         double scale;
-    } rows[] = {{"tokens", "training tokens", "million", 1e-6},
-                {"seconds", "training time", "h", 1.0 / 3600},
-                {"loss", "loss on new text at the end (each document is seen once)", "nat/token", 1}};
+    } rows[] = {{"training tokens", "million", 1e-6},
+                {"training time", "h", 1.0 / 3600},
+                {"loss on new text at the end", "nat/token", 1}};
+    char path[96], label[96];
+    double totals[3] = {0, 0, 0};
+    snprintf(path, sizeof path, "seed/logs/%s.jsonl", name);
+    bool any = read_log(path, totals);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         snprintf(label, sizeof label, "%s: %s", name, rows[i].what);
-        if (end == NULL)
-            figures_skip(f, "1.4", label, "there is no training log");
+        if (any)
+            figures_add(
+                f, &(struct figure){"1.4", label, rows[i].unit, rows[i].scale * totals[i], 1, 0, 0, path});
         else
-            figures_add(f,
-                        &(struct figure){"1.4", label, rows[i].unit,
-                                         rows[i].scale * json_number_value(json_object_get(end, rows[i].key)),
-                                         1, 0, 0, path});
+            figures_skip(f, "1.4", label, "there is no training log");
     }
-    json_decref(end);
 }
 
 int main(void) {
