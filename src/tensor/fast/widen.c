@@ -1,0 +1,15 @@
+/* Plain loops that the compiler makes vectors of. */
+#include "tensor/widen.h"
+#include <string.h>
+
+void widen_f32(const void *packed, float *to, int64_t n) {
+    memcpy(to, packed, (size_t)n * sizeof *to);
+}
+
+void widen_bf16(const void *packed, float *restrict to, int64_t n) {
+    const uint16_t *restrict from = packed;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)from[i] << 16;
+        memcpy(&to[i], &bits, sizeof bits);
+    }
+}
