@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const struct model_arch archs[] = {
-#define X(name, rope_halves, qk_norm) {name, rope_halves, qk_norm},
+#define X(text, ...) {.name = text, __VA_ARGS__},
     MODEL_ARCHS(X)
 #undef X
 };
@@ -17,7 +17,7 @@ const struct model_arch *model_arch_find(const char *name) {
 }
 
 const char *model_arch_names(void) {
-#define X(name, rope_halves, qk_norm) ", " name
+#define X(text, ...) ", " text
     return &(MODEL_ARCHS(X))[2];
 #undef X
 }

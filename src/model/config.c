@@ -2,6 +2,7 @@
 #include "model/arch.h"
 #include "model/file.h"
 #include <gguf.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,25 @@ static void refuse_variants(struct keys *k, const struct model_config *c) {
         unsupported(k, "a scaled rotation,", "rope.scaling.type,");
 }
 
+/* What a file may say of gemma's kind of model that the layers do not do. */
+static void refuse_scalings(struct keys *k, const struct model_arch *arch) {
+    if (number(k, "attn_logit_softcapping", 0) > 0 || number(k, "final_logit_softcapping", 0) > 0)
+        unsupported(k, "soft-capped logits,", "softcapping,");
+    if (arch->window_every > 0 &&
+        number(k, "attention.sliding_window_pattern", arch->window_every) != arch->window_every)
+        unsupported(k, "another pattern of windows,", "attention.sliding_window_pattern,");
+}
+
+static void read_window(struct keys *k, const struct model_arch *arch, struct model_config *c) {
+    c->window = arch->window_every > 0 ? (int)number(k, "attention.sliding_window", 0) : 0;
+    c->window = c->window > 0 && c->window < c->n_ctx ? c->window : 0;
+    c->window_every = c->window > 0 ? arch->window_every : 0;
+    if (c->window > 0)
+        c->local_theta = (float)number(k, "rope.freq_base_swa", (double)arch->local_theta);
+    else if (arch->window_every > 0)
+        unsupported(k, "a model without", "attention.sliding_window");
+}
+
 static void read_shape(struct keys *k, const struct model_arch *arch, struct model_config *c) {
     c->n_layer = count(k, "block_count", -1);
     c->d_model = count(k, "embedding_length", -1);
@@ -100,6 +120,12 @@ static void read_shape(struct keys *k, const struct model_arch *arch, struct mod
     c->norm_eps = (float)number(k, "attention.layer_norm_rms_epsilon", -1);
     c->rope_halves = arch->rope_halves;
     c->qk_norm = arch->qk_norm;
+    c->qkv_bias = arch->qkv_bias;
+    c->post_norms = arch->post_norms;
+    c->gelu = arch->gelu;
+    c->embed_scale = arch->scaled_embedding ? sqrtf((float)c->d_model) : 0;
+    read_window(k, arch, c);
+    refuse_scalings(k, arch);
     refuse_variants(k, c);
 }
 
@@ -112,24 +138,29 @@ struct expected {
     bool per_block, present;
 };
 
-enum { N_EXPECTED = 14 };
+enum { N_EXPECTED = 19 };
 
 static void expect(const struct model_config *c, struct expected x[N_EXPECTED]) {
     int64_t d = c->d_model, q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
-    const struct expected all[N_EXPECTED] = {{"token_embd", c->n_vocab, d, false, true},
-                                             {"output", c->n_vocab, d, false, !c->tied_head},
-                                             {"output_norm", 1, d, false, true},
-                                             {"attn_norm", 1, d, true, true},
-                                             {"attn_q", q, d, true, true},
-                                             {"attn_k", kv, d, true, true},
-                                             {"attn_v", kv, d, true, true},
-                                             {"attn_output", d, q, true, true},
-                                             {"ffn_norm", 1, d, true, true},
-                                             {"ffn_gate", c->d_ff, d, true, true},
-                                             {"ffn_up", c->d_ff, d, true, true},
-                                             {"ffn_down", d, c->d_ff, true, true},
-                                             {"attn_q_norm", 1, c->head_dim, true, c->qk_norm},
-                                             {"attn_k_norm", 1, c->head_dim, true, c->qk_norm}};
+    const struct expected all[N_EXPECTED] = {{"token_embd.weight", c->n_vocab, d, false, true},
+                                             {"output.weight", c->n_vocab, d, false, !c->tied_head},
+                                             {"output_norm.weight", 1, d, false, true},
+                                             {"attn_norm.weight", 1, d, true, true},
+                                             {"attn_q.weight", q, d, true, true},
+                                             {"attn_k.weight", kv, d, true, true},
+                                             {"attn_v.weight", kv, d, true, true},
+                                             {"attn_q.bias", 1, q, true, c->qkv_bias},
+                                             {"attn_k.bias", 1, kv, true, c->qkv_bias},
+                                             {"attn_v.bias", 1, kv, true, c->qkv_bias},
+                                             {"attn_output.weight", d, q, true, true},
+                                             {"post_attention_norm.weight", 1, d, true, c->post_norms},
+                                             {"ffn_norm.weight", 1, d, true, true},
+                                             {"ffn_gate.weight", c->d_ff, d, true, true},
+                                             {"ffn_up.weight", c->d_ff, d, true, true},
+                                             {"ffn_down.weight", d, c->d_ff, true, true},
+                                             {"post_ffw_norm.weight", 1, d, true, c->post_norms},
+                                             {"attn_q_norm.weight", 1, c->head_dim, true, c->qk_norm},
+                                             {"attn_k_norm.weight", 1, c->head_dim, true, c->qk_norm}};
     memcpy(x, all, sizeof all);
 }
 
@@ -158,22 +189,19 @@ static void check_tensors(struct keys *k, const struct model_config *c) {
         for (int layer = 0; x[i].present && layer < (x[i].per_block ? c->n_layer : 1); layer++, n_known++) {
             char name[96];
             if (x[i].per_block)
-                snprintf(name, sizeof name, "blk.%d.%s.weight", layer, x[i].name);
+                snprintf(name, sizeof name, "blk.%d.%s", layer, x[i].name);
             else
-                snprintf(name, sizeof name, "%s.weight", x[i].name);
+                snprintf(name, sizeof name, "%s", x[i].name);
             check_tensor(k, name, x[i].rows, x[i].cols);
         }
     if (k->rc < 0 || n_known == model_file_n_tensors(k->f))
         return;
     for (int64_t i = 0; i < model_file_n_tensors(k->f); i++) {
-        const char *name = model_file_tensor(k->f, i).name, *last = strrchr(name, '.');
+        const char *name = model_file_tensor(k->f, i).name;
         bool known = strcmp(name, "rope_freqs.weight") == 0;
         for (int j = 0; j < N_EXPECTED && !known; j++) {
-            size_t n = strlen(x[j].name);
             const char *core = x[j].per_block && strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
-            core = core ? core + 1 : name;
-            known = x[j].present && strncmp(core, x[j].name, n) == 0 && core + n == last &&
-                    strcmp(last, ".weight") == 0;
+            known = x[j].present && strcmp(core ? core + 1 : name, x[j].name) == 0;
         }
         if (!known) {
             unsupported(k, "a model with the tensor", name);

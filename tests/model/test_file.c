@@ -66,14 +66,37 @@ static void test_shape_is_read(void **state) {
     model_file_close(f);
 }
 
+static void test_variants_are_read(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct model_config c;
+    make("q2.gguf", &(struct tiny_gguf){.arch = "qwen2"});
+    struct model_file *f = open_file("q2.gguf");
+    check(model_file_config(f, &c, &e), &e);
+    assert_true(c.qkv_bias && c.rope_halves && !c.qk_norm && c.window == 0 && c.embed_scale == 0);
+    model_file_close(f);
+    make("g3.gguf", &(struct tiny_gguf){.arch = "gemma3", .tied = true, .window = 32, .rope_base = 1e6f});
+    f = open_file("g3.gguf");
+    check(model_file_config(f, &c, &e), &e);
+    assert_true(c.qk_norm && c.post_norms && c.gelu && c.tied_head && c.embed_scale == 16);
+    assert_true(c.window == 32 && c.window_every == 6 && c.local_theta == 10000 && c.rope_theta == 1e6f);
+    assert_true(model_config_windowed(&c, 0) && !model_config_windowed(&c, 5));
+    model_file_close(f);
+    make("l3.gguf", &(struct tiny_gguf){.rope_factors = true});
+    f = open_file("l3.gguf");
+    check(model_file_config(f, &c, &e), &e);
+    assert_true(c.has_rope_factors && c.rope_factors[0] > 0 && c.rope_factors[0] != c.rope_factors[1]);
+    model_file_close(f);
+}
+
 static void test_what_cannot_be_trained_is_named(void **state) {
     (void)state;
     struct err e = {0};
     struct model_config c;
-    make("c.gguf", &(struct tiny_gguf){.arch = "qwen2"});
+    make("c.gguf", &(struct tiny_gguf){.arch = "granite"});
     struct model_file *f = open_file("c.gguf");
     assert_int_equal(model_file_config(f, &c, &e), ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.message, "qwen2"));
+    assert_non_null(strstr(e.message, "granite"));
     assert_non_null(strstr(e.hint, model_arch_names()));
     model_file_close(f);
 }
@@ -330,6 +353,7 @@ static void be_quiet(enum ggml_log_level level, const char *text, void *context)
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape_is_read),
+        cmocka_unit_test(test_variants_are_read),
         cmocka_unit_test(test_what_cannot_be_trained_is_named),
         cmocka_unit_test(test_contradictions_are_refused),
         cmocka_unit_test(test_broken_files_are_refused),

@@ -44,6 +44,7 @@ static struct tiny_gguf with_defaults(const struct tiny_gguf *o) {
     m.n_ctx = m.n_ctx ? m.n_ctx : 2048;
     m.rope_base = m.rope_base > 0 ? m.rope_base : 10000.0F;
     m.rms_epsilon = m.rms_epsilon > 0 ? m.rms_epsilon : 1e-5F;
+    m.window = m.window ? m.window : 16;
     m.chat_template = m.chat_template ? m.chat_template : TINY_GGUF_CHATML;
     return m;
 }
@@ -147,6 +148,10 @@ static void put_shape(struct gguf_context *g, const struct tiny_gguf *m) {
     }
     snprintf(key, sizeof key, "%s.rope.freq_base", m->arch);
     gguf_set_val_f32(g, key, m->rope_base);
+    if (str_equal(m->arch, "gemma3")) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window", m->arch);
+        gguf_set_val_u32(g, key, (uint32_t)m->window);
+    }
     snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", m->arch);
     gguf_set_val_f32(g, key, m->rms_epsilon);
 }
@@ -208,15 +213,16 @@ static void make_block(struct maker *k, const struct tiny_gguf *m, int layer) {
             snprintf(name, sizeof name, "blk.%d.%s.bias", layer, linears[i].name);
             make_tensor(k, name, GGML_TYPE_F32, linears[i].out, 0, 0, 0.1F);
         }
-        if (i < 2 && str_equal(m->arch, "qwen3")) {
+        if (i < 2 && (str_equal(m->arch, "qwen3") || str_equal(m->arch, "gemma3"))) {
             snprintf(name, sizeof name, "blk.%d.%s_norm.weight", layer, linears[i].name);
             make_tensor(k, name, GGML_TYPE_F32, m->head_dim, 0, 1.0F, 0.1F);
         }
     }
-    snprintf(name, sizeof name, "blk.%d.attn_norm.weight", layer);
-    make_tensor(k, name, GGML_TYPE_F32, m->n_embd, 0, 1.0F, 0.1F);
-    snprintf(name, sizeof name, "blk.%d.ffn_norm.weight", layer);
-    make_tensor(k, name, GGML_TYPE_F32, m->n_embd, 0, 1.0F, 0.1F);
+    static const char *const norms[] = {"attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm"};
+    for (int i = 0; i < (str_equal(m->arch, "gemma3") ? 4 : 2); i++) {
+        snprintf(name, sizeof name, "blk.%d.%s.weight", layer, norms[i]);
+        make_tensor(k, name, GGML_TYPE_F32, m->n_embd, 0, 1.0F, 0.1F);
+    }
 }
 
 static size_t weight_bytes(const struct tiny_gguf *m) {
@@ -260,6 +266,8 @@ int tiny_gguf_write(const char *path, const struct tiny_gguf *options, struct er
         make_tensor(&k, "token_embd.weight", m.type, m.n_embd, m.n_vocab, 0, 0.1F);
         for (int i = 0; i < m.n_layer; i++)
             make_block(&k, &m, i);
+        if (m.rope_factors)
+            make_tensor(&k, "rope_freqs.weight", GGML_TYPE_F32, m.head_dim / 2, 0, 4.0F, 1.0F);
         make_tensor(&k, "output_norm.weight", GGML_TYPE_F32, m.n_embd, 0, 1.0F, 0.1F);
         if (!m.tied)
             make_tensor(&k, "output.weight", m.type, m.n_embd, m.n_vocab, 0, 0.1F);

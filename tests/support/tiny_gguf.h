@@ -22,7 +22,11 @@
 
 /* Zero means the default in brackets. */
 struct tiny_gguf {
-    const char *arch;          /* "llama" [default], "qwen2" (q, k, v biases) or "qwen3" (q and k norms) */
+    const char
+        *arch; /* "llama" [default], "qwen2" (q, k, v biases), "qwen3" (q and k norms), "gemma3" (norms of
+                                  outputs, windows), or any other word: a llama that says it is something else */
+    bool rope_factors;         /* a rope_freqs.weight, as in Llama 3.1 and later */
+    int window;                /* gemma3's sliding window [16] */
     int n_layer;               /* [2] */
     int n_embd;                /* [256] */
     int n_head;                /* [4] */
