@@ -1,4 +1,4 @@
-/* Figures 2.1, 2.2 and 2.4: an optimiser step of the work that distillation really does, on the shapes of TinyLlama-1.1B and
+/* Figures 2.1 to 2.4: an optimiser step of the work that distillation really does, on the shapes of TinyLlama-1.1B and
  * Qwen3-0.6B with random weights: a prompt of 150 tokens that all share, a record of 100, an answer of 4; LoRA rank 16 on all linear
  * layers; 64 samples a step.
  *
@@ -11,6 +11,10 @@
  *   fast     the prefix once a step, micro-batches behind it, every saving
  *   packed   sequences whole and packed, every other saving, nothing computed twice
  *   naive    as trainers usually do it: sequences whole, every block computed again for backward, logits everywhere; 8 samples
+ *   plain    no prefix, nothing to save: 8 contexts of 128 tokens, each token a target
+ *
+ * Figure 2.3 sets them beside the same work in PyTorch (bench/train_torch.py, Debian's python3-torch, which bench/train.sh
+ * installs), one measured step of 4 or 8 samples in a process of its own.
  *
  * Times: rates compare by processor time per core, since wall time on a machine that others use is noise; the wall time stands in
  * the notes. Each path's peak memory is of a process of its own that takes one step. */
@@ -22,6 +26,7 @@
 #include "tensor/count.h"
 #include "tensor/widen.h"
 #include "train/optimizer.h"
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,19 +40,20 @@ enum {
     RECORD = 100,
     ANSWER = 4,
     WHOLE = PREFIX + RECORD + ANSWER,
+    CONTEXT = 128,
     SAMPLES = 64,
     RANK = 16,
     MAX_REPEATS = 9
 };
-enum path { FAST, PACKED, NAIVE, N_PATHS };
-static const char *const path_names[] = {"fast", "packed", "naive"};
+enum path { FAST, PACKED, NAIVE, PLAIN, N_PATHS };
+static const char *const path_names[] = {"fast", "packed", "naive", "plain"};
 enum { NAIVE_PLAIN = NN_PLAIN_LAST | NN_PLAIN_LOGITS | NN_PLAIN_INPUT | NN_PLAIN_VOCABULARY | NN_PLAIN_LORA };
 
 struct shape {
     const char *name;
     struct model_config config;
     int64_t micro_tokens; /* that keep the step within the memory of figure 2.4 */
-    double most_gb, ratio;
+    double most_gb;
 };
 
 static const struct shape shapes[] = {
@@ -63,8 +69,7 @@ static const struct shape shapes[] = {
       .rope_theta = 10000,
       .norm_eps = 1e-5f},
      1030,
-     8,
-     3.5},
+     8},
     {"Qwen3-0.6B",
      {.n_layer = 28,
       .d_model = 1024,
@@ -79,8 +84,7 @@ static const struct shape shapes[] = {
       .tied_head = true,
       .rope_halves = true,
       .qk_norm = true},
-     824,
-     4,
+     1030,
      4},
 };
 
@@ -156,6 +160,8 @@ static struct nn_limits limits_of(const struct shape *s, enum path path) {
             .n_tokens = s->micro_tokens, .n_targets = s->micro_tokens / 25, .n_prefix = PREFIX};
     if (path == PACKED)
         return (struct nn_limits){.n_tokens = s->micro_tokens, .n_targets = s->micro_tokens / 25};
+    if (path == PLAIN)
+        return (struct nn_limits){.n_tokens = 8 * CONTEXT};
     return (struct nn_limits){.n_tokens = 2 * WHOLE,
                               .n_recompute = s->config.n_layer,
                               .plain = NAIVE_PLAIN,
@@ -206,13 +212,14 @@ static int32_t token_at(const struct rig *r, int sample, int at) {
     return (int32_t)(next_bits(&state) % (uint32_t)r->m.config.n_vocab);
 }
 
-/* Samples [first, first + n) from position `from` to `end`; the answer's tokens are the targets. */
+/* Samples [first, first + n) from position `from` to `end`; the answer's tokens are the targets, or all. */
 static struct nn_batch batch_of(struct rig *r, int first, int n, int from, int end) {
+    bool all = end == CONTEXT;
     int64_t at = 0;
     for (int s = 0; s < n; s++) {
         r->start[s] = (int32_t)at;
         for (int i = from; i < end; i++, at++) {
-            bool answer = i + 1 >= PREFIX + RECORD && i + 1 < WHOLE;
+            bool answer = all || (i + 1 >= PREFIX + RECORD && i + 1 < WHOLE);
             r->token[at] = token_at(r, first + s, i);
             r->position[at] = i;
             r->target[at] = answer ? token_at(r, first + s, i + 1) : -1;
@@ -286,6 +293,57 @@ static double product_rate(struct rig *r) {
 
 /* ---- figures ---- */
 
+/* ---- PyTorch ---- */
+
+struct torch {
+    const char *variant, *name;
+    enum path path; /* ours that does the same work */
+    int samples;
+    const char *wanted;
+};
+
+static const struct torch torches[] = {
+    {"usual", "PyTorch as users run it (padded, logits everywhere)", FAST, 4, "wanted 2.5 and 4"},
+    {"best", "PyTorch at its best (no padding, logits at the answer alone)", FAST, 4, "wanted 2.2 and 3"},
+    {"plain", "PyTorch, contexts of 128 tokens, every token a target", PLAIN, 8, "wanted 1"},
+};
+
+/* What the script says of one variant; NULL: it could not run. */
+static json_t *run_torch(const struct shape *s, const struct torch *t) {
+    char command[256];
+    snprintf(command, sizeof command, "/usr/bin/python3 bench/train_torch.py %s %s %d 2>/dev/null", s->name,
+             t->variant, t->samples);
+    FILE *p = popen(command, "r");
+    json_t *j = p ? json_loadf(p, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+    if (p)
+        pclose(p);
+    return j;
+}
+
+static void compare_torch(struct figures *f, const struct shape *s, const struct measured m[N_PATHS]) {
+    char name[128], note[128];
+    for (size_t i = 0; i < sizeof torches / sizeof *torches; i++) {
+        const struct torch *t = &torches[i];
+        const char *asked = getenv("TRAIN_TORCH");
+        json_t *j = asked && strcmp(asked, "0") == 0 ? NULL : run_torch(s, t);
+        snprintf(name, sizeof name, "%s: %s path against %s", s->name, path_names[t->path], t->name);
+        if (!j) {
+            figures_skip(f, "2.3", name, "no python3-torch here, or too little memory for it");
+            continue;
+        }
+        double theirs = json_number_value(json_object_get(j, "cpu_s")),
+               gb = json_number_value(json_object_get(j, "peak_gb"));
+        printf("%s, %s: %.2f s a sample (%.2f s of each core)\n", s->name, t->name,
+               json_number_value(json_object_get(j, "wall_s")), theirs);
+        snprintf(note, sizeof note, "processor time a sample; %s; PyTorch %s: %.3g samples/s", t->wanted,
+                 json_string_value(json_object_get(j, "version")), 1 / theirs);
+        figures_add(f, &(struct figure){"2.3", name, "x", theirs / m[t->path].cpu_s, 1, NAN, NAN, note});
+        snprintf(name, sizeof name, "%s: peak memory of %s", s->name, t->name);
+        figures_add(f, &(struct figure){"2.4", name, "GB", gb, 1, NAN, NAN, "4 or 8 samples at once"});
+        json_decref(j);
+    }
+}
+
 /* A process of its own takes one step; its peak is the path's. */
 static double peak_gb(const struct shape *s, enum path path) {
     int pipe_ends[2];
@@ -298,7 +356,7 @@ static double peak_gb(const struct shape *s, enum path path) {
         struct rig r;
         open_rig(&r, s);
         open_run(&r, path);
-        step(&r, path, (int)(r.run[path].limits.n_tokens / WHOLE));
+        step(&r, path, (int)(r.run[path].limits.n_tokens / (path == FAST ? WHOLE - PREFIX : WHOLE)));
         double peak = (double)mem_peak_bytes() / 1e9;
         _exit(write(pipe_ends[1], &peak, sizeof peak) == sizeof peak ? 0 : 1);
     }
@@ -321,10 +379,11 @@ static void add(struct figures *f, const char *id, const struct shape *s, const 
 
 static void add_speed(struct figures *f, const struct shape *s, struct measured m[N_PATHS][MAX_REPEATS],
                       const double *rate, int n) {
-    static const char *const against[] = {NULL, "fast path over packed path", "fast path over naive path"};
+    static const char *const against[] = {NULL, "fast path against packed path",
+                                          "fast path against naive path"};
     double v[MAX_REPEATS];
     char note[160], what[64];
-    for (int path = PACKED; path < N_PATHS; path++) {
+    for (int path = PACKED; path < PLAIN; path++) {
         for (int i = 0; i < n; i++)
             v[i] = m[path][i].cpu_s / m[FAST][i].cpu_s;
         snprintf(note, sizeof note, "processor time a sample; %s%.1f of %.1f GMAC a sample",
@@ -340,8 +399,7 @@ static void add_speed(struct figures *f, const struct shape *s, struct measured 
     }
     for (int path = 0; path < N_PATHS; path++) {
         for (int i = 0; i < n; i++)
-            v[i] =
-                100 * m[path][i].macs / m[path][i].cpu_s / (rate[i] * s->config.n_layer / s->config.n_layer);
+            v[i] = 100 * m[path][i].macs / m[path][i].cpu_s / rate[i];
         snprintf(what, sizeof what, "%s path, share of the product's rate", path_names[path]);
         add(f, "2.2", s, what, "%", v, n,
             path == FAST ? "wanted 70, aim 80; work really done over time" : NULL);
@@ -372,7 +430,7 @@ static void measure(struct figures *f, const struct shape *s) {
     for (int i = 0; i < n; i++) {
         rate[i] = product_rate(&r) * r.ops.n_threads;
         for (int path = 0; path < N_PATHS; path++) {
-            m[path][i] = step(&r, (enum path)path, path == NAIVE ? 8 : path == PACKED ? 16 : SAMPLES);
+            m[path][i] = step(&r, (enum path)path, path == FAST ? SAMPLES : 8);
             printf("%s, %s: %.2f s a sample (%.2f s of each core), loss %.4f\n", s->name, path_names[path],
                    m[path][i].wall_s, m[path][i].cpu_s, m[path][i].loss);
             fflush(stdout);
@@ -380,6 +438,10 @@ static void measure(struct figures *f, const struct shape *s) {
     }
     add_speed(f, s, m, rate, n);
     close_rig(&r);
+    struct measured first[N_PATHS];
+    for (int path = 0; path < N_PATHS; path++)
+        first[path] = m[path][0];
+    compare_torch(f, s, first);
 }
 
 int main(void) {

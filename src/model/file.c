@@ -157,3 +157,34 @@ int model_file_read(struct model_file *f, const char *name, float *values, int64
                        f->path, (long long)t.rows, (long long)t.cols, (long long)n);
     return model_file_read_rows(f, name, values, 0, t.rows, e);
 }
+
+static void keep_floats(const void *packed, float *to, int64_t n) {
+    memcpy(to, packed, (size_t)n * sizeof *to);
+}
+
+int model_file_rows(struct model_file *f, const char *name, struct model_rows *out, struct err *e) {
+    int64_t at = model_file_find(f, name);
+    if (at < 0)
+        return err_set(e, ERR_NOT_FOUND, "model_file_rows", "%s has no tensor %s", f->path, name);
+    struct model_tensor t = model_file_tensor(f, at);
+    enum ggml_type type = gguf_get_tensor_type(f->gguf, at);
+    const struct ggml_type_traits *traits = ggml_get_type_traits(type);
+    if (type != GGML_TYPE_F32 && (!traits || !traits->to_float))
+        return err_set(e, ERR_UNSUPPORTED, "model_file_rows", "%s of %s has type %s, which cannot be widened",
+                       name, f->path, t.type);
+    *out = (struct model_rows){.row_bytes = (int64_t)ggml_row_size(type, t.cols),
+                               .n_bytes = t.n_bytes,
+                               .widen = type == GGML_TYPE_F32 ? keep_floats : traits->to_float};
+    return 0;
+}
+
+int model_file_read_packed(struct model_file *f, const char *name, void *to, int64_t n_bytes, struct err *e) {
+    int64_t at = model_file_find(f, name);
+    if (at < 0)
+        return err_set(e, ERR_NOT_FOUND, "model_file_read_packed", "%s has no tensor %s", f->path, name);
+    if (n_bytes != model_file_tensor(f, at).n_bytes)
+        return err_set(e, ERR_MISMATCH, "model_file_read_packed", "%s of %s has %lld bytes, not %lld", name,
+                       f->path, (long long)model_file_tensor(f, at).n_bytes, (long long)n_bytes);
+    return read_bytes(f, to, (size_t)n_bytes,
+                      gguf_get_data_offset(f->gguf) + gguf_get_tensor_offset(f->gguf, at), name, e);
+}

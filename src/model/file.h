@@ -46,6 +46,17 @@ int model_file_read(struct model_file *f, const char *name, float *values, int64
 int model_file_read_rows(struct model_file *f, const char *name, float *values, int64_t first, int64_t n_rows,
                          struct err *e);
 
+/* How a tensor is stored, for those who keep it so: rows of row_bytes, each of which `widen` turns into floats (from several threads
+ * at once). */
+struct model_rows {
+    int64_t row_bytes, n_bytes;
+    void (*widen)(const void *packed, float *to, int64_t n);
+};
+/* ERR_UNSUPPORTED: a type that cannot be widened. */
+int model_file_rows(struct model_file *f, const char *name, struct model_rows *out, struct err *e);
+/* The tensor's n_bytes as they are. */
+int model_file_read_packed(struct model_file *f, const char *name, void *to, int64_t n_bytes, struct err *e);
+
 struct gguf_context;
 const struct gguf_context *model_file_gguf(const struct model_file *f); /* for src/model alone; borrowed */
 

@@ -230,6 +230,7 @@ void nn_model_release(struct nn_model *m) {
     if (m->ops) {
         m->ops->free(m->ops, m->rope_freq);
         m->ops->free(m->ops, m->rope_freq_local);
+        m->ops->free(m->ops, m->storage);
     }
     free(m->index);
     *m = (struct nn_model){0};

@@ -78,7 +78,9 @@ struct nn_model {
     struct model_config config;
     const struct ops *ops; /* borrowed; outlives the model */
     struct nn_lora lora;
-    bool packed;        /* the matrices of the base are the caller's, as a file stores them */
+    bool packed;   /* the matrices of the base are as a file stores them: nn_tensor_pack */
+    void *storage; /* backend memory that packed matrices may lie in; released with the model */
+    int64_t storage_bytes;
     struct nn_set base; /* all weights of the file */
     struct nn_set
         adapter; /* A [R, in] and B [out, R] for the seven matrices of each block; empty without LoRA */
@@ -94,7 +96,7 @@ int nn_model_init(struct nn_model *m, const struct model_config *c, const struct
 /* A base that is never trained: vectors are in the slab, each matrix must be given with nn_tensor_pack before computing. */
 int nn_model_init_packed(struct nn_model *m, const struct model_config *c, const struct ops *ops,
                          struct err *e);
-/* `data` stays the caller's, in the backend's memory. */
+/* `data` is in the backend's memory: the caller's, or part of m->storage. */
 void nn_tensor_pack(struct nn_tensor *t, const struct packed_matrix *p);
 void nn_model_release(struct nn_model *m); /* NULL and half-built are fine */
 

@@ -10,11 +10,63 @@ enum {
     FILE_TYPE_BF16 = 32
 }; /* llama.cpp's numbers for general.file_type */
 
+static int64_t aligned(int64_t n) {
+    return (n + 63) / 64 * 64;
+}
+
+int weights_packed_bytes(struct model_file *f, int64_t *n_bytes, struct err *e) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < model_file_n_tensors(f); i++) {
+        struct model_tensor t = model_file_tensor(f, i);
+        struct model_rows rows;
+        int rc = t.rows > 1 ? model_file_rows(f, t.name, &rows, e) : 0;
+        if (rc < 0)
+            return rc;
+        sum += t.rows > 1 ? aligned(rows.n_bytes) : 0;
+    }
+    *n_bytes = sum;
+    return 0;
+}
+
+/* A matrix as it is in the file, to storage + at. */
+static int load_packed(struct nn_model *m, struct nn_tensor *t, struct model_file *f, int64_t *at,
+                       struct err *e) {
+    struct model_rows rows;
+    int rc = model_file_rows(f, t->name, &rows, e);
+    void *bytes = rc == 0 ? malloc((size_t)rows.n_bytes) : NULL;
+    if (rc == 0 && !bytes)
+        rc = err_set(e, ERR_NO_MEMORY, "weights_load", "no room for %s", t->name);
+    if (rc == 0)
+        rc = model_file_read_packed(f, t->name, bytes, rows.n_bytes, e);
+    if (rc == 0) {
+        char *to = (char *)m->storage + *at;
+        m->ops->upload(m->ops, to, bytes, (size_t)rows.n_bytes);
+        nn_tensor_pack(t, &(struct packed_matrix){to, rows.row_bytes, t->cols, rows.widen});
+        *at += aligned(rows.n_bytes);
+    }
+    free(bytes);
+    return rc;
+}
+
+static int take_storage(struct nn_model *m, struct model_file *f, struct err *e) {
+    int rc = weights_packed_bytes(f, &m->storage_bytes, e);
+    if (rc == 0 && !(m->storage = m->ops->alloc(m->ops, (size_t)m->storage_bytes)))
+        rc = err_set(e, ERR_NO_MEMORY, "weights_load", "no room for %.1f MB of weights",
+                     (double)m->storage_bytes / 1e6);
+    return rc;
+}
+
 int weights_load(struct nn_model *m, struct model_file *f, struct err *e) {
-    int rc = 0;
+    int64_t at = 0;
+    int rc = m->packed ? take_storage(m, f, e) : 0;
+    for (int i = 0; m->packed && i < m->base.n_tensors && rc == 0; i++)
+        if (m->base.tensors[i].rows > 1)
+            rc = load_packed(m, &m->base.tensors[i], f, &at, e);
     for (int i = 0; i < m->base.n_tensors && rc == 0; i++) {
         const struct nn_tensor *t = &m->base.tensors[i];
         int64_t n = t->rows * t->cols;
+        if (t->packed.data)
+            continue;
         float *values = malloc((size_t)n * sizeof *values);
         rc = values ? model_file_read(f, t->name, values, n, e)
                     : err_set(e, ERR_NO_MEMORY, "weights_load", "no room for %s", t->name);
@@ -49,7 +101,8 @@ int weights_write_adapter(const struct nn_model *m, const struct model_file *bas
     model_writer_text(w, "general.type", "adapter");
     model_writer_text(w, "general.architecture", model_file_arch(base));
     model_writer_text(w, "adapter.type", "lora");
-    model_writer_f32(w, "adapter.lora.alpha", m->lora.alpha);
+    /* llama.cpp scales by alpha / rank: an alpha that makes it what training had, rank-stabilised or not */
+    model_writer_f32(w, "adapter.lora.alpha", nn_lora_scale(&m->lora) * (float)m->lora.rank);
     if (prompt_hash)
         model_writer_text(w, "edgestill.prompt", prompt_hash);
     for (int i = 0; i < m->adapter.n_tensors; i++) {
