@@ -25,6 +25,14 @@ static const struct option_def options[] = {
     {"batch", OPTION_INT, "N", "records of one optimiser step (default: from the number of records)", NULL},
     {"rate", OPTION_NUMBER, "X", "peak learning rate (default: from the size of the base)", NULL},
     {"rank", OPTION_INT, "N", "rank of the adapters (default: as planned)", NULL},
+    {"rslora", OPTION_FLAG, NULL, "scale adapters by alpha over the root of the rank, not over the rank",
+     NULL},
+    {"layers", OPTION_INT, "N", "adapters on the last N blocks alone (default: on all)", NULL},
+    {"base-memory", OPTION_STRING, "HOW",
+     "keep the frozen base as f32, or stored as in its file (default: by its size)", NULL},
+    {"soft", OPTION_NUMBER, "X",
+     "share of the teacher's votes in the target, from 0 to 1; the rest is the label (default: 0)", NULL},
+    {"plain", OPTION_FLAG, NULL, "make none of the exact savings: slow, to check them", NULL},
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
     {"form", OPTION_STRING, "FORM",
@@ -54,8 +62,11 @@ struct training {
     struct ops ops;
     struct nn_model model;
     struct nn_lora lora;
+    bool packed; /* the base stays as its file stores it */
+    struct ops_count count;
     struct train_settings settings;
     char reasons[TRAIN_N_REASONS][160];
+    struct train_memory memory;
     struct train_result result;
     double export_error; /* largest difference of a probability between trainer and export */
 };
@@ -78,6 +89,16 @@ static int64_t base_params(const struct training *t) {
     return n;
 }
 
+static int choose_base_memory(struct training *t, int64_t n_params, bool lora) {
+    const char *how = cmd_string(t->c, "base-memory");
+    t->packed = how ? strcmp(how, "stored") == 0 : train_keeps_packed(lora, n_params);
+    if (how && !t->packed && strcmp(how, "f32") != 0)
+        return err_set(t->e, ERR_USAGE, "train", "--base-memory is f32 or stored, not '%s'", how);
+    if (t->packed && !lora)
+        return err_set(t->e, ERR_USAGE, "train", "full training needs the base as f32");
+    return 0;
+}
+
 /* Defaults from data and model, then what the user says. */
 static int choose_settings(struct training *t) {
     struct cmd_ctx *c = t->c;
@@ -91,13 +112,26 @@ static int choose_settings(struct training *t) {
     s->batch_rows = cmd_int(c, "batch", s->batch_rows);
     s->learning_rate = (float)cmd_number(c, "rate", (double)s->learning_rate);
     s->patience = cmd_int(c, "patience", s->patience);
+    s->soft_share = (float)cmd_number(c, "soft", 0);
+    if (!(s->soft_share >= 0 && s->soft_share <= 1))
+        return err_set(t->e, ERR_USAGE, "train", "--soft is a share from 0 to 1, not %g",
+                       (double)s->soft_share);
     s->seed = t->project.seed;
+    s->count = &t->count;
+    if (cmd_flag(c, "plain")) {
+        s->no_prefix = true;
+        s->plain = NN_PLAIN_LAST | NN_PLAIN_LOGITS | NN_PLAIN_INPUT | NN_PLAIN_VOCABULARY | NN_PLAIN_LORA;
+    }
+    t->lora.rank_stabilised = cmd_flag(c, "rslora");
     t->lora.rank = (int)cmd_int(c, "rank", t->plan.rank);
     t->lora.alpha = t->plan.rank > 0 ? (float)(t->plan.alpha * t->lora.rank / t->plan.rank) : 0;
     if (!prompt_form_parse(cmd_string(c, "form"), &t->form))
         return err_set(t->e, ERR_USAGE, "train",
                        "--form takes full, short or none, then labelled or compact: not \"%s\"",
                        cmd_string(c, "form"));
+    int rc_base = choose_base_memory(t, shape.n_params, shape.lora);
+    if (rc_base < 0)
+        return rc_base;
     if (s->epochs < 1 || s->batch_rows < 1 || !(s->learning_rate > 0) || s->patience < 0 ||
         cmd_int(c, "threads", 0) < 0 || (shape.lora && (t->lora.rank < 1 || t->lora.rank > 1024)))
         return err_set(t->e, ERR_USAGE, "train",
@@ -132,6 +166,9 @@ static int describe(struct training *t) {
     manifest_setting(m, "method", json_string(plan_method_text(t->plan.method)));
     manifest_setting(m, "rank", json_integer(t->lora.rank));
     manifest_setting(m, "alpha", json_real((double)t->lora.alpha));
+    manifest_setting(m, "rank_stabilised", json_boolean(t->lora.rank_stabilised));
+    manifest_setting(m, "soft", json_real((double)t->settings.soft_share));
+    manifest_setting(m, "layers", json_integer(cmd_int(t->c, "layers", 0)));
     manifest_setting(m, "epochs", json_integer(t->settings.epochs));
     manifest_setting(m, "batch", json_integer(t->settings.batch_rows));
     manifest_setting(m, "rate", json_real((double)t->settings.learning_rate));
@@ -246,6 +283,7 @@ static int read_rows(struct training *t) {
         return rc;
     struct train_rows_from from = {
         .store = t->store, .task = &t->task, .prompt = &t->prompt, .lm = t->lm, .n_ctx = t->plan.context};
+    from.soft = t->settings.soft_share > 0;
     if (from.n_ctx <= 0 || from.n_ctx > config.n_ctx)
         from.n_ctx = config.n_ctx;
     rc = train_rows_read(&t->rows, &from, t->e);
@@ -255,24 +293,36 @@ static int read_rows(struct training *t) {
     return rc;
 }
 
-/* Before anything large is taken: weights, and for what is trained gradients and two moments. Activations are sized to fit. */
+/* Before anything large is taken. */
 static int check_memory(struct training *t, const struct model_config *config) {
-    int64_t params = base_params(t), trained = params, available = mem_available_bytes();
-    if (t->plan.method == PLAN_LORA) {
-        int64_t per_block = 4 * (int64_t)config->d_model + 2 * (int64_t)config->n_heads * config->head_dim +
-                            2 * (int64_t)config->n_kv_heads * config->head_dim +
-                            3 * (int64_t)(config->d_model + config->d_ff);
-        trained = per_block * config->n_layer * t->lora.rank;
-    }
-    int64_t bytes = (params + (t->plan.method == PLAN_LORA ? 4 : 3) * trained) * (int64_t)sizeof(float);
-    char need[32], have[32];
-    if (available <= 0 || bytes < available)
+    const struct nn_model shape = {.config = *config, .lora = t->lora, .packed = t->packed};
+    struct train_need need =
+        dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows, t->settings.no_prefix);
+    int64_t base_bytes = 4 * base_params(t), available = mem_available_bytes();
+    char need_text[32], have[32];
+    int rc = t->packed ? weights_packed_bytes(t->base, &base_bytes, t->e) : 0;
+    if (rc < 0)
+        return rc;
+    need.plain = t->settings.plain;
+    train_memory_plan(&shape, base_bytes, &need, mem_total_bytes(), &t->memory);
+    if (available <= 0 || t->memory.total_bytes < available)
         return 0;
-    err_set(t->e, ERR_NO_MEMORY, "train", "training %s needs more than %s of memory, %s are free",
-            str_text(&t->base_path), str_bytes(need, sizeof need, bytes),
+    err_set(t->e, ERR_NO_MEMORY, "train", "training %s needs %s of memory, %s are free",
+            str_text(&t->base_path), str_bytes(need_text, sizeof need_text, t->memory.total_bytes),
             str_bytes(have, sizeof have, available));
-    return err_hint(t->e, "accept a plan with a smaller base%s",
-                    t->plan.method == PLAN_LORA ? "" : " or with the method lora");
+    return err_hint(t->e, "accept a plan with a smaller base%s%s",
+                    shape.lora.rank > 0 ? "" : " or with the method lora",
+                    shape.lora.rank > 0 && !t->packed ? ", or try --base-memory stored" : "");
+}
+
+/* The last N blocks, where not all get adapters. */
+static int choose_layers(struct training *t, const struct model_config *config) {
+    int64_t n = cmd_int(t->c, "layers", config->n_layer);
+    if (n < 1 || n > config->n_layer)
+        return err_set(t->e, ERR_USAGE, "train", "--layers %lld: the base has %d blocks", (long long)n,
+                       config->n_layer);
+    t->lora.first_layer = config->n_layer - (int)n;
+    return 0;
 }
 
 static int make_model(struct training *t) {
@@ -280,11 +330,15 @@ static int make_model(struct training *t) {
     struct rng rng;
     int rc = model_file_config(t->base, &config, t->e);
     if (rc == 0)
+        rc = choose_layers(t, &config);
+    if (rc == 0)
         rc = check_memory(t, &config);
     if (rc == 0)
         rc = ops_open_cpu(&t->ops, (int)cmd_int(t->c, "threads", 0), t->e);
-    if (rc == 0)
-        rc = nn_model_init(&t->model, &config, &t->ops, t->e);
+    if (rc < 0)
+        return rc;
+    ops_count_wrap(&t->ops, &t->count);
+    rc = (t->packed ? nn_model_init_packed : nn_model_init)(&t->model, &config, &t->ops, t->e);
     if (rc == 0)
         rc = weights_load(&t->model, t->base, t->e);
     if (rc < 0)
@@ -308,6 +362,13 @@ static void print_choice(struct training *t) {
               t->reasons[TRAIN_REASON_RATE]);
     cmd_print(c, "  %-14s %lld   %s\n", "patience", (long long)s->patience,
               t->reasons[TRAIN_REASON_PATIENCE]);
+    cmd_print(c, "  %-14s %s   %s\n", "base kept", t->packed ? "stored" : "f32",
+              t->packed ? "a frozen base of this size stays as its file has it; tiles are widened on the fly"
+                        : "small enough, or trained itself");
+    int64_t shared = s->no_prefix ? 0 : dataset_shared(&t->rows.train);
+    if (shared > 0)
+        cmd_print(c, "  %-14s %lld   tokens that all prompts begin with: computed once a step\n", "shared",
+                  (long long)shared);
 }
 
 /* The first 60 bits of a SHA-256 in hexadecimal. */
@@ -417,6 +478,7 @@ static void report(struct training *t) {
     json_object_set_new(c->result, "samples_per_s", json_real(r->samples_per_s));
     json_object_set_new(c->result, "tokens_per_s", json_real(r->tokens_per_s));
     json_object_set_new(c->result, "memory_bytes", json_integer(r->memory_bytes));
+    json_object_set_new(c->result, "product_share", json_real(r->product_share));
     json_object_set_new(c->result, "export_error", json_real(t->export_error));
     cmd_print(c, "%lld steps in %s, %.0f records/s, %.0f tokens/s, %s of memory%s\n", (long long)r->steps,
               str_duration(duration, sizeof duration, r->seconds), r->samples_per_s, r->tokens_per_s,

@@ -62,7 +62,8 @@ static int open_trainer(struct stage_set *s, struct err *e) {
     if (rc == 0)
         rc = ops_open_cpu(&s->ops, s->n_threads, e);
     if (rc == 0)
-        rc = nn_model_init(&s->model, &config, &s->ops, e);
+        rc = nn_model_init_packed(&s->model, &config, &s->ops,
+                                  e); /* of any size: no more memory than the file's */
     if (rc == 0)
         rc = weights_load(&s->model, s->file, e);
     if (rc == 0)

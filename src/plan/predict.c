@@ -3,8 +3,8 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "nn/transformer.h"
 #include "plan/memory.h"
+#include "train/memory.h"
 #include <math.h>
 
 static const double MB = 1e6, MIB = 1024 * 1024;
@@ -137,13 +137,14 @@ static struct estimate decision(const struct predict_input *in, const struct mix
 
 /* ---- training here ---- */
 
-enum {
-    MICRO_TOKENS = 4096
-}; /* that the trainer computes at once at most, and less where a quarter of the memory is not enough */
+enum { BATCH_ROWS = 32 /* of a step, as the trainer's defaults have it for most sets */ };
 
-/* The trainer's own plan of its activations, for a model that does not exist yet: it asks for the shape alone. */
-static double activation_bytes(const struct predict_input *in) {
+/* The trainer's own plan, for a model that does not exist yet: it asks for the shape alone. A large frozen base is kept as its
+ * file has it: 16 bits. */
+static struct train_memory trainers_plan(const struct predict_input *in, double params) {
     const struct shape *s = in->shape;
+    const struct predict_task *t = in->task;
+    bool lora = in->method == PLAN_LORA, packed = train_keeps_packed(lora, (int64_t)params);
     const struct nn_model model = {
         .config = {.n_layer = s->n_layer,
                    .d_model = s->n_embd,
@@ -153,17 +154,20 @@ static double activation_bytes(const struct predict_input *in) {
                    .d_ff = s->n_ff,
                    .n_vocab = (int)s->n_vocab,
                    .tied_head = s->tied,
-                   .qk_norm = s->qk_norm},
-        .lora = {.rank = in->method == PLAN_LORA ? in->rank : 0, .alpha = 1},
+                   .qk_norm = s->qk_norm,
+                   .post_norms = s->post_norms},
+        .lora = {.rank = lora ? in->rank : 0, .alpha = 1},
+        .packed = packed,
     };
-    const struct predict_task *t = in->task;
-    int64_t tokens = MICRO_TOKENS, total = mem_total_bytes();
-    while (total > 0 && tokens / 2 >= t->longest_tokens && tokens > 64 &&
-           (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens}) > (double)total / 4)
-        tokens /= 2;
-    double rows = (double)tokens / (double)(t->prefix_tokens + t->record_tokens + t->answer_tokens);
-    int64_t targets = (int64_t)ceil(MORE_ROWS * rows * (double)t->answer_tokens); /* only these have logits */
-    return (double)nn_run_bytes(&model, &(struct nn_limits){.n_tokens = tokens, .n_targets = targets});
+    double own = (double)(t->record_tokens + t->answer_tokens);
+    struct train_need need = {.longest = t->longest_tokens,
+                              .shared = t->prefix_tokens,
+                              .step_tokens = (int64_t)(MORE_ROWS * own * BATCH_ROWS),
+                              .targets_per_token =
+                                  MORE_ROWS * (double)t->answer_tokens / (own > 0 ? own : 1)};
+    struct train_memory memory;
+    train_memory_plan(&model, (int64_t)((packed ? 2 : 4) * params), &need, mem_total_bytes(), &memory);
+    return memory;
 }
 
 /* Values in the adapters of the seven matrices of every layer. */
@@ -174,14 +178,14 @@ static double adapter_values(const struct shape *s, int rank) {
 }
 
 static struct estimate training_memory(const struct predict_input *in, double params, struct arena *a) {
-    double trained = in->method == PLAN_FULL ? params : adapter_values(in->shape, in->rank);
-    double activations = activation_bytes(in), value = 4 * (params + 3 * trained) + activations;
-    return (struct estimate){
-        value, 0.95 * value, 1.05 * value + 100 * MIB,
-        SAY(a,
-            "weights in 32 bits %.0f MB, what is trained with gradients and moments %.0f MB, "
-            "activations %.0f MB",
-            4 * params / MB, 12 * trained / MB, activations / MB)};
+    struct train_memory m = trainers_plan(in, params);
+    double value = (double)m.total_bytes;
+    return (struct estimate){value, 0.95 * value, 1.05 * value + 100 * MIB,
+                             SAY(a,
+                                 "weights %.0f MB, what is trained with gradients and moments %.0f MB, "
+                                 "activations of %lld tokens at once %.0f MB",
+                                 (double)m.base_bytes / MB, (double)m.trained_bytes / MB,
+                                 (long long)m.limits.n_tokens, (double)m.run_bytes / MB)};
 }
 
 void predict_training(const struct predict_input *in, const struct mix_work *work, struct arena *a,

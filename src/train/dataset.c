@@ -1,12 +1,14 @@
 /* Rows and packing. */
 #include "train/dataset.h"
 #include "base/mem.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 void dataset_release(struct dataset *d) {
     free(d->tokens);
     free(d->rows);
+    free(d->soft);
     *d = (struct dataset){0};
 }
 
@@ -42,9 +44,34 @@ int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t 
         return err_set(e, ERR_NO_MEMORY, "dataset_add", "no room for record %lld", (long long)row->id);
     memcpy(d->tokens + d->n_tokens, ids, (size_t)row->n * sizeof *ids);
     d->rows[d->n_rows] = *row;
+    d->rows[d->n_rows].soft_at = -1;
     d->rows[d->n_rows++].at = d->n_tokens;
     d->n_tokens += row->n;
     return 0;
+}
+
+int dataset_soften(struct dataset *d, const float *probabilities, struct err *e) {
+    int n = d->form->n_labels;
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += probabilities[i] >= 0 ? (double)probabilities[i] : NAN;
+    if (d->n_rows < 1 || !(fabs(sum - 1) < 1e-3))
+        return err_set(e, ERR_INPUT, "dataset_soften", "the labels' probabilities sum to %g, not 1", sum);
+    if (mem_grow((void **)&d->soft, &d->soft_capacity, d->n_soft + n, sizeof *d->soft) < 0)
+        return err_set(e, ERR_NO_MEMORY, "dataset_soften", "no room for probabilities");
+    memcpy(d->soft + d->n_soft, probabilities, (size_t)n * sizeof *d->soft);
+    d->rows[d->n_rows - 1].soft_at = d->n_soft;
+    d->n_soft += n;
+    return 0;
+}
+
+#define LEAST_WEIGHT 1e-3f
+
+float dataset_label_weight(const struct dataset *d, int64_t i, int label, float share) {
+    const struct dataset_row *row = &d->rows[i];
+    float own = row->label == label ? 1 : 0;
+    float target = row->soft_at < 0 ? own : (1 - share) * own + share * d->soft[row->soft_at + label];
+    return target < LEAST_WEIGHT ? 0 : row->weight * target;
 }
 
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label) {
@@ -85,16 +112,32 @@ void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n) {
         memcpy(to + n_head, d->tokens + d->rows[0].at, (size_t)(n - n_head) * sizeof *to);
 }
 
-int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared) {
-    int64_t shortest = capacity, most = 0;
+/* The largest share of tokens with a target that rows behind `n_shared` tokens can have. */
+static double target_density(const struct dataset *d, int64_t n_shared) {
+    double most = 0;
     for (int64_t i = 0; i < d->n_rows; i++)
-        shortest = d->rows[i].n < shortest ? d->rows[i].n : shortest;
-    for (int i = 0; i < d->form->n_labels; i++) {
-        int64_t row = with_answer(d->form, shortest, i) - n_shared,
-                n = capacity / (row > 0 ? row : 1) * d->form->answers[i].n;
-        most = n > most ? n : most;
+        for (int label = 0; label < d->form->n_labels; label++) {
+            if (d->form->written && label != d->rows[i].label)
+                continue;
+            double row = (double)(dataset_row_tokens(d, i, label) - n_shared);
+            most = fmax(most, (double)d->form->answers[label].n / fmax(row, 1));
+        }
+    return most < 1 ? most : 1;
+}
+
+struct train_need dataset_need(const struct dataset *train, const struct dataset *validation,
+                               int64_t batch_rows, bool apart) {
+    const struct dataset *both[] = {train, validation};
+    struct train_need need = {0};
+    for (int i = 0; i < 2; i++) {
+        int64_t shared = apart ? 0 : dataset_shared(both[i]), longest = dataset_longest(both[i]);
+        need.longest = longest > need.longest ? longest : need.longest;
+        need.shared = shared > need.shared ? shared : need.shared;
+        need.targets_per_token = fmax(need.targets_per_token, target_density(both[i], shared));
+        if (i == 0)
+            need.step_tokens = batch_rows * (longest - shared);
     }
-    return most < 1 ? 1 : most > capacity ? capacity : most;
+    return need;
 }
 
 static uint64_t hash_word(uint64_t h, uint64_t word) {
@@ -118,6 +161,12 @@ uint64_t dataset_hash(const struct dataset *d, uint64_t seed) {
         memcpy(&weight, &d->rows[i].weight, sizeof weight);
         h = hash_word(hash_word(h, weight), (uint64_t)d->rows[i].label);
         h = hash_ids(h, d->tokens + d->rows[i].at, d->rows[i].n);
+        h = hash_word(h, (uint64_t)d->rows[i].soft_at);
+    }
+    for (int64_t i = 0; i < d->n_soft; i++) {
+        uint32_t word;
+        memcpy(&word, &d->soft[i], sizeof word);
+        h = hash_word(h, word);
     }
     return h;
 }

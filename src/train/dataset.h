@@ -9,7 +9,7 @@
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
-#include "nn/transformer.h"
+#include "train/memory.h"
 
 struct token_span {
     const int32_t *ids;
@@ -30,6 +30,7 @@ struct dataset_row {
     int32_t n;  /* own tokens */
     int32_t label;
     float weight;
+    int64_t soft_at; /* in dataset.soft, where the labels' probabilities stand; -1: there are none */
 };
 
 struct dataset { /* {0} and form is empty */
@@ -38,6 +39,8 @@ struct dataset { /* {0} and form is empty */
     int64_t n_tokens, tokens_capacity;
     struct dataset_row *rows;
     int64_t n_rows, rows_capacity;
+    float *soft; /* [n_labels] for each row that has them */
+    int64_t n_soft, soft_capacity;
 };
 void dataset_release(struct dataset *d);
 
@@ -45,6 +48,12 @@ void dataset_release(struct dataset *d);
  * than `n_ctx` with its longest answer. */
 int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t *ids, int64_t n_ctx,
                 struct err *e);
+
+/* What a teacher thinks of the last row that was added: probabilities[n_labels], which sum to 1. */
+int dataset_soften(struct dataset *d, const float *probabilities, struct err *e);
+/* The weight of `label` as row i's answer when the target is (1 - share) its own label and `share` the teacher's probabilities;
+ * cross-entropy with such a target is the sum of the labels' losses so weighted. 0 for what is below a thousandth. */
+float dataset_label_weight(const struct dataset *d, int64_t i, int label, float share);
 
 /* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
@@ -54,8 +63,9 @@ int64_t dataset_longest(const struct dataset *d);
 int64_t dataset_shared(const struct dataset *d);
 /* The first n of them: to[n]. */
 void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n);
-/* Most tokens with a target that a batch of `capacity` tokens can have, when the first `n_shared` of each row are not in it. */
-int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared);
+/* What a run over both sets needs at once; of rows that share nothing when `apart`. */
+struct train_need dataset_need(const struct dataset *train, const struct dataset *validation,
+                               int64_t batch_rows, bool apart);
 uint64_t dataset_hash(const struct dataset *d, uint64_t seed); /* of tokens, labels and weights */
 
 /* ---- packing ---- */

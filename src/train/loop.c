@@ -11,13 +11,15 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "train/checkpoint.h"
 #include "train/loop_log.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_MICRO_TOKENS = 4096, MAX_EVAL_STEPS = 200, RUNNING = 0, ALL_EPOCHS = 1, STOPPED_EARLY = 2 };
+enum { MAX_EVAL_STEPS = 200, RUNNING = 0, ALL_EPOCHS = 1, STOPPED_EARLY = 2 };
 
 /* A validation loss that falls by less is kept, but no reason to go on. */
 #define LEAST_GAIN 1e-3
@@ -33,8 +35,9 @@ struct train_state {
     double seconds;
     int64_t samples, tokens;
     double last_loss, smooth_loss, lowest_loss; /* lowest of the smooth ones */
+    double macs;                                /* multiply-adds done */
 };
-_Static_assert(sizeof(struct train_state) == 16 * 8, "on-disk layout");
+_Static_assert(sizeof(struct train_state) == 17 * 8, "on-disk layout");
 
 struct loop {
     struct nn_model *m;
@@ -42,6 +45,9 @@ struct loop {
     struct train_settings s;
     const struct train_files *files;
     struct progress *progress;
+    struct train_memory memory;
+    double product_rate; /* multiply-adds per second; 0: not measured */
+    double counted;      /* of s.count when state.macs was last brought up to date */
     struct nn_run run;
     struct optimizer optimizer;
     struct packer packer;
@@ -56,37 +62,12 @@ struct loop {
 
 /* ---- beginning ---- */
 
-static struct nn_limits limits_for(const struct loop *l, int64_t room) {
-    int64_t shared = l->s.no_prefix ? 0 : dataset_shared(l->train),
-            other = l->s.no_prefix ? 0 : dataset_shared(l->validation);
-    int64_t here = dataset_most_targets(l->train, room, shared),
-            there = dataset_most_targets(l->validation, room, other);
-    return (struct nn_limits){.n_tokens = room,
-                              .n_targets = here > there ? here : there,
-                              .n_prefix = shared > other ? shared : other,
-                              .plain = l->s.plain};
-}
-
-static int64_t choose_micro_tokens(const struct loop *l) {
-    int64_t longest = dataset_longest(l->train), other = dataset_longest(l->validation);
-    int64_t least = longest > other ? longest : other,
-            n = l->s.micro_tokens > 0 ? l->s.micro_tokens : MAX_MICRO_TOKENS;
-    int64_t total = mem_total_bytes();
-    while (l->s.micro_tokens <= 0 && total > 0 && n / 2 >= least) {
-        struct nn_limits limits = limits_for(l, n);
-        if (nn_run_bytes(l->m, &limits) <= (size_t)total / 4)
-            break;
-        n /= 2;
-    }
-    return n > least ? n : least;
-}
-
 static uint64_t hash_run(const struct loop *l) {
     const struct train_settings *s = &l->s;
     double numbers[] = {(double)s->epochs,     (double)s->batch_rows,   (double)s->learning_rate,
                         (double)s->warmup,     (double)s->weight_decay, (double)s->patience,
-                        (double)s->eval_steps, (double)s->micro_tokens, (double)s->no_prefix,
-                        (double)s->plain};
+                        (double)s->eval_steps, (double)s->micro_tokens, (double)s->soft_share,
+                        (double)s->no_prefix,  (double)s->plain};
     uint64_t h = s->seed ^ s->identity;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         uint64_t word;
@@ -105,9 +86,41 @@ static int check_arguments(const struct loop *l, struct err *e) {
     return 0;
 }
 
+static int64_t base_bytes(const struct nn_model *m) {
+    return m->storage_bytes + m->base.n_values * (int64_t)sizeof(float);
+}
+
+/* Weights are there already; what comes on top must be free. */
+static int plan_memory(struct loop *l, struct err *e) {
+    struct train_need need = dataset_need(l->train, l->validation, l->s.batch_rows, l->s.no_prefix);
+    need.plain = l->s.plain;
+    need.micro_tokens = l->s.micro_tokens;
+    train_memory_plan(l->m, base_bytes(l->m), &need, mem_total_bytes(), &l->memory);
+    int64_t wanted = l->memory.run_bytes + 8 * l->m->trained->n_values, available = mem_available_bytes();
+    char need_text[32], have_text[32];
+    if (available <= 0 || wanted < available)
+        return 0;
+    err_set(e, ERR_NO_MEMORY, "train_run", "training takes %s more memory, %s are free",
+            str_bytes(need_text, sizeof need_text, wanted),
+            str_bytes(have_text, sizeof have_text, available));
+    return err_hint(e, "close other programs, shorten the prompt, or accept a plan with a smaller base");
+}
+
+/* What the machine's product reaches by itself, to set the run beside it. */
+static int measure_product(struct loop *l, struct err *e) {
+    struct ops_rate rate;
+    int64_t d = l->m->config.d_model, m = l->memory.limits.n_tokens < 1024 ? l->memory.limits.n_tokens : 1024;
+    if (!l->s.count)
+        return 0;
+    int times = (int)(2e8 / ((double)m * (double)d * (double)d)) + 2;
+    int rc = ops_measure_product(l->m->ops, m, d, d, times, &rate, e);
+    l->product_rate = rc == 0 ? rate.per_s : 0;
+    l->counted = l->s.count->macs;
+    return rc;
+}
+
 static int begin_memory(struct loop *l, struct err *e) {
-    int64_t n_val = l->validation->n_rows * train_scores_of(l->validation), room = l->s.micro_tokens;
-    struct nn_limits limits = limits_for(l, room);
+    int64_t n_val = l->validation->n_rows * train_scores_of(l->validation);
     l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
     l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
     if (!l->order || !l->log_prob)
@@ -115,7 +128,7 @@ static int begin_memory(struct loop *l, struct err *e) {
                        (long long)l->train->n_rows);
     int rc = packer_init(&l->packer, l->s.micro_tokens, e);
     if (rc == 0)
-        rc = nn_run_init(&l->run, l->m, &limits, e);
+        rc = nn_run_init(&l->run, l->m, &l->memory.limits, e);
     struct optimizer_options o = {.learning_rate = l->s.learning_rate,
                                   .beta2 = 0.98f,
                                   .weight_decay = l->s.weight_decay,
@@ -149,9 +162,11 @@ static int begin(struct loop *l, struct err *e) {
     if (l->s.eval_steps <= 0)
         l->s.eval_steps = l->steps_per_epoch < MAX_EVAL_STEPS ? l->steps_per_epoch : MAX_EVAL_STEPS;
     l->s.save_every_s = l->s.save_every_s > 0 ? l->s.save_every_s : 60;
-    l->s.micro_tokens = choose_micro_tokens(l);
+    if ((rc = plan_memory(l, e)) < 0)
+        return rc;
+    l->s.micro_tokens = l->memory.limits.n_tokens;
     l->state = (struct train_state){.run = hash_run(l), .best_accuracy = -1, .best_loss = INFINITY};
-    if ((rc = begin_memory(l, e)) < 0 || (rc = resume(l, e)) < 0 ||
+    if ((rc = begin_memory(l, e)) < 0 || (rc = resume(l, e)) < 0 || (rc = measure_product(l, e)) < 0 ||
         (rc = train_log_open(&l->log, l->files->log, l->resumed ? l->state.log_bytes : 0, e)) < 0)
         return rc;
     l->clock_s = l->saved_s = clock_seconds();
@@ -182,6 +197,14 @@ static void count_time(struct loop *l) {
     double now = clock_seconds();
     l->state.seconds += now - l->clock_s;
     l->clock_s = now;
+    if (!l->s.count)
+        return;
+    l->state.macs += l->s.count->macs - l->counted;
+    l->counted = l->s.count->macs;
+}
+
+static double product_share(const struct loop *l) {
+    return l->product_rate > 0 ? l->state.macs / (l->state.seconds + 1e-9) / l->product_rate : 0;
 }
 
 static int save(struct loop *l, struct err *e) {
@@ -314,10 +337,21 @@ static int check_loss(struct loop *l, double loss, struct err *e) {
     return err_hint(e, "try half the learning rate (now %g)", (double)l->s.learning_rate);
 }
 
+/* What is packed so far through the model; its gradients are added up. */
+static int flush(struct loop *l, double divisor, double *sum, struct err *e) {
+    struct nn_batch b = packer_batch(&l->packer);
+    double part = 0;
+    int rc = b.n_seq > 0 ? nn_forward_backward(l->m, &l->run, &b, divisor, &part, e) : 0;
+    *sum += part;
+    l->state.tokens += b.n_tokens;
+    packer_clear(&l->packer);
+    return rc;
+}
+
 /* Rows order[first, first + n) through the model in as many batches as they need; gradients of the mean are added up. */
 static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, double *loss, struct err *e) {
-    double weights = 0, sum = 0, part;
-    int rc = 0;
+    double weights = 0, sum = 0;
+    int rc = 0, n_labels = l->train->form->n_labels;
     for (int64_t i = 0; i < n; i++)
         weights += (double)l->train->rows[rows[i]].weight;
     nn_zero_gradients(l->m);
@@ -325,18 +359,17 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     if (n > 1) /* one row alone has nobody to share with */
         rc = train_share(l->m, &l->run, &l->packer, l->train, e);
     l->state.tokens += l->packer.n_shared;
-    for (int64_t i = 0; i <= n && rc == 0; i++) {
-        const struct dataset_row *row = i < n ? &l->train->rows[rows[i]] : NULL;
-        if (row && packer_add(&l->packer, l->train, rows[i], row->label, row->weight))
+    for (int64_t pair = 0; pair < n * n_labels && rc == 0; pair++) {
+        int64_t row = rows[pair / n_labels];
+        int label = (int)(pair % n_labels);
+        float weight = dataset_label_weight(l->train, row, label, l->s.soft_share);
+        if (weight <= 0 || packer_add(&l->packer, l->train, row, label, weight))
             continue;
-        struct nn_batch b = packer_batch(&l->packer);
-        rc = nn_forward_backward(l->m, &l->run, &b, weights, &part, e);
-        sum += rc == 0 ? part : 0;
-        l->state.tokens += b.n_tokens;
-        packer_clear(&l->packer);
-        if (row)
-            packer_add(&l->packer, l->train, rows[i], row->label, row->weight);
+        rc = flush(l, weights, &sum, e);
+        packer_add(&l->packer, l->train, row, label, weight); /* it has room for the longest row */
     }
+    if (rc == 0)
+        rc = flush(l, weights, &sum, e);
     if (rc == 0 && l->packer.n_shared > 0)
         rc = nn_prefix_backward(l->m, &l->run, e);
     *loss = sum / weights;
@@ -367,17 +400,23 @@ static int step(struct loop *l, struct err *e) {
     count_time(l);
     train_log_line(&l->log,
                    "{\"event\":\"step\",\"step\":%lld,\"epoch\":%.3f,\"loss\":%.6f,\"learning_rate\":%.4g,"
-                   "\"gradient_norm\":%.4g,\"seconds\":%.2f,\"samples_per_s\":%.1f,\"tokens_per_s\":%.0f}",
+                   "\"gradient_norm\":%.4g,\"seconds\":%.2f,\"samples_per_s\":%.1f,\"tokens_per_s\":%.0f,"
+                   "\"product_share\":%.3f}",
                    (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch, loss,
                    (double)report.learning_rate, report.gradient_norm, s->seconds,
-                   (double)s->samples / s->seconds, (double)s->tokens / s->seconds);
+                   (double)s->samples / s->seconds, (double)s->tokens / s->seconds, product_share(l));
     return 0;
 }
 
 static void show(struct loop *l) {
     const struct train_state *s = &l->state;
-    progress_note(l->progress, "loss %.3f, validation %.1f%% (best %.1f%%), %.0f rows/s", s->smooth_loss,
-                  100 * s->last_accuracy, 100 * s->best_accuracy, (double)s->samples / (s->seconds + 1e-9));
+    char memory[32], share[48] = "";
+    if (l->product_rate > 0)
+        snprintf(share, sizeof share, ", %.0f%% of the product's peak", 100 * product_share(l));
+    progress_note(l->progress, "loss %.3f, validation %.1f%% (best %.1f%%), %.1f rows/s, %.0f tokens/s%s, %s",
+                  s->smooth_loss, 100 * s->last_accuracy, 100 * s->best_accuracy,
+                  (double)s->samples / (s->seconds + 1e-9), (double)s->tokens / (s->seconds + 1e-9), share,
+                  str_bytes(memory, sizeof memory, l->memory.total_bytes));
     progress_update(l->progress, l->optimizer.step);
 }
 
@@ -410,11 +449,6 @@ static int run_steps(struct loop *l, struct err *e) {
 
 /* ---- ending ---- */
 
-/* Weights, gradients, moments and activations: what the operations' memory holds. */
-static int64_t memory_bytes(const struct loop *l) {
-    return (int64_t)l->run.slab_bytes + (l->m->base.n_values + 3 * l->m->trained->n_values) * 4;
-}
-
 static void report(const struct loop *l, struct train_result *r) {
     const struct train_state *s = &l->state;
     *r = (struct train_result){.steps = l->optimizer.step,
@@ -427,7 +461,8 @@ static void report(const struct loop *l, struct train_result *r) {
                                .samples_per_s = (double)s->samples / (s->seconds + 1e-9),
                                .tokens_per_s = (double)s->tokens / (s->seconds + 1e-9),
                                .stopped_early = s->finished == STOPPED_EARLY,
-                               .memory_bytes = memory_bytes(l),
+                               .memory_bytes = l->memory.total_bytes,
+                               .product_share = product_share(l),
                                .resumed = l->resumed};
 }
 
@@ -441,10 +476,11 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
         train_log_line(
             &l.log,
             "{\"event\":\"%s\",\"from_step\":%lld,\"steps\":%lld,\"rows\":%lld,\"micro_tokens\":%lld,"
-            "\"memory_bytes\":%lld}",
+            "\"shared_tokens\":%lld,\"recomputed_blocks\":%d,\"memory_bytes\":%lld}",
             l.resumed ? "resume" : "start", (long long)l.optimizer.step,
             (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
-            (long long)l.s.micro_tokens, (long long)memory_bytes(&l));
+            (long long)l.s.micro_tokens, (long long)l.memory.limits.n_prefix, l.memory.limits.n_recompute,
+            (long long)l.memory.total_bytes);
         progress_begin(progress, "train", "step", l.s.epochs * l.steps_per_epoch);
         rc = run_steps(&l, e);
         progress_end(progress);

@@ -14,6 +14,7 @@
 #define TRAIN_LOOP_H
 
 #include "base/progress.h"
+#include "tensor/count.h"
 #include "train/dataset.h"
 #include "train/optimizer.h"
 
@@ -24,13 +25,17 @@ struct train_settings {
     float warmup; /* share of all steps */
     float weight_decay;
     int64_t patience; /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0: never */
-    int64_t eval_steps;   /* steps between evaluations; 0: an epoch, at most 200 */
+    int64_t eval_steps; /* steps between evaluations; 0: an epoch, at most 200 */
+    float
+        soft_share; /* of the teacher's probabilities in the target, where rows have them; the rest is the label */
     uint64_t seed;        /* order of the rows */
     int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
     uint64_t
-        identity;   /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
-    bool no_prefix; /* compute the prompt's common beginning anew for each row: the plain path */
-    unsigned plain; /* NN_PLAIN_*: savings that are not to be made */
+        identity; /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
+    struct ops_count
+        *count; /* counts the model's operations: then the share of the product's rate is told; may be NULL */
+    bool no_prefix;      /* compute the prompt's common beginning anew for each row: the plain path */
+    unsigned plain;      /* NN_PLAIN_*: savings that are not to be made */
     double save_every_s; /* between checkpoints; 0: 60 */
 };
 
@@ -65,6 +70,8 @@ struct train_result {
     double seconds;   /* computing, over all resumptions */
     double samples_per_s, tokens_per_s;
     int64_t memory_bytes; /* weights, gradients, moments, activations */
+    double
+        product_share; /* of the multiply-adds that the machine's matrix product reaches alone; 0: not counted */
     bool stopped_early, resumed;
 };
 

@@ -157,6 +157,46 @@ static void test_shared_head_changes_nothing(void **state) {
     assert_true(fabs(loss[0] / loss[1] - 1) < 1e-4 && fabs(weights[0] / weights[1] - 1) < 1e-4);
 }
 
+/* A step's loss with soft targets is the labels' losses weighted by them. Measured: 1e-8. */
+static void test_soft_targets(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    struct packer p;
+    struct nn_run score = {0};
+    begin(&s, "soft");
+    struct dataset soft = {.form = &form};
+    double *log_prob = calloc(2 * (size_t)s.train.n_rows, sizeof *log_prob), expected = 0;
+    for (int64_t i = 0; i < s.train.n_rows; i++) {
+        const struct dataset_row *row = &s.train.rows[i];
+        float q = 0.5f + 0.005f * (float)i, pair[2] = {row->label ? 1 - q : q, row->label ? q : 1 - q};
+        assert_int_equal(dataset_add(&soft, row, s.train.tokens + row->at, 32, &e), 0);
+        assert_int_equal(dataset_soften(&soft, pair, &e), 0);
+    }
+    assert_int_equal(dataset_soften(&soft, (float[]){0.5f, 0.7f}, &e), ERR_INPUT);
+    err_clear(&e);
+    assert_int_equal(packer_init(&p, 60, &e), 0);
+    struct nn_limits limits = {.n_tokens = 60, .n_prefix = 16, .forward_only = true};
+    assert_int_equal(nn_run_init(&score, &s.m, &limits, &e), 0);
+    assert_int_equal(train_score(&s.m, &score, &p, &s.train, log_prob, &e), 0);
+    for (int64_t i = 0; i < soft.n_rows; i++)
+        for (int label = 0; label < 2; label++)
+            expected -= (double)dataset_label_weight(&soft, i, label, 0.4f) * log_prob[2 * i + label];
+    s.s.epochs = 1;
+    s.s.batch_rows = soft.n_rows;
+    s.s.soft_share = 0.4f;
+    assert_int_equal(train_run(&s.m, &soft, &s.validation, &s.s, &s.files, NULL, &r, &e), 0);
+    assert_true(fabs(r.last_loss / (expected / (double)soft.n_rows) - 1) < 1e-5);
+    assert_true(fabs((double)dataset_label_weight(&soft, 0, soft.rows[0].label, 0.4f) - (0.6 + 0.4 * 0.5)) <
+                1e-6);
+    nn_run_release(&score);
+    packer_release(&p);
+    dataset_release(&soft);
+    free(log_prob);
+    end(&s);
+}
+
 /* In a child: trains until it is done or gets the signal. */
 static int child_main(const char *name) {
     struct setup s;
@@ -318,6 +358,7 @@ int main(void) {
         cmocka_unit_test(test_rows_without_anything_to_learn_are_refused),
         cmocka_unit_test(test_it_learns_and_repeats_itself),
         cmocka_unit_test(test_shared_head_changes_nothing),
+        cmocka_unit_test(test_soft_targets),
         cmocka_unit_test(test_killed_again_and_again),
         cmocka_unit_test(test_interrupted_again_and_again),
         cmocka_unit_test(test_other_settings_start_anew),

@@ -26,6 +26,8 @@ struct trainer {
     struct nn_batch batch;
 };
 
+static struct nn_lora chosen; /* how adapters are scaled, and where they are */
+
 static void check(int rc, const struct err *e) {
     if (rc < 0)
         fail_msg("%s", e->message);
@@ -35,6 +37,9 @@ static void open_trainer_kept(struct trainer *t, const char *path, int rank, boo
     struct err e = {0};
     struct model_config c;
     struct rng rng;
+    struct nn_lora lora = chosen;
+    lora.rank = rank;
+    lora.alpha = 2 * (float)rank;
     rng_seed(&rng, 77);
     check(ops_open_cpu(&t->ops, 2, &e), &e);
     check(model_file_open(&t->file, path, &e), &e);
@@ -42,8 +47,7 @@ static void open_trainer_kept(struct trainer *t, const char *path, int rank, boo
     check((packed ? nn_model_init_packed : nn_model_init)(&t->m, &c, &t->ops, &e), &e);
     check(weights_load(&t->m, t->file, &e), &e);
     if (rank > 0)
-        check(nn_model_add_lora(&t->m, &(struct nn_lora){.rank = rank, .alpha = 2 * (float)rank}, &rng, &e),
-              &e);
+        check(nn_model_add_lora(&t->m, &lora, &rng, &e), &e);
     else
         check(nn_model_train_all(&t->m, &e), &e);
     check(nn_run_init(&t->r, &t->m, &(struct nn_limits){.n_tokens = N_TOKENS}, &e), &e);
@@ -229,6 +233,9 @@ static void test_what_is_exported_is_what_was_trained(void **state) {
     (void)state;
     train_and_export("llama", &(struct tiny_gguf){.seed = 1}, EXACT);
     train_and_export("qwen3", &(struct tiny_gguf){.seed = 2, .arch = "qwen3"}, EXACT);
+    chosen = (struct nn_lora){.rank_stabilised = true, .first_layer = 1};
+    train_and_export("rank-stabilised, on the last block", &(struct tiny_gguf){.seed = 5}, EXACT);
+    chosen = (struct nn_lora){0};
     train_and_export("qwen2", &(struct tiny_gguf){.seed = 3, .arch = "qwen2"}, EXACT);
     train_and_export("gemma3", &(struct tiny_gguf){.seed = 4, .arch = "gemma3", .tied = true}, GELU_TABLE);
 }

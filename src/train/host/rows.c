@@ -82,6 +82,17 @@ static int read_form(struct train_rows *r, const struct train_rows_from *from, s
     return rc;
 }
 
+/* The share of votes for the label is its probability; what is left belongs to the other labels alike. */
+static int soften(struct reader *r, int label, float share, struct err *e) {
+    int n = r->from->task->n_labels;
+    float *p = arena_calloc(&r->arena, (size_t)n, sizeof *p);
+    if (!p)
+        return err_set(e, ERR_NO_MEMORY, "train_rows_read", "no room for probabilities");
+    for (int i = 0; i < n; i++)
+        p[i] = i == label ? (n > 1 ? share : 1) : (1 - share) / (float)(n - 1);
+    return dataset_soften(r->to, p, e);
+}
+
 static int add_record(struct reader *r, const struct store_record *s, struct err *e) {
     const struct task *task = r->from->task;
     struct node *n = NULL;
@@ -104,7 +115,11 @@ static int add_record(struct reader *r, const struct store_record *s, struct err
         return err_context(e, "record %lld", (long long)s->id);
     struct dataset_row row = {
         .id = s->id, .n = (int32_t)r->ids.n, .label = label, .weight = (float)s->weight};
-    return dataset_add(r->to, &row, r->ids.ids, r->from->n_ctx, e);
+    bool softened = r->from->soft && !r->rows->form.written; /* written answers have no probabilities */
+    if (softened)
+        row.weight = 1;
+    rc = dataset_add(r->to, &row, r->ids.ids, r->from->n_ctx, e);
+    return rc == 0 && softened ? soften(r, label, (float)s->weight, e) : rc;
 }
 
 static int take_record(void *context, const struct store_record *s, struct err *e) {

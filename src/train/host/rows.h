@@ -26,6 +26,7 @@ struct train_rows_from {
     const struct task *task;
     const struct prompt *prompt;
     const struct lm *lm; /* vocabulary is enough */
+    bool soft;           /* votes become the labels' probabilities, not the row's weight */
     int64_t n_ctx;       /* tokens that a prompt and its answer may take */
 };
 

@@ -1,0 +1,54 @@
+/* The plan of a run's memory. Everything follows from counts and the machine's total memory, not from what is free at the moment, so
+ * that the same run is cut into the same micro-batches again. */
+#include "train/memory.h"
+#include <math.h>
+
+enum { MOST_TOKENS = 4096, ENOUGH_TOKENS = 512, PACKED_FROM_PARAMS = 64000000 };
+
+bool train_keeps_packed(bool lora, int64_t n_params) {
+    return lora && n_params >= PACKED_FROM_PARAMS;
+}
+
+static int64_t lora_values(const struct nn_model *m) {
+    const struct model_config *c = &m->config;
+    int64_t q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim, d = c->d_model;
+    int64_t per_block = 2 * (d + q) + 2 * (d + kv) + 3 * (d + c->d_ff);
+    int end = m->lora.end_layer > 0 ? m->lora.end_layer : c->n_layer;
+    return per_block * (end - m->lora.first_layer) * m->lora.rank;
+}
+
+static int64_t run_bytes(const struct nn_model *m, const struct train_need *n, struct nn_limits *l,
+                         int64_t tokens, int n_recompute) {
+    int64_t targets = (int64_t)ceil(n->targets_per_token * (double)tokens);
+    *l = (struct nn_limits){.n_tokens = tokens,
+                            .n_targets = targets < 1 ? 1 : targets,
+                            .n_prefix = n->shared,
+                            .n_recompute = n_recompute,
+                            .plain = n->plain};
+    return (int64_t)nn_run_bytes(m, l);
+}
+
+void train_memory_plan(const struct nn_model *m, int64_t base_bytes, const struct train_need *n,
+                       int64_t total_bytes, struct train_memory *out) {
+    bool lora = m->lora.rank > 0;
+    int64_t trained =
+        lora ? lora_values(m) * 16 : base_bytes * 3; /* value (the base's is there), gradient, two moments */
+    int64_t budget = total_bytes > 0 ? total_bytes / 5 * 4 - base_bytes - trained : INT64_MAX;
+    int64_t tokens = n->micro_tokens > 0 ? n->micro_tokens : MOST_TOKENS;
+    int recompute = 0;
+    if (n->micro_tokens <= 0 && n->step_tokens > 0 && n->step_tokens < tokens)
+        tokens = n->step_tokens;
+    tokens = tokens > n->longest ? tokens : n->longest;
+    while (n->micro_tokens <= 0 && tokens / 2 >= n->longest && tokens / 2 >= ENOUGH_TOKENS &&
+           run_bytes(m, n, &out->limits, tokens, 0) > budget / 8)
+        tokens /= 2;
+    while (recompute < m->config.n_layer && run_bytes(m, n, &out->limits, tokens, recompute) > budget)
+        recompute++;
+    while (n->micro_tokens <= 0 && tokens / 2 >= n->longest &&
+           run_bytes(m, n, &out->limits, tokens, recompute) > budget)
+        tokens /= 2;
+    out->base_bytes = base_bytes;
+    out->trained_bytes = trained;
+    out->run_bytes = run_bytes(m, n, &out->limits, tokens, recompute);
+    out->total_bytes = base_bytes + trained + out->run_bytes;
+}
