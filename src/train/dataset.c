@@ -125,6 +125,11 @@ static double target_density(const struct dataset *d, int64_t n_shared) {
     return most < 1 ? most : 1;
 }
 
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared) {
+    int64_t most = (int64_t)ceil(target_density(d, n_shared) * (double)capacity);
+    return most < 1 ? 1 : most > capacity ? capacity : most;
+}
+
 struct train_need dataset_need(const struct dataset *train, const struct dataset *validation,
                                int64_t batch_rows, bool apart) {
     const struct dataset *both[] = {train, validation};

@@ -63,6 +63,8 @@ int64_t dataset_longest(const struct dataset *d);
 int64_t dataset_shared(const struct dataset *d);
 /* The first n of them: to[n]. */
 void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n);
+/* Most tokens with a target that a batch of `capacity` tokens can have, when the first `n_shared` of each row are not in it. */
+int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared);
 /* What a run over both sets needs at once; of rows that share nothing when `apart`. */
 struct train_need dataset_need(const struct dataset *train, const struct dataset *validation,
                                int64_t batch_rows, bool apart);
