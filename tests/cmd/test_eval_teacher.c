@@ -7,6 +7,7 @@
 #include "config.h"
 #include "eval/score.h"
 #include "support/chat_script.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 #include "support/tiny_gguf.h"
 #include <setjmp.h>
@@ -30,20 +31,8 @@ static void write_text(const char *path, const char *text) {
 }
 
 static int run(const char *verb, json_t **result, struct err *e, const char *const words[]) {
-    const char *argv[24] = {verb, "--project", "p", "--quiet"};
-    int argc = 4;
-    for (int i = 0; words[i]; i++)
-        argv[argc++] = words[i];
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(argc, argv, &document, e);
-    if (result)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb(verb, "p", false, result, e, words);
 }
-#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void write_project(bool share_rows) {
     struct str text = {0};

@@ -5,6 +5,7 @@
 #include "cmd/project.h"
 #include "config.h"
 #include "plan/plan.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 #include "support/tiny_gguf.h"
 #include "support/tiny_task.h"
@@ -69,21 +70,8 @@ static int set_up(void **state) {
 
 /* `edgestill plan -C p --json WORDS…`: the code; *result (may be NULL) the document. */
 static int plan(json_t **result, struct err *e, const char *const words[]) {
-    const char *argv[16] = {"plan", "--project", "p", "--quiet"};
-    int argc = 4;
-    for (int i = 0; words[i] != NULL; i++)
-        argv[argc++] = words[i];
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(argc, argv, &document, e);
-    if (result != NULL)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb("plan", "p", false, result, e, words);
 }
-#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NO_WORDS   ((const char *const[]){NULL})
 
 static const char *option_text(const json_t *result, size_t i, const char *key) {
     return json_string_value(json_object_get(json_array_get(json_object_get(result, "options"), i), key));

@@ -5,6 +5,7 @@
 #include "cmd/cmd.h"
 #include "config.h"
 #include "support/http_script.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 #include "support/tiny_gguf.h"
 
@@ -70,20 +71,8 @@ static int tear_down(void **state) {
 }
 
 static int pull(json_t **result, struct err *e, const char *const words[]) {
-    const char *argv[16] = {"pull", "--quiet"};
-    int argc = 2;
-    for (int i = 0; words[i] != NULL; i++)
-        argv[argc++] = words[i];
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(argc, argv, &document, e);
-    if (result != NULL)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb("pull", NULL, false, result, e, words);
 }
-#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static const char *text_of(const json_t *j, const char *key) {
     return json_string_value(json_object_get(j, key));

@@ -4,6 +4,7 @@
 #include "cmd/cmd.h"
 #include "store/store.h"
 #include "support/chat_script.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 #include "support/tiny_gguf.h"
 #include <setjmp.h>
@@ -24,18 +25,7 @@ static char url[64];
 
 /* `edgestill VERB -C p --quiet WORDS…` */
 static int run(const char *verb, struct err *e, json_t **result, const char *const words[]) {
-    const char *argv[24] = {verb, "--project", "p", "--quiet"};
-    int argc = 4;
-    for (int i = 0; words[i]; i++)
-        argv[argc++] = words[i];
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(argc, argv, &document, e);
-    if (result)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb(verb, "p", false, result, e, words);
 }
 
 #define RUN(verb, e, ...) run(verb, e, NULL, (const char *const[]){__VA_ARGS__, NULL})

@@ -5,6 +5,7 @@
 #include "cmd/report.h"
 #include "format/json.h"
 #include "store/store.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 
 #include <setjmp.h>
@@ -33,15 +34,7 @@ static int set_up(void **state) {
 }
 
 static int report(json_t **result, struct err *e, const char *option, const char *value) {
-    const char *argv[] = {"report", "--project", "p", "--quiet", option, value};
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(option != NULL ? 6 : 4, argv, &document, e);
-    if (result != NULL)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb("report", "p", false, result, e, option ? WORDS(option, value) : NO_WORDS);
 }
 
 static int64_t count(const char *text, const char *part) {

@@ -1,4 +1,5 @@
 /* Calibration and the choice of a candidate, on a random model: what goes into the matrix, what is measured, what is kept. */
+#include "../support/compress_case.h"
 #include "../support/scratch.h"
 #include "../support/tiny_gguf.h"
 #include "../support/tiny_rows.h"
@@ -15,10 +16,7 @@
 
 #include <cmocka.h>
 
-static struct {
-    struct task task;
-    struct rows training, validation;
-} t;
+static struct compress_case t;
 
 static void must(int rc, const struct err *e) {
     if (rc < 0)
@@ -28,32 +26,19 @@ static void must(int rc, const struct err *e) {
 static int setup(void **state) {
     (void)state;
     struct err e = {0};
-    must(tiny_task(&t.task, &e), &e);
+    compress_case_begin(&t, 12);
     must(tiny_gguf_write(
              "f16.gguf",
              &(struct tiny_gguf){.n_vocab = 300, .n_ff = 256, .tied = true, .seed = 4, .type = GGML_TYPE_F16},
              &e),
          &e);
-    tiny_rows(&t.training, &t.task, 12, 1);
-    tiny_rows(&t.validation, &t.task, 10, 2);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    tiny_rows_release(&t.training);
-    tiny_rows_release(&t.validation);
-    task_release(&t.task);
+    compress_case_end(&t);
     return 0;
-}
-
-static struct imatrix_entry entry(const struct imatrix *im, const char *weight) {
-    for (int i = 0; i < imatrix_count(im); i++) {
-        if (strcmp(imatrix_at(im, i).weight, weight) == 0)
-            return imatrix_at(im, i);
-    }
-    fail_msg("no entry for %s", weight);
-    return (struct imatrix_entry){0};
 }
 
 /* The prefix decoded once and weighted gives the sums of whole prompts decoded one after another. */
@@ -93,8 +78,9 @@ static void test_calibration_equals_whole_prompts(void **state) {
         for (int64_t k = 0; k < a.width; k++) /* rounding of 16-bit activations in batches of other sizes */
             assert_true(fabs(a.sum2[k] - b.sum2[k]) <= 1e-3 * b.sum2[k] + 1e-6);
     }
-    struct imatrix_entry head = entry(fast, "token_embd.weight");
-    assert_true(head.count < entry(fast, "blk.0.attn_q.weight").count / 4); /* answer positions alone */
+    struct imatrix_entry head = imatrix_entry_of(fast, "token_embd.weight");
+    assert_true(head.count <
+                imatrix_entry_of(fast, "blk.0.attn_q.weight").count / 4); /* answer positions alone */
     lm_free(m);
     prompt_release(&p);
     imatrix_free(fast);

@@ -1,5 +1,6 @@
 /* What the search rests on: importance and sensitivity by the trainer's passes, types for each matrix, training through the
  * rounding, the smaller vocabulary; each against something that computes it another way. */
+#include "../support/compress_case.h"
 #include "../support/scratch.h"
 #include "../support/tiny_gguf.h"
 #include "../support/tiny_rows.h"
@@ -16,10 +17,7 @@
 
 #include <cmocka.h>
 
-static struct {
-    struct task task;
-    struct rows training, validation;
-} t;
+static struct compress_case t;
 
 static void must(int rc, const struct err *e) {
     if (rc < 0)
@@ -30,30 +28,18 @@ static int setup(void **state) {
     (void)state;
     struct err e = {0};
     struct tiny_gguf shape = {.n_vocab = 700, .n_ff = 256, .tied = true, .seed = 4, .type = GGML_TYPE_F16};
-    must(tiny_task(&t.task, &e), &e);
+    compress_case_begin(&t, 16);
     must(tiny_gguf_write("f16.gguf", &shape, &e), &e);
     shape.tied = false;
     shape.arch = "qwen3";
     must(tiny_gguf_write("untied.gguf", &shape, &e), &e);
-    tiny_rows(&t.training, &t.task, 16, 1);
-    tiny_rows(&t.validation, &t.task, 10, 2);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    tiny_rows_release(&t.training);
-    tiny_rows_release(&t.validation);
-    task_release(&t.task);
+    compress_case_end(&t);
     return 0;
-}
-
-static struct imatrix_entry entry(const struct imatrix *im, const char *weight) {
-    for (int i = 0; i < imatrix_count(im); i++)
-        if (strcmp(imatrix_at(im, i).weight, weight) == 0)
-            return imatrix_at(im, i);
-    fail_msg("no entry for %s", weight);
-    return (struct imatrix_entry){0};
 }
 
 static void collect(struct student *s, struct activity *a, const char *gguf,
@@ -83,7 +69,7 @@ static void test_importance_is_llama_cpps(void **state) {
         "blk.0.attn_q.weight", "blk.0.attn_output.weight", "blk.0.ffn_gate.weight", "blk.0.ffn_down.weight",
         "blk.1.attn_k.weight", "blk.1.ffn_up.weight",      "blk.1.ffn_down.weight", "output.weight"};
     for (size_t i = 0; i < sizeof both / sizeof *both; i++) {
-        struct imatrix_entry x = entry(own, both[i]), y = entry(theirs, both[i]);
+        struct imatrix_entry x = imatrix_entry_of(own, both[i]), y = imatrix_entry_of(theirs, both[i]);
         assert_int_equal(x.width, y.width);
         assert_true(x.count == y.count);
         double sum = 0, error = 0;

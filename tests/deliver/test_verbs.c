@@ -6,6 +6,7 @@
 #include "cmd/project.h"
 #include "config.h"
 #include "store/store.h"
+#include "support/run_verb.h"
 #include "support/scratch.h"
 #include "support/tiny_bundle.h"
 #include "support/tiny_gguf.h"
@@ -25,24 +26,8 @@ static void write_text(const char *path, const char *text) {
 
 /* `edgestill VERB -C p --quiet WORDS...`: the code; *result (may be NULL) the document. */
 static int run(const char *verb, json_t **result, struct err *e, const char *const words[]) {
-    const char *argv[24] = {verb, "--project", "p", "--quiet"};
-    int argc = 4;
-    if (strcmp(verb, "plan") != 0) { /* one thread: others use this machine too */
-        argv[argc++] = "--threads";
-        argv[argc++] = "1";
-    }
-    for (int i = 0; words[i]; i++)
-        argv[argc++] = words[i];
-    json_t *document = NULL;
-    *e = (struct err){0};
-    int code = cmd_run_verb(argc, argv, &document, e);
-    if (result)
-        *result = document;
-    else
-        json_decref(document);
-    return code;
+    return run_verb(verb, "p", strcmp(verb, "plan") != 0, result, e, words);
 }
-#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static void add_records(int n, uint64_t seed, enum store_split split) {
     struct store *s;

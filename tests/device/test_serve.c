@@ -127,13 +127,7 @@ static int post(int port, const char *path, const char *content, struct str *bod
 
 static int setup(void **state) {
     (void)state;
-    struct err e = {0};
-    struct bundle_result r;
-    tiny_bundle_begin(&t);
-    possible = tiny_bundle_possible("amd64");
-    struct bundle_request q = tiny_bundle_request(&t, "amd64", "here", NULL);
-    if (possible && bundle_make(&r, &q, &e) < 0)
-        fail_msg("%s", e.message);
+    possible = tiny_bundle_here(&t);
     return 0;
 }
 

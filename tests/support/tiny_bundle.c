@@ -72,6 +72,17 @@ bool tiny_bundle_possible(const char *arch) {
     return true;
 }
 
+bool tiny_bundle_here(struct tiny_bundle *t) {
+    struct err e = {0};
+    struct bundle_result r;
+    tiny_bundle_begin(t);
+    if (!tiny_bundle_possible("amd64"))
+        return false;
+    struct bundle_request q = tiny_bundle_request(t, "amd64", "here", NULL);
+    must(bundle_make(&r, &q, &e), &e);
+    return true;
+}
+
 int tiny_shell(const char *command) {
     pid_t pid = fork();
     if (pid == 0) {

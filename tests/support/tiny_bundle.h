@@ -22,6 +22,10 @@ struct bundle_request tiny_bundle_request(const struct tiny_bundle *t, const cha
 /* Can bundles for this architecture be made here? If not, says why on standard output. */
 bool tiny_bundle_possible(const char *arch);
 
+/* Begins and makes the bundle of this machine's kind in the folder "here". False when that is not possible here (said on standard
+ * output); aborts when making it fails. tiny_bundle_end in either case. */
+bool tiny_bundle_here(struct tiny_bundle *t);
+
 /* Exit status of `sh -c command`, its output thrown away. */
 int tiny_shell(const char *command);
 
