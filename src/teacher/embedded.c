@@ -5,6 +5,7 @@
 #include "base/interrupt.h"
 #include "base/thread.h"
 #include "config.h"
+#include "llama/quantize.h"
 #include "net/net.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@ struct embedded {
     pid_t pid; /* 0: none, or ended */
     int port;
     int output; /* what it prints, a file without a name */
+    int narrow; /* the model at 8 bits, a file without a name; -1: the model is served as it is */
     char url[64];
 };
 
@@ -72,6 +74,23 @@ static void become_server(const char *const argv[], int output, pid_t parent) {
     _exit(127);
 }
 
+/* Makes a small model's copy at 8 bits, whose dot products take 0.6 of the time of 16 bits on a CPU (the labels are the same
+ * within the noise: bench-seed). Without it, for whatever reason, the model is served as it is. */
+static void make_narrow(struct embedded *s, const char *gguf) {
+    if (file_size(gguf) >= SMALL_MODEL)
+        return;
+    const char *folder = getenv("TMPDIR");
+    char *path = file_join(folder && *folder ? folder : "/tmp", "edgestill-teacher-XXXXXX");
+    int placeholder = path ? mkostemp(path, O_CLOEXEC) : -1;
+    if (placeholder >= 0) {
+        if (quantize_file(gguf, path, &(struct quantize_options){.type = "Q8_0", .n_threads = 1}, NULL) == 0)
+            s->narrow = open(path, O_RDONLY); /* the server inherits it */
+        unlink(path);
+        close(placeholder);
+    }
+    free(path);
+}
+
 /* A small model computes a token in less time than threads take to meet, and on a busy machine they wait for one another: two
  * threads on two busy cores were 30 times slower than one. */
 static int choose_threads(const struct embedded_options *o) {
@@ -83,12 +102,16 @@ static int choose_threads(const struct embedded_options *o) {
 static int launch(struct embedded *s, const struct embedded_options *o, struct err *e) {
     static const char *const built_in[] = {EDGESTILL_LLAMA_SERVER};
     const char *argv[ARGS_MAX], *program = o->program ? o->program : getenv("EDGESTILL_LLAMA_SERVER");
-    char port[16], slots[16], context[16], threads[16];
+    char port[16], slots[16], context[16], threads[16], narrow[32];
     int n = 0, n_slots = o->slots > 0 ? o->slots : 4;
     snprintf(port, sizeof port, "%d", s->port);
     snprintf(slots, sizeof slots, "%d", n_slots);
     snprintf(context, sizeof context, "%d", n_slots * (o->slot_tokens > 0 ? o->slot_tokens : 2048));
     snprintf(threads, sizeof threads, "%d", choose_threads(o));
+    snprintf(narrow, sizeof narrow, "/proc/self/fd/%d", s->narrow);
+    /* a BLAS that is loaded with the server would keep threads of its own spinning between two products */
+    argv[n++] = "env";
+    argv[n++] = "OPENBLAS_NUM_THREADS=1";
     if (program && *program)
         argv[n++] = program;
     else
@@ -96,7 +119,7 @@ static int launch(struct embedded *s, const struct embedded_options *o, struct e
             argv[n++] = built_in[i];
     /* Plain sampling: a record's diversity comes from it. The cache in RAM would only hold prompts that never return. */
     const char *const rest[] = {"-m",
-                                o->gguf,
+                                s->narrow >= 0 ? narrow : o->gguf,
                                 "--host",
                                 "127.0.0.1",
                                 "--port",
@@ -209,6 +232,8 @@ int embedded_start(struct embedded **out, const struct embedded_options *o, stru
     if (!s)
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     int rc = 0;
+    s->narrow = -1;
+    make_narrow(s, o->gguf);
     for (int i = 0; i < TRIES; i++) {
         err_clear(e);
         s->output = open_output(e);
@@ -252,5 +277,7 @@ void embedded_stop(struct embedded *s) {
     }
     if (s->output >= 0)
         close(s->output);
+    if (s->narrow >= 0)
+        close(s->narrow);
     free(s);
 }
