@@ -2,10 +2,11 @@
 # The newcomer's demonstration (make demo): one sentence and a device's name become a small model in a bundle for that device,
 # with the verbs that a user would type, each shown and timed as it runs. Nothing here is special to the demonstration but
 # the held-out rows, which a simulator of the sentence's world makes; what the student learns comes from the teacher alone.
+# An example with phrases.yaml (extract, respond) brings its rows along, as a user without a teacher for it would.
 #
 #   tools/demo.sh                    the healthcare claims of examples/
 #   DEMO=cold-chain tools/demo.sh    another folder of examples/
-#   DEMO_ROWS, DEMO_RECORDS, DEMO_SEED   held-out rows (1000), training records (1000), seed (1)
+#   DEMO_ROWS, DEMO_RECORDS, DEMO_SEED   held-out rows (1000; with own rows 300), training records (1000), seed (1)
 #
 # Everything goes to build/demo/NAME and can be typed again: what is done is skipped, an interrupted step goes on. A changed
 # sentence, device, number or seed starts anew. Figures: build/demo/summary.json.
@@ -14,7 +15,6 @@ export LC_ALL=C
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 name=${DEMO:-healthcare-claims}
-rows=${DEMO_ROWS:-1000}
 records=${DEMO_RECORDS:-1000}
 seed=${DEMO_SEED:-1}
 device=rpi5-8gb
@@ -23,6 +23,11 @@ demo=$build/demo
 project=$demo/$name
 example=$root/examples/$name
 times=$demo/$name.seconds
+if [ -f "$example/phrases.yaml" ]; then
+    own=yes rows=${DEMO_ROWS:-300} held_out=$name.jsonl draft='made of the rows' data='training data: the rows'
+else
+    own='' rows=${DEMO_ROWS:-1000} held_out=$name.csv draft='drafted by the embedded teacher' data='training data from the teacher'
+fi
 PATH=$build:$PATH
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim='' plain=''; fi
@@ -66,6 +71,7 @@ run() {
 # What the demonstration depends on; when it changes, the project of the earlier run is set aside.
 inputs() {
     cat "$example/task.txt"
+    [ -z "$own" ] || { cat "$example/phrases.yaml" && echo "$rows"; }
     printf '%s %s %s\n' "$device" "$records" "$seed"
     cksum <"$root/seed/base.gguf"
     cksum <"$root/seed/teacher.gguf"
@@ -80,7 +86,7 @@ command -v edgestill >/dev/null || fail "build/edgestill is not there" "type: ma
 
 mkdir -p "$demo"
 if [ -d "$project" ] && ! cmp -s <(inputs) "$demo/$name.inputs"; then
-    rm -rf "$project" "$times" "$demo/$name.inputs" "$demo/$name.csv"
+    rm -rf "$project" "$times" "$demo/$name.inputs" "$demo/$held_out" "$demo/$name-rows.jsonl"
 fi
 cd "$demo"
 begin=$(now_ms)
@@ -91,20 +97,29 @@ if [ -f "$project/edgestill.yaml" ]; then
     echo "The project is there: $project"
 else
     rm -rf "$project" "$times"
-    run init edgestill init "$name" --task "$(cat "$example/task.txt")" --device "$device" --records "$records" --seed "$seed"
+    with=()
+    if [ -n "$own" ]; then
+        world=../../examples/$name/phrases.yaml
+        run simulate-rows edgestill-simulate "$world" --rows "$records" --seed "$seed" --out "$name-rows.jsonl"
+        run simulate edgestill-simulate "$world" --rows "$rows" --seed $((seed + 1000)) --out "$held_out"
+        with=(--base embedded --teacher none --data "$name-rows.jsonl" --eval-data "$held_out"
+            --label "$(sed -n 's/^output: *//p' "$example/phrases.yaml")")
+    fi
+    run init edgestill init "$name" --task "$(cat "$example/task.txt")" --device "$device" --records "$records" --seed "$seed" \
+        "${with[@]}"
     inputs >"$demo/$name.inputs"
 fi
 typed cd "$name"
 cd "$name"
 
-heading "2 of 9: the task, drafted by the embedded teacher"
+heading "2 of 9: the task, $draft"
 run task edgestill task
 run task-accept edgestill task --accept
 
 heading "3 of 9: what fits the device"
 run plan edgestill plan --base embedded --accept 1
 
-heading "4 of 9: training data from the teacher"
+heading "4 of 9: $data"
 run generate edgestill generate
 
 heading "5 of 9: fine-tuning"
@@ -114,10 +129,10 @@ heading "6 of 9: compressing"
 run compress edgestill compress
 
 heading "7 of 9: how good is it?"
-if [ ! -f "../$name.csv" ] || [ "$(($(wc -l <"../$name.csv") - 1))" -lt "$rows" ]; then
-    run simulate edgestill-simulate "../../../examples/$name/rule.yaml" --rows "$rows" --balanced --out "../$name.csv"
+if [ -z "$own" ] && { [ ! -f "../$held_out" ] || [ "$(($(wc -l <"../$held_out") - 1))" -lt "$rows" ]; }; then
+    run simulate edgestill-simulate "../../../examples/$name/rule.yaml" --rows "$rows" --balanced --out "../$held_out"
 fi
-run eval edgestill eval --rows "../$name.csv"
+run eval edgestill eval --rows "../$held_out"
 
 heading "8 of 9: the bundle for the device, and its self-test under emulation"
 run bundle edgestill bundle

@@ -40,6 +40,16 @@ static void put_free(const struct scores *s, struct metrics *m, struct interval 
     intervals[METRIC_INVALID_RATE] = interval_wilson(s->n_free_invalid, s->n_free);
 }
 
+/* Right and wrong are no labels of a task: what speaks of labels says nothing about written answers. */
+static void drop_labels_figures(struct metrics *m, struct interval *intervals) {
+    for (int k = 0; k < METRIC_COUNT; k++) {
+        if (k == METRIC_ACCURACY || k == METRIC_INVALID_RATE)
+            continue;
+        m->value[k] = NAN;
+        intervals[k] = (struct interval){NAN, NAN};
+    }
+}
+
 static int metrics_json(const struct scores *s, json_t **out, struct err *e) {
     struct scored view = scores_view(s);
     struct metrics m;
@@ -50,6 +60,8 @@ static int metrics_json(const struct scores *s, json_t **out, struct err *e) {
     if (rc < 0)
         return rc;
     put_free(s, &m, intervals);
+    if (s->written)
+        drop_labels_figures(&m, intervals);
     json_t *j = json_object();
     int failed = !j;
     for (int k = 0; k < METRIC_COUNT; k++)

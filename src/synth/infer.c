@@ -271,6 +271,16 @@ static void add_values(const struct profile_column *c, struct str *out) {
     str_add_char(out, ']');
 }
 
+/* The values seen, as a field's range. Of an answer the range binds what may be written, and rows rarely show its very ends: there it goes on
+ * to the next round number, 3 to 96 becoming 0 to 100. */
+static void add_range(const struct profile_column *c, struct str *out) {
+    double step = c->of_label ? pow(10, floor(log10(c->max - c->min))) : 0;
+    str_add(out, ",\"min\":");
+    json_text_number(out, step > 0 ? floor(c->min / step) * step : c->min);
+    str_add(out, ",\"max\":");
+    json_text_number(out, step > 0 ? ceil(c->max / step) * step : c->max);
+}
+
 static void add_type(const struct inferring *f, int i, struct str *out) {
     const struct profile_column *c = &f->p.columns[i];
     enum field_type type = c->type;
@@ -279,12 +289,8 @@ static void add_type(const struct inferring *f, int i, struct str *out) {
         return;
     }
     str_addf(out, ",\"type\":\"%s\"", task_type_name(type));
-    if ((type == FIELD_INTEGER || type == FIELD_NUMBER) && c->min < c->max) {
-        str_add(out, ",\"min\":");
-        json_text_number(out, c->min);
-        str_add(out, ",\"max\":");
-        json_text_number(out, c->max);
-    }
+    if ((type == FIELD_INTEGER || type == FIELD_NUMBER) && c->min < c->max)
+        add_range(c, out);
     if (type == FIELD_NUMBER)
         str_addf(out, ",\"decimals\":%d", c->decimals);
     if (type == FIELD_DATE && f->order[i] != DATE_ISO)

@@ -159,6 +159,7 @@ static void the_answer_shows_the_kind(void **state) {
     assert_int_equal(f.task.n_answer, 3);
     assert_int_equal(f.task.answer[0].type, FIELD_CATEGORY);
     assert_int_equal(f.task.answer[1].type, FIELD_INTEGER);
+    assert_true(f.task.answer[1].min == 0 && f.task.answer[1].max == 60); /* the rows end at 59 */
     assert_true(f.task.answer[1].optional && f.task.answer[2].optional && !f.task.answer[0].optional);
     assert_int_equal(infer("w.csv", csv.data, (struct infer_options){.label = "room, level"}, NULL), 0);
     assert_int_equal(f.task.kind, TASK_EXTRACT);
