@@ -3,6 +3,7 @@
  *
  *     make bench-demo                              five seeds, 5,000 rows each
  *     DEMO_SEEDS=1 DEMO_ROWS=1000 make bench-demo  a quick look
+ *     DEMO_JOBS=2 make bench-demo                  two chains at once, each on a core of its own
  *
  * A seed changes everything random: the teacher's records, the training, the held-out rows. Work is kept under
  * build/bench/runs/demo, so a measurement that was stopped goes on where it was. For each example: accuracies as mean over seeds
@@ -12,11 +13,15 @@
 #include "chain.h"
 #include "figures.h"
 #include <math.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { SEEDS_MAX = 20 };
+enum { SEEDS_MAX = 20, JOBS_MAX = 16 };
+static const char folder[] = "build/bench/runs/demo";
 static const char *const examples[] = {"healthcare-claims", "cold-chain", "line-maintenance"};
 static const char *const whos[] = {"base", "teacher", "student_f16", "student_quant"};
 enum { N_EXAMPLES = 3, N_WHOS = 4 };
@@ -40,9 +45,31 @@ static void write_rows(const struct chain *c, const char *example, int seed, int
                                            "--balanced", "--seed", rows_seed, "--out", path, NULL});
 }
 
+/* The minutes that a chain took when it was run, beside its folder; NAN: it has not been. */
+static double read_minutes(const struct chain *c) {
+    char path[300];
+    double minutes = NAN;
+    snprintf(path, sizeof path, "%s.minutes", c->dir);
+    FILE *f = fopen(path, "r");
+    if (f && fscanf(f, "%lf", &minutes) != 1)
+        minutes = NAN;
+    if (f)
+        fclose(f);
+    return minutes;
+}
+
+static void write_minutes(const struct chain *c, double minutes) {
+    char path[300];
+    snprintf(path, sizeof path, "%s.minutes", c->dir);
+    FILE *f = fopen(path, "w");
+    if (f) {
+        fprintf(f, "%.3f\n", minutes);
+        fclose(f);
+    }
+}
+
 /* From the sentence to eval/summary.json; stages that are done are skipped by the verbs themselves. */
-static json_t *run_chain(const struct chain *c, const char *example, int seed, int64_t n_rows,
-                         double *minutes) {
+static void run_chain(const struct chain *c, const char *example, int seed, int64_t n_rows) {
     char sentence[256], rows[600], seed_text[32], project_file[600];
     snprintf(sentence, sizeof sentence, "examples/%s/task.txt", example);
     snprintf(seed_text, sizeof seed_text, "%d", seed);
@@ -50,8 +77,9 @@ static json_t *run_chain(const struct chain *c, const char *example, int seed, i
     char program[1024];
     snprintf(program, sizeof program, "%s", chain_program("edgestill"));
     write_rows(c, example, seed, n_rows, rows, sizeof rows);
+    bool fresh = !file_exists(project_file);
     double seconds = 0;
-    if (!file_exists(project_file)) {
+    if (fresh) {
         char *task = chain_text(sentence);
         seconds +=
             chain_run(c, (const char *const[]){program, "init", c->dir, "--task", task, "--device",
@@ -61,8 +89,8 @@ static json_t *run_chain(const struct chain *c, const char *example, int seed, i
     seconds += chain_run(
         c, (const char *const[]){program, "run", "-C", c->dir, "--yes", "--until", "compress", NULL});
     seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, NULL});
-    *minutes = seconds / 60;
-    return chain_json(c->dir, "eval/summary.json");
+    if (fresh) /* one that went on after a stop has no time of its own */
+        write_minutes(c, seconds / 60);
 }
 
 static void take_summary(struct runs *r, const json_t *summary, double minutes) {
@@ -109,30 +137,80 @@ static void add_figures(struct figures *f, const char *example, const struct run
     add_difference(f, example, "16-bit", r->to_f16, r->n);
     add_spread(f, example, "answers that are no label", "%", r->invalid, r->n, NULL);
     add_spread(f, example, "sentence to quantised student and its scores", "min", r->minutes, r->n,
-               "0 where the work was kept from an earlier call");
+               "of those that ran without a stop, alone or beside others");
+}
+
+static void name_chain(int i, int64_t n_seeds, char dir[256], char log[300]) {
+    snprintf(dir, 256, "%s/%s-%d", folder, examples[i / n_seeds], (int)(i % n_seeds) + 1);
+    snprintf(log, 300, "%s.log", dir);
+}
+
+/* In a process of its own. Several at once take a core each, so that none waits for another's threads. */
+static pid_t start_chain(int i, int64_t n_seeds, int64_t n_rows, int core) {
+    char dir[256], log[300];
+    name_chain(i, n_seeds, dir, log);
+    printf("%s, seed %d of %d (log: %s)\n", examples[i / n_seeds], (int)(i % n_seeds) + 1, (int)n_seeds, log);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    if (core >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(core, &set);
+        sched_setaffinity(0, sizeof set, &set);
+    }
+    run_chain(&(struct chain){dir, log}, examples[i / n_seeds], (int)(i % n_seeds) + 1, n_rows);
+    exit(0);
+}
+
+/* Runs all chains, `jobs` at once; one that fails ends the measurement when the others have ended. Seeds go round the
+ * examples, so that a measurement that was stopped has something of each. */
+static int run_chains(int64_t n_seeds, int64_t n_rows, int64_t jobs) {
+    int n = N_EXAMPLES * (int)n_seeds, next = 0, failed = 0;
+    pid_t running[JOBS_MAX] = {0};
+    for (int under_way = 0; next < n || under_way > 0;) {
+        for (int j = 0; j < jobs && next < n && !failed; j++) {
+            if (running[j])
+                continue;
+            int i = next % N_EXAMPLES * (int)n_seeds + next / N_EXAMPLES;
+            next++;
+            under_way++;
+            running[j] = start_chain(i, n_seeds, n_rows, jobs > 1 ? j : -1);
+        }
+        int status = 0;
+        pid_t ended = wait(&status);
+        for (int j = 0; j < jobs; j++)
+            running[j] = running[j] == ended ? 0 : running[j];
+        under_way--;
+        failed |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+        if (failed)
+            next = n;
+    }
+    return failed;
 }
 
 int main(void) {
     int64_t n_seeds = chain_setting("DEMO_SEEDS", 5), n_rows = chain_setting("DEMO_ROWS", 5000);
-    const char *folder = "build/bench/runs/demo";
-    if (n_seeds > SEEDS_MAX || file_make_folders(folder, NULL) < 0) {
-        fprintf(stderr, "bench: at most %d seeds, and %s must be writable\n", (int)SEEDS_MAX, folder);
+    int64_t jobs = chain_setting("DEMO_JOBS", 1);
+    if (n_seeds > SEEDS_MAX || jobs > JOBS_MAX || file_make_folders(folder, NULL) < 0) {
+        fprintf(stderr, "bench: at most %d seeds and %d at once, and %s must be writable\n", (int)SEEDS_MAX,
+                (int)JOBS_MAX, folder);
         return 2;
     }
+    if (run_chains(n_seeds, n_rows, jobs) != 0)
+        return 1;
     struct figures *f = figures_new("demo");
     char text[64];
     snprintf(text, sizeof text, "%lld balanced rows a seed, 1%% of labels turned round", (long long)n_rows);
     figures_context(f, "rows", text);
     for (int x = 0; x < N_EXAMPLES; x++) {
         struct runs r = {0};
-        for (int seed = 1; seed <= n_seeds; seed++) {
+        for (int seed = 0; seed < n_seeds; seed++) {
             char dir[256], log[300];
-            double minutes = 0;
-            snprintf(dir, sizeof dir, "%s/%s-%d", folder, examples[x], seed);
-            snprintf(log, sizeof log, "%s.log", dir);
-            printf("%s, seed %d of %d (log: %s)\n", examples[x], seed, (int)n_seeds, log);
-            json_t *summary = run_chain(&(struct chain){dir, log}, examples[x], seed, n_rows, &minutes);
-            take_summary(&r, summary, minutes);
+            name_chain(x * (int)n_seeds + seed, n_seeds, dir, log);
+            json_t *summary = chain_json(dir, "eval/summary.json");
+            take_summary(&r, summary, read_minutes(&(struct chain){dir, log}));
             json_decref(summary);
         }
         add_figures(f, examples[x], &r);
