@@ -3,6 +3,7 @@
  *
  *     make bench-demo                              five seeds, 5,000 rows each
  *     DEMO_SEEDS=1 DEMO_ROWS=1000 make bench-demo  a quick look
+ *     DEMO_BASE_ROWS=1000 make bench-demo          of them for the base, which guesses
  *     DEMO_JOBS=2 make bench-demo                  two chains at once, each on a core of its own
  *
  * A seed changes everything random: the teacher's records, the training, the held-out rows. Work is kept under
@@ -21,6 +22,9 @@
 #include <unistd.h>
 
 enum { SEEDS_MAX = 20, JOBS_MAX = 16 };
+struct sizes {
+    int64_t rows, base_rows; /* the base guesses: fewer rows tell as much of it */
+};
 static const char folder[] = "build/bench/runs/demo";
 static const char *const examples[] = {"healthcare-claims", "cold-chain", "line-maintenance"};
 static const char *const whos[] = {"base", "teacher", "student_f16", "student_quant"};
@@ -69,14 +73,14 @@ static void write_minutes(const struct chain *c, double minutes) {
 }
 
 /* From the sentence to eval/summary.json; stages that are done are skipped by the verbs themselves. */
-static void run_chain(const struct chain *c, const char *example, int seed, int64_t n_rows) {
+static void run_chain(const struct chain *c, const char *example, int seed, const struct sizes *z) {
     char sentence[256], rows[600], seed_text[32], project_file[600];
     snprintf(sentence, sizeof sentence, "examples/%s/task.txt", example);
     snprintf(seed_text, sizeof seed_text, "%d", seed);
     snprintf(project_file, sizeof project_file, "%s/edgestill.yaml", c->dir);
-    char program[1024];
+    char program[1024], limit[32];
     snprintf(program, sizeof program, "%s", chain_program("edgestill"));
-    write_rows(c, example, seed, n_rows, rows, sizeof rows);
+    write_rows(c, example, seed, z->rows, rows, sizeof rows);
     bool fresh = !file_exists(project_file);
     double seconds = 0;
     if (fresh) {
@@ -88,15 +92,20 @@ static void run_chain(const struct chain *c, const char *example, int seed, int6
     }
     seconds += chain_run(
         c, (const char *const[]){program, "run", "-C", c->dir, "--yes", "--until", "compress", NULL});
-    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, NULL});
+    snprintf(limit, sizeof limit, "%lld", (long long)z->base_rows);
+    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--limit",
+                                                  limit, "--only", "base", NULL});
+    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--only",
+                                                  "student,teacher", NULL});
     if (fresh) /* one that went on after a stop has no time of its own */
         write_minutes(c, seconds / 60);
 }
 
-static void take_summary(struct runs *r, const json_t *summary, double minutes) {
+static void take_summary(struct runs *r, const json_t *summary, const json_t *base, double minutes) {
     int i = r->n++;
-    for (int w = 0; w < N_WHOS; w++)
+    for (int w = 1; w < N_WHOS; w++)
         r->accuracy[w][i] = 100 * chain_number(summary, whos[w], "accuracy", NULL);
+    r->accuracy[0][i] = 100 * chain_number(base, "metrics", "accuracy", "value", NULL);
     r->to_base[i] = r->accuracy[3][i] - r->accuracy[0][i];
     r->to_teacher[i] = r->accuracy[3][i] - r->accuracy[1][i];
     r->to_f16[i] = r->accuracy[3][i] - r->accuracy[2][i];
@@ -146,7 +155,7 @@ static void name_chain(int i, int64_t n_seeds, char dir[256], char log[300]) {
 }
 
 /* In a process of its own. Several at once take a core each, so that none waits for another's threads. */
-static pid_t start_chain(int i, int64_t n_seeds, int64_t n_rows, int core) {
+static pid_t start_chain(int i, int64_t n_seeds, const struct sizes *z, int core) {
     char dir[256], log[300];
     name_chain(i, n_seeds, dir, log);
     printf("%s, seed %d of %d (log: %s)\n", examples[i / n_seeds], (int)(i % n_seeds) + 1, (int)n_seeds, log);
@@ -160,13 +169,13 @@ static pid_t start_chain(int i, int64_t n_seeds, int64_t n_rows, int core) {
         CPU_SET(core, &set);
         sched_setaffinity(0, sizeof set, &set);
     }
-    run_chain(&(struct chain){dir, log}, examples[i / n_seeds], (int)(i % n_seeds) + 1, n_rows);
+    run_chain(&(struct chain){dir, log}, examples[i / n_seeds], (int)(i % n_seeds) + 1, z);
     exit(0);
 }
 
 /* Runs all chains, `jobs` at once; one that fails ends the measurement when the others have ended. Seeds go round the
  * examples, so that a measurement that was stopped has something of each. */
-static int run_chains(int64_t n_seeds, int64_t n_rows, int64_t jobs) {
+static int run_chains(int64_t n_seeds, const struct sizes *z, int64_t jobs) {
     int n = N_EXAMPLES * (int)n_seeds, next = 0, failed = 0;
     pid_t running[JOBS_MAX] = {0};
     for (int under_way = 0; next < n || under_way > 0;) {
@@ -176,7 +185,7 @@ static int run_chains(int64_t n_seeds, int64_t n_rows, int64_t jobs) {
             int i = next % N_EXAMPLES * (int)n_seeds + next / N_EXAMPLES;
             next++;
             under_way++;
-            running[j] = start_chain(i, n_seeds, n_rows, jobs > 1 ? j : -1);
+            running[j] = start_chain(i, n_seeds, z, jobs > 1 ? j : -1);
         }
         int status = 0;
         pid_t ended = wait(&status);
@@ -191,18 +200,20 @@ static int run_chains(int64_t n_seeds, int64_t n_rows, int64_t jobs) {
 }
 
 int main(void) {
-    int64_t n_seeds = chain_setting("DEMO_SEEDS", 5), n_rows = chain_setting("DEMO_ROWS", 5000);
-    int64_t jobs = chain_setting("DEMO_JOBS", 1);
+    int64_t n_seeds = chain_setting("DEMO_SEEDS", 5), jobs = chain_setting("DEMO_JOBS", 1);
+    struct sizes z = {.rows = chain_setting("DEMO_ROWS", 5000)};
+    z.base_rows = chain_setting("DEMO_BASE_ROWS", z.rows);
     if (n_seeds > SEEDS_MAX || jobs > JOBS_MAX || file_make_folders(folder, NULL) < 0) {
         fprintf(stderr, "bench: at most %d seeds and %d at once, and %s must be writable\n", (int)SEEDS_MAX,
                 (int)JOBS_MAX, folder);
         return 2;
     }
-    if (run_chains(n_seeds, n_rows, jobs) != 0)
+    if (run_chains(n_seeds, &z, jobs) != 0)
         return 1;
     struct figures *f = figures_new("demo");
-    char text[64];
-    snprintf(text, sizeof text, "%lld balanced rows a seed, 1%% of labels turned round", (long long)n_rows);
+    char text[128];
+    snprintf(text, sizeof text, "%lld balanced rows a seed (base: %lld), 1%% of labels turned round",
+             (long long)z.rows, (long long)z.base_rows);
     figures_context(f, "rows", text);
     for (int x = 0; x < N_EXAMPLES; x++) {
         struct runs r = {0};
@@ -210,7 +221,9 @@ int main(void) {
             char dir[256], log[300];
             name_chain(x * (int)n_seeds + seed, n_seeds, dir, log);
             json_t *summary = chain_json(dir, "eval/summary.json");
-            take_summary(&r, summary, read_minutes(&(struct chain){dir, log}));
+            json_t *base = chain_json(dir, "eval/base.json");
+            take_summary(&r, summary, base, read_minutes(&(struct chain){dir, log}));
+            json_decref(base);
             json_decref(summary);
         }
         add_figures(f, examples[x], &r);
