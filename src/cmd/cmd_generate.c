@@ -18,7 +18,7 @@ static const struct option_def options[] = {
     {"records", OPTION_INT, "N", "accepted records wanted (default: as edgestill.yaml says)", NULL},
     {"per-call", OPTION_INT, "N", "records asked for in one question", "4"},
     {"split", OPTION_STRING, "A/B/C", "percent for training, validation and test", "80/10/10"},
-    {"balance", OPTION_FLAG, NULL, "of own rows train on as many of every label as of the rarest", NULL},
+    {"balance", OPTION_FLAG, NULL, "of own rows let every label weigh the same: at most four rows for one of the rarest label, weighted", NULL},
     {"votes", OPTION_INT, "K", "label every record K times; the votes become its weight", "1"},
     {"gate", OPTION_NUMBER, "X",
      "with shared rows of your own: least share of them that the teacher must answer right (0: no gate)",

@@ -171,36 +171,50 @@ static int collect(void *context, const struct store_record *r, struct err *e) {
     return 0;
 }
 
-static int make_spare(struct store *s, const struct task *t, const struct training_row *row, struct err *e) {
+/* With `weight` for training, or out of it. */
+static int settle(struct store *s, const struct task *t, const struct training_row *row, double weight,
+                  enum store_status status, struct err *e) {
     struct store_record r = {.id = row->id,
                              .label = t->labels[row->label].name,
-                             .weight = 1,
-                             .status = STORE_SPARE,
+                             .weight = weight,
+                             .status = status,
                              .split = STORE_TRAIN};
     return store_record_update(s, &r, e);
 }
 
-/* Of each label the first `least` in an order drawn by seed stay. */
-static int thin_out(struct store *s, const struct training *t, uint64_t seed, struct err *e) {
-    int64_t *count = calloc((size_t)t->task->n_labels, sizeof *count),
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* Of each label the first rows in an order drawn by seed stay, at most BALANCE_ROWS_MAX for one of the rarest; weights make all
+ * labels' sums equal and the mean 1. */
+static int weigh(struct store *s, const struct training *t, uint64_t seed, struct err *e) {
+    int n_labels = t->task->n_labels;
+    int64_t *count = calloc((size_t)n_labels, sizeof *count),
             *order = malloc((size_t)(t->n + 1) * sizeof *order);
-    int rc = count && order ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
-    int64_t least = t->n;
+    double *weight = calloc((size_t)n_labels, sizeof *weight);
+    int rc = count && order && weight ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    int64_t least = t->n, n_kept = 0;
     for (int64_t i = 0; i < t->n && rc == 0; i++) {
         count[t->rows[i].label]++;
         order[i] = i;
     }
-    for (int k = 0; k < t->task->n_labels && rc == 0; k++) {
-        least = count[k] < least ? count[k] : least;
-        count[k] = 0;
-    }
+    for (int k = 0; k < n_labels && rc == 0; k++)
+        least = count[k] > 0 ? smaller(count[k], least) : least;
+    for (int k = 0; k < n_labels && rc == 0; k++)
+        n_kept += count[k] = smaller(count[k], BALANCE_ROWS_MAX * least);
+    for (int k = 0; k < n_labels && rc == 0; k++)
+        weight[k] = count[k] ? (double)n_kept / n_labels / (double)count[k] : 0;
     struct rng rng;
     rng_seed(&rng, seed);
     if (rc == 0)
         rng_shuffle(&rng, order, t->n);
-    for (int64_t i = 0; i < t->n && rc == 0; i++)
-        if (count[t->rows[order[i]].label]++ >= least)
-            rc = make_spare(s, t->task, &t->rows[order[i]], e);
+    for (int64_t i = 0; i < t->n && rc == 0; i++) {
+        const struct training_row *row = &t->rows[order[i]];
+        bool stays = count[row->label]-- > 0;
+        rc = settle(s, t->task, row, stays ? weight[row->label] : 1, stays ? STORE_ACCEPTED : STORE_SPARE, e);
+    }
+    free(weight);
     free(count);
     free(order);
     return rc;
@@ -211,7 +225,7 @@ static int balance(struct store *s, const struct task *task, uint64_t seed, stru
     int rc = store_records_each(s, STORE_TRAIN, collect, &t, e);
     if (rc == 0)
         rc = store_begin(s, e);
-    if (rc == 0 && (rc = thin_out(s, &t, seed, e)) == 0)
+    if (rc == 0 && (rc = weigh(s, &t, seed, e)) == 0)
         rc = store_commit(s, e);
     if (rc < 0)
         store_rollback(s);

@@ -13,6 +13,8 @@
 #include "synth/split.h"
 #include "task/task.h"
 
+enum { BALANCE_ROWS_MAX = 4 };
+
 struct own_options {
     const char *path;         /* CSV, or JSON Lines */
     const char *label_column; /* NULL: "label" */
@@ -21,7 +23,8 @@ struct own_options {
     const char *group, *time; /* columns, of which one at most; NULL: stratified */
     const struct rows
         *held_out; /* rows that eval alone may see: own copies of them are rejected; NULL: none */
-    bool balance;  /* training rows: of every label as many as of the rarest; the others become spare */
+    bool balance;  /* training rows: every label weighs the same; beyond BALANCE_ROWS_MAX for one of the rarest label they become
+                      spare */
 };
 
 /* Does nothing when the same file was imported before (n_new is 0). ERR_MISMATCH when it was another: its rows are in the splits. */

@@ -231,31 +231,53 @@ static void grade_written(const struct dataset *d, const double *log_prob, doubl
     *loss = sum / (double)d->n_rows;
 }
 
-/* Accuracy and mean -log of the right label's share among the labels. */
-static void grade(const struct dataset *d, const double *log_prob, double *accuracy, double *loss) {
-    int n = d->form->n_labels;
+/* A row of log-probabilities: is `label` the most probable, and -log of its share. */
+static bool grade_row(const double *p, int n, int label, double *loss) {
+    double top = p[0], total = 0;
+    int best = 0;
+    for (int j = 1; j < n; j++)
+        if (p[j] > top) {
+            top = p[j];
+            best = j;
+        }
+    for (int j = 0; j < n; j++)
+        total += exp(p[j] - top);
+    *loss += top + log(total) - p[label];
+    return best == label;
+}
+
+/* Balanced accuracy, and the mean -log of the right label's share among the labels: both as means over the labels that occur of
+ * means over their rows. With one label in twelve, plain accuracy would call the untrained model the best. */
+static int grade(const struct dataset *d, const double *log_prob, double *accuracy, double *loss,
+                 struct err *e) {
+    int n = d->form->n_labels, n_present = 0;
     if (d->form->written) {
         grade_written(d, log_prob, accuracy, loss);
-        return;
+        return 0;
     }
-    int64_t right = 0;
-    double sum = 0;
+    struct tally {
+        int64_t n, right;
+        double loss;
+    } *of = calloc((size_t)n, sizeof *of);
+    if (!of)
+        return err_set(e, ERR_NO_MEMORY, "train", "no room to grade %d labels", n);
     for (int64_t i = 0; i < d->n_rows; i++) {
-        const double *p = log_prob + i * n;
-        double top = p[0], total = 0;
-        int best = 0;
-        for (int j = 1; j < n; j++)
-            if (p[j] > top) {
-                top = p[j];
-                best = j;
-            }
-        for (int j = 0; j < n; j++)
-            total += exp(p[j] - top);
-        sum += top + log(total) - p[d->rows[i].label];
-        right += best == d->rows[i].label;
+        struct tally *t = &of[d->rows[i].label];
+        t->n++;
+        t->right += grade_row(log_prob + i * n, n, d->rows[i].label, &t->loss);
     }
-    *accuracy = (double)right / (double)d->n_rows;
-    *loss = sum / (double)d->n_rows;
+    *accuracy = *loss = 0;
+    for (int k = 0; k < n; k++) {
+        if (of[k].n == 0)
+            continue;
+        n_present++;
+        *accuracy += (double)of[k].right / (double)of[k].n;
+        *loss += of[k].loss / (double)of[k].n;
+    }
+    *accuracy /= n_present;
+    *loss /= n_present;
+    free(of);
+    return 0;
 }
 
 /* Without validation rows the latest weights count as the best. */
@@ -265,8 +287,8 @@ static int evaluate(struct loop *l, struct err *e) {
     int rc = train_score(l->m, &l->run, &l->packer, l->validation, l->log_prob, e);
     if (rc < 0)
         return rc;
-    if (l->validation->n_rows > 0)
-        grade(l->validation, l->log_prob, &accuracy, &loss);
+    if (l->validation->n_rows > 0 && (rc = grade(l->validation, l->log_prob, &accuracy, &loss, e)) < 0)
+        return rc;
     bool better = l->validation->n_rows == 0 || accuracy > s->best_accuracy ||
                   (accuracy == s->best_accuracy && loss < s->best_loss);
     bool worth_it = accuracy > s->best_accuracy || s->best_loss - loss > LEAST_GAIN;

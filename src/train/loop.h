@@ -64,8 +64,8 @@ struct train_files {
 struct train_result {
     int64_t steps, epochs_done; /* steps taken; whole epochs */
     int64_t best_step;
-    double best_accuracy,
-        best_loss;    /* validation: share of rows whose best label is theirs; mean -log of its share */
+    /* validation: rows whose best label is theirs, and the mean -log of its share; means over labels of means over their rows */
+    double best_accuracy, best_loss;
     double last_loss; /* training, of the last step: mean -log P(answer) */
     double seconds;   /* computing, over all resumptions */
     double samples_per_s, tokens_per_s;

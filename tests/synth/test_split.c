@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "synth/own.h"
 #include "synth/split.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,6 +49,7 @@ static void add(int first, int n, const char *label, const char *data) {
 
 struct tally {
     int64_t n[2][4], spare, same[4];
+    double weight[2]; /* of training rows */
     enum store_split split[1000];
 };
 
@@ -58,6 +60,7 @@ static int tally_record(void *context, const struct store_record *r, struct err 
     t->spare += r->status == STORE_SPARE;
     if (r->status == STORE_ACCEPTED) {
         t->n[label][r->split]++;
+        t->weight[label] += r->split == STORE_TRAIN ? r->weight : 0;
         t->same[r->split] += strcmp(r->data, "{\"same\":1}") == 0;
     }
     t->split[r->id % 1000] = r->split;
@@ -137,14 +140,19 @@ static void shares_are_read(void **state) {
     }
 }
 
-static void write_rows(int n, const char *last) {
+/* n rows, of which each `every`th is suspicious. */
+static void write_rows_of(int n, int every, const char *last) {
     struct str s = {0};
     str_add(&s, "delay,approved share,visit type,label\n");
     for (int i = 0; i < n; i++)
-        str_addf(&s, "%d,0.%02d,routine,%s\n", i % 61, i % 100, i % 5 ? "normal" : "suspicious");
+        str_addf(&s, "%d,0.%02d,routine,%s\n", i % 61, i % 100, i % every ? "normal" : "suspicious");
     str_add(&s, last);
     assert_int_equal(file_write(csv, s.data, s.len, NULL), 0);
     str_release(&s);
+}
+
+static void write_rows(int n, const char *last) {
+    write_rows_of(n, 5, last);
 }
 
 static void own_rows_come_in_once(void **state) {
@@ -166,7 +174,7 @@ static void own_rows_come_in_once(void **state) {
     assert_int_equal(own_import(store, &task, &o, &n, &e), ERR_MISMATCH);
 }
 
-static void balance_thins_the_training_rows_only(void **state) {
+static void balance_weighs_the_training_rows_only(void **state) {
     (void)state;
     struct own_options o = {.path = csv, .shares = shares, .seed = 1, .balance = true};
     struct own_result n = {-1, 0};
@@ -174,9 +182,24 @@ static void balance_thins_the_training_rows_only(void **state) {
     assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
     struct tally t;
     tally(&t);
-    static const int64_t want[2][4] = {{0, 14, 2, 4}, {0, 14, 8, 16}};
+    static const int64_t want[2][4] = {{0, 14, 2, 4}, {0, 56, 8, 16}};
     assert_memory_equal(t.n, want, sizeof want);
-    assert_int_equal(t.spare, 42);
+    assert_int_equal(t.spare, 0);
+    assert_true(fabs(t.weight[0] - 35) < 1e-9 && fabs(t.weight[1] - 35) < 1e-9);
+}
+
+static void balance_leaves_out_what_is_far_too_many(void **state) {
+    (void)state;
+    struct own_options o = {.path = csv, .shares = shares, .seed = 1, .balance = true};
+    struct own_result n = {-1, 0};
+    write_rows_of(200, 20, "");
+    assert_int_equal(own_import(store, &task, &o, &n, NULL), 0);
+    struct tally t;
+    tally(&t);
+    static const int64_t want[2][4] = {{0, 7, 1, 2}, {0, 28, 19, 38}};
+    assert_memory_equal(t.n, want, sizeof want);
+    assert_int_equal(t.spare, 133 - 28);
+    assert_true(fabs(t.weight[0] - 17.5) < 1e-9 && fabs(t.weight[1] - 17.5) < 1e-9);
 }
 
 static void bad_rows_leave_nothing_behind(void **state) {
@@ -279,7 +302,8 @@ int main(void) {
         CASE(nothing_to_split),
         CASE(shares_are_read),
         CASE(own_rows_come_in_once),
-        CASE(balance_thins_the_training_rows_only),
+        CASE(balance_weighs_the_training_rows_only),
+        CASE(balance_leaves_out_what_is_far_too_many),
         CASE(bad_rows_leave_nothing_behind),
         CASE(groups_stay_together),
         CASE(the_latest_rows_are_the_test),

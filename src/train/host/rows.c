@@ -115,7 +115,8 @@ static int add_record(struct reader *r, const struct store_record *s, struct err
         return err_context(e, "record %lld", (long long)s->id);
     struct dataset_row row = {
         .id = s->id, .n = (int32_t)r->ids.n, .label = label, .weight = (float)s->weight};
-    bool softened = r->from->soft && !r->rows->form.written; /* written answers have no probabilities */
+    /* written answers have no probabilities, own rows' weights are no votes */
+    bool softened = r->from->soft && !r->rows->form.written && strcmp(s->source, "own") != 0;
     if (softened)
         row.weight = 1;
     rc = dataset_add(r->to, &row, r->ids.ids, r->from->n_ctx, e);
