@@ -23,7 +23,8 @@ struct own_options {
     const char *group, *time; /* columns, of which one at most; NULL: stratified */
     const struct rows
         *held_out; /* rows that eval alone may see: own copies of them are rejected; NULL: none */
-    bool balance;  /* training rows: every label weighs the same; beyond BALANCE_ROWS_MAX for one of the rarest label they become
+    bool
+        balance; /* training rows: every label weighs the same; beyond BALANCE_ROWS_MAX for one of the rarest label they become
                       spare */
 };
 
