@@ -148,6 +148,8 @@ static int write_manifest(struct evaluation *v, struct err *e) {
     for (int w = 0; w < WHO_COUNT && rc == 0; w++) {
         if (!v->one[w].document)
             continue;
+        m.start_s -=
+            json_number_value(json_object_get(v->one[w].document, "seconds")); /* also of what was kept */
         const char *model = evaluation_model(v, (enum who)w);
         const char *name = w == WHO_STUDENT_F16     ? "train/merged-f16.gguf"
                            : w == WHO_STUDENT_QUANT ? "model/student.gguf"

@@ -91,7 +91,17 @@ static void pairs(struct str *out, const json_t *map) {
     }
 }
 
-/* A JSON value as people read it: text as it is, yes and no, a few digits; lists stay JSON. */
+/* "a, b, c" */
+static void items(struct str *out, const json_t *list) {
+    size_t i;
+    json_t *value;
+    json_array_foreach(list, i, value) {
+        str_add(out, i ? ", " : "");
+        any_value(out, value);
+    }
+}
+
+/* A JSON value as people read it: text as it is, yes and no, a few digits. */
 static void any_value(struct str *out, const json_t *v) {
     if (json_is_string(v)) {
         report_escape(out, json_string_value(v));
@@ -101,6 +111,8 @@ static void any_value(struct str *out, const json_t *v) {
         str_addf(out, "%.6g", json_real_value(v));
     } else if (json_is_object(v)) {
         pairs(out, v);
+    } else if (json_is_array(v)) {
+        items(out, v);
     } else {
         char *text = json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
         report_escape(out, text != NULL ? text : "");
