@@ -43,7 +43,7 @@ static void write_rows(const struct chain *c, const char *example, int seed, int
     snprintf(rule, sizeof rule, "examples/%s/rule.yaml", example);
     snprintf(count, sizeof count, "%lld", (long long)n);
     snprintf(rows_seed, sizeof rows_seed, "%d", 1000 + seed);
-    snprintf(path, size, "%s.rows.csv", c->dir);
+    snprintf(path, size, "%s.%lld-rows.csv", c->dir, (long long)n);
     if (!file_exists(path))
         chain_run(c, (const char *const[]){chain_program("edgestill-simulate"), rule, "--rows", count,
                                            "--balanced", "--seed", rows_seed, "--out", path, NULL});

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "format/json.h"
 #include "synth/check.h"
+#include "synth/cross.h"
 #include "synth/similar.h"
 #include "synth/state.h"
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 enum { PER_CALL = 4, WAVE_CALLS = 64, COMMIT_CALLS = 64, VOTES_MAX = 15, SATURATED_OF = 64 };
 /* A wave of which a smaller share is new is the last one. */
 static const double LEAST_NEW = 0.05;
+/* Crossed records among those wanted; not all of them: what the teacher writes by itself is nearer to what will come. */
+static const double CROSSED_SHARE = 0.6;
 
 void generate_report_release(struct generate_report *r) {
     grid_release(&r->grid);
@@ -293,9 +296,9 @@ static void count_votes(const struct generation *g, struct pending *p) {
     p->share = (double)most / g->o.votes;
 }
 
-/* Is it what it was written for? Of extract and respond nothing else was said. */
+/* Is it what it was written for? Of extract and respond, and of crossed records, nothing was said. */
 static bool as_wanted(const struct generation *g, const struct pending *p) {
-    return g->task->kind != TASK_CLASSIFY || strcmp(p->votes[p->winner], p->wanted) == 0;
+    return g->task->kind != TASK_CLASSIFY || !p->wanted[0] || strcmp(p->votes[p->winner], p->wanted) == 0;
 }
 
 static bool is_split(const struct generation *g, const struct pending *p) {
@@ -437,6 +440,16 @@ static int wave(struct generation *g, struct err *e) {
     return rc == 0 ? ingest(g, e) : rc;
 }
 
+/* Once the first answers are in: corners that they do not reach. */
+static int cross(struct generation *g, int64_t *added, struct err *e) {
+    *added = 0;
+    if (g->task->kind != TASK_CLASSIFY || is_first(g->grid))
+        return 0;
+    int64_t wanted = (int64_t)(CROSSED_SHARE * (double)(g->grid->n_labels * g->grid->labels[0].quota));
+    g->wave_written = g->wave_new = 0;
+    return cross_records(g->store, g->task, g->similar, wanted, g->o.seed, added, e);
+}
+
 static int waves(struct generation *g, struct generate_report *out, struct err *e) {
     for (;; out->n_waves++) {
         arena_reset(&g->arena);
@@ -459,7 +472,10 @@ static int waves(struct generation *g, struct generate_report *out, struct err *
             rc = check_saturation(g, e);
         if (rc == 0 && out->n_waves == 1 && g->o.first)
             g->o.first(g->o.first_context, g->grid);
+        int64_t crossed = 0;
         if (rc == 0)
+            rc = cross(g, &crossed, e);
+        if (rc == 0 && crossed == 0)
             rc = wave(g, e);
         out->wave_written = g->wave_written;
         out->wave_new = g->wave_new;

@@ -10,6 +10,8 @@
  * function of what is committed, so a run that was killed goes on with the same questions, and those that were answered are
  * not asked again; and given the same answers, the same records come out, however long each took.
  *
+ * After the first wave of classify, records with crossed corners (cross.h) wait for their label beside those that were written.
+ *
  * With several votes the commonest answer counts, its share of the votes becomes the record's weight, and without a majority the
  * record is rejected as `votes disagree`, for review. Of extract and respond the answers stand where labels do, and there is one
  * quota for all of them.

@@ -167,9 +167,9 @@ static void more_and_fewer_records_keep_what_was_paid_for(void **state) {
                      0); /* the spares return, with their splits */
     assert_int_equal(script.n_write, asked);
     check_whole(80);
-    assert_int_equal(run(120, (struct generate_options){0}, NULL), 0);
+    assert_int_equal(run(400, (struct generate_options){0}, NULL), 0);
     assert_true(script.n_write > asked);
-    check_whole(120);
+    check_whole(400);
 }
 
 static void records_hash(char hex[SHA256_HEX]) {
