@@ -27,6 +27,10 @@
 
 enum { MOST_GROUPS = 32 };
 
+/* Public rows that no fit reads. They were scored once before the clusters' and memories' rules were written (decode 0.29, prefill
+ * 0.11), and looked at: what they give now is no longer blind. */
+static const char HOLDOUT[] = "bench/planner_holdout.csv";
+
 static void must(int code, const struct err *e) {
     if (code < 0) {
         log_err(e);
@@ -97,11 +101,11 @@ static void print_boards(const struct score_list *l) {
     }
 }
 
-static void score_file(struct figures *f, const struct catalog *c, const char *path) {
+static void score_file(struct figures *f, const struct catalog *c, const char *path, const char *what) {
     struct catalog other = {0};
     struct score_list all = {0}, unseen = {0};
     struct err e = {0};
-    char note[96];
+    char note[96], name[128];
     arena_init(&other.arena);
     must(catalog_load_measurements(&other, path, &e), &e);
     must(score_rows(c, other.measurements, other.n_measurements, NULL, &all, &e), &e);
@@ -110,13 +114,18 @@ static void score_file(struct figures *f, const struct catalog *c, const char *p
         if (!all.items[i].known &&
             mem_grow((void **)&unseen.items, &unseen.capacity, unseen.n + 1, sizeof *unseen.items) == 0)
             unseen.items[unseen.n++] = all.items[i];
-    add_errors(f, &all, "PLANNER_TEST_CSV, all rows");
-    add_errors(f, &unseen, "PLANNER_TEST_CSV, rows that the catalogue has not");
+    snprintf(name, sizeof name, "%s, all rows", what);
+    add_errors(f, &all, name);
+    snprintf(name, sizeof name, "%s, rows that the catalogue has not", what);
+    add_errors(f, &unseen, name);
+    snprintf(name, sizeof name, "%s: device or model unknown", what);
     snprintf(note, sizeof note, "of %lld rows", (long long)other.n_measurements);
-    figures_add(f, &(struct figure){"4.1", "PLANNER_TEST_CSV: device or model unknown", "rows",
-                                    (double)all.n_unmatched, other.n_measurements, 0, 0, note});
-    draw(&all, true, "build/bench/planner-test-decode.svg", "decode, PLANNER_TEST_CSV");
-    draw(&all, false, "build/bench/planner-test-prefill.svg", "prefill, PLANNER_TEST_CSV");
+    figures_add(
+        f, &(struct figure){"4.1", name, "rows", (double)all.n_unmatched, other.n_measurements, 0, 0, note});
+    snprintf(name, sizeof name, "decode, %s", what);
+    draw(&all, true, "build/bench/planner-test-decode.svg", name);
+    snprintf(name, sizeof name, "prefill, %s", what);
+    draw(&all, false, "build/bench/planner-test-prefill.svg", name);
     score_list_release(&all);
     score_list_release(&unseen);
     catalog_release(&other);
@@ -200,8 +209,8 @@ int main(int argc, char **argv) {
     figures_context(f, "load_average", load);
     published(f, &c);
     const char *csv = getenv("PLANNER_TEST_CSV");
-    if (csv != NULL && *csv != '\0')
-        score_file(f, &c, csv);
+    bool given = csv != NULL && *csv != '\0';
+    score_file(f, &c, given ? csv : HOLDOUT, given ? "PLANNER_TEST_CSV" : "hold-out");
     planner_here_files(f, &c);
     planner_here_training(f);
     recommendation(f, &c);

@@ -32,6 +32,8 @@ struct catalog_figure {
     X(os_reserved_mb, "memory the operating system keeps")                                                   \
     X(cores, "cores of the fast cluster")                                                                    \
     X(clock_mhz, "clock of the fast cluster")                                                                \
+    X(second_cores, "cores of the next cluster, which help where the fast ones are fewer than four")         \
+    X(second_mhz, "clock of the next cluster")                                                               \
     X(theoretical_gbps, "memory bandwidth by clock and width")                                               \
     X(read_peak_gbps, "memory bandwidth, measured, reading")                                                 \
     X(memcpy_mbps, "memcpy by one thread")                                                                   \
@@ -44,8 +46,9 @@ struct catalog_device {
     const char *family;      /* raspberry-pi-5: shared by the memory sizes of one board */
     const char *measured_as; /* name in throughput.csv; NULL: nobody measured it */
     const char *soc;
-    const char *arch; /* aarch64, armv7, x86_64, riscv64 */
-    const char *core; /* cortex-a76: names the class whose rates apply, see cores in devices.yaml */
+    const char *arch;        /* aarch64, armv7, x86_64, riscv64 */
+    const char *core;        /* cortex-a76: names the class whose rates apply, see cores in devices.yaml */
+    const char *second_core; /* class of the next cluster; NULL: none is listed */
     const char *dotprod, *i8mm, *sve; /* yes, no, unknown, n/a */
     const char *note;                 /* NULL: none */
     const char *origin;               /* file it came from */
@@ -56,10 +59,11 @@ struct catalog_device {
 
 /* A core class: multiply-accumulates a core does in a clock tick relative to another class, for devices that nobody measured. */
 struct catalog_core {
-    const char *name;               /* cortex-a35 */
-    const char *like;               /* the class whose measurements stand in; itself when it was measured */
-    struct catalog_figure relative; /* speed at the same clock, as a share of `like` */
-    bool in_order;                  /* cannot compute while it waits for memory */
+    const char *name;                /* cortex-a35 */
+    const char *like;                /* the class whose measurements stand in; itself when it was measured */
+    struct catalog_figure relative;  /* speed at the same clock, as a share of `like` */
+    struct catalog_figure seven_zip; /* 7-zip's single-threaded score per GHz: weighs clusters of one chip */
+    bool in_order;                   /* cannot compute while it waits for memory */
 };
 
 #define MODEL_SCORES(X) X(mmlu) X(ifeval) X(gsm8k)

@@ -10,6 +10,7 @@ static const char *const family_keys[] = {"family",
                                           "soc",
                                           "arch",
                                           "core",
+                                          "second_core",
                                           "dotprod",
                                           "i8mm",
                                           "sve",
@@ -25,13 +26,18 @@ static const char *const device_keys[] = {"name", "title", "note",
 #undef X
                                               NULL};
 
-/* Figures of a map over those of `out`. At the family all but memory_mb must be stated, if only as unknown. */
+/* At a family all must be stated, if only as unknown, but what its boards differ in and what most have not. */
+static bool must_be_stated(const char *figure) {
+    return strcmp(figure, "memory_mb") != 0 && !str_starts(figure, "second_");
+}
+
+/* Figures of a map over those of `out`. */
 static int read_figures(const struct catalog_loader *l, const struct node *map, bool family,
                         struct catalog_device *out, struct err *e) {
     int code = 0;
 #define X(name, text)                                                                                        \
     if (code == 0)                                                                                           \
-        code = catalog_figure(l, map, #name, family && strcmp(#name, "memory_mb") != 0, &out->name, e);
+        code = catalog_figure(l, map, #name, family && must_be_stated(#name), &out->name, e);
     DEVICE_FIGURES(X)
 #undef X
     return code;
@@ -81,6 +87,7 @@ static int read_family(struct catalog_loader *l, const struct node *at, struct e
         node_string(at, "title", true, &d.title, e) < 0 || node_string(at, "arch", true, &d.arch, e) < 0 ||
         node_string(at, "core", true, &d.core, e) < 0 || node_list(at, "devices", true, &devices, e) < 0 ||
         node_string(at, "measured_as", false, &d.measured_as, e) < 0 ||
+        node_string(at, "second_core", false, &d.second_core, e) < 0 ||
         catalog_text(at, "soc", &d.soc, e) < 0 || node_string(at, "dotprod", false, &d.dotprod, e) < 0 ||
         node_string(at, "i8mm", false, &d.i8mm, e) < 0 || node_string(at, "sve", false, &d.sve, e) < 0 ||
         node_string(at, "note", false, &d.note, e) < 0)
@@ -91,19 +98,25 @@ static int read_family(struct catalog_loader *l, const struct node *at, struct e
                    d.core);
         code = ERR_INPUT;
     }
+    if (code == 0 && d.second_core != NULL && catalog_core_find(l->catalog, d.second_core) == NULL) {
+        node_error(node_get(at, "second_core"), e, "catalog_load",
+                   "core class '%s' is not in the list of cores", d.second_core);
+        code = ERR_INPUT;
+    }
     for (const struct node *n = devices->first; code == 0 && n != NULL; n = n->next)
         code = read_device(l, n, &d, e);
     return code;
 }
 
 static int read_core(struct catalog_loader *l, const struct node *at, struct err *e) {
-    static const char *const keys[] = {"name", "like", "relative", "in_order", NULL};
+    static const char *const keys[] = {"name", "like", "relative", "seven_zip", "in_order", NULL};
     struct catalog *c = l->catalog;
     struct catalog_core core = {0};
     if (node_check_keys(at, keys, e) < 0 || node_string(at, "name", true, &core.name, e) < 0 ||
         node_string(at, "like", true, &core.like, e) < 0 ||
         node_bool(at, "in_order", false, &core.in_order, e) < 0 ||
-        catalog_figure(l, at, "relative", true, &core.relative, e) < 0)
+        catalog_figure(l, at, "relative", true, &core.relative, e) < 0 ||
+        catalog_figure(l, at, "seven_zip", false, &core.seven_zip, e) < 0)
         return ERR_INPUT;
     for (int64_t i = 0; i < c->n_cores; i++)
         if (str_equal(c->cores[i].name, core.name)) {

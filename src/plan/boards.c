@@ -9,14 +9,33 @@
 
 enum { MIN_ROWS = 6, ASSUMED_CORES = 4 };
 
+/* Fewer fast cores than this get help from the next cluster: llama.cpp deals rows out in small portions, so slow cores help
+ * where they are many against few, and hold back where they are few against many (eight threads of an RK3588 are slower than its
+ * four fast ones: llama.cpp issue 7176). */
+enum { ENOUGH_CORES = 4 };
+static const double FAST_ENOUGH = 0.5;
+
 /* How strongly types that the rows say little about are drawn to the common rate. */
 static const double PULL = 0.05, ASSUMED_GHZ = 1.5;
 
+/* Cores and memory overlap, but not fully: of two limits that are equal each alone would be 1.26 times as fast. */
+static const double SHARPNESS = 3;
+/* How much of a measured rate's inverse the cores must have had at least: a board at its memory's limit says of its cores only that
+ * they are not slower than that. */
+static const double LEAST_SHARE = 0.6;
+
+/* A copy moves each byte twice, so reading goes up to twice as fast, and it goes no slower than filling; of the bandwidth by
+ * clock and width, boards whose reading was measured reach eight tenths (Raspberry Pi 5: 13.98 of 17.1 GB/s). */
+static const double COPY_TO_READ = 2, REACHED = 0.8;
+/* What an x86-64 machine has of which nothing is known: two channels of 64 bits at 3200 MT/s. */
+static const double TWO_CHANNELS = 2 * 8 * 3200e6;
+
 /* Speed of another instruction set where no board of one's own has been measured: one dot-product instruction does what four do
  * without it, and one matrix product of bytes what two of those do (Arm Architecture Reference Manual: SDOT against SMULL, SMLAL
- * and two SADALP; SMMLA's 32 products against SDOT's 16); when writing, half of the time goes into unpacking, which gains
- * nothing, and single rows gain nothing from matrix products. */
-static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 8, 4}, {1, 2, 2, 2}};
+ * and two SADALP; SMMLA's 32 products against SDOT's 16). Beside dot products, unpacking and scaling are half of the instructions
+ * and gain nothing from matrix products: 4/3 in place of 2; when writing, half of the time goes into unpacking anyway, and single
+ * rows gain nothing from matrix products. */
+static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 16.0 / 3, 4}, {1, 2, 2, 2}};
 
 /* A bandwidth that was published without its number of threads says nothing about each of two fast cores among eight. */
 enum { LEAST_CORES_PUBLISHED = 4 };
@@ -42,12 +61,101 @@ enum board_isa board_isa(const struct catalog_device *d) {
     return str_equal(d->dotprod, "yes") ? ISA_DOTPROD : ISA_PLAIN;
 }
 
-int board_threads(const struct catalog_device *d) {
-    return d->cores.known ? (int)d->cores.value : ASSUMED_CORES;
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-double board_core_ghz(const struct catalog_device *d) {
-    return board_threads(d) * (d->clock_mhz.known ? d->clock_mhz.high / 1000 : ASSUMED_GHZ);
+static double quantile(double *values, int64_t n, double q) {
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return values[(int64_t)(q * (double)(n - 1) + 0.5)];
+}
+
+/* The clock of a cluster; where it is not known, the median of the catalogue's boards with such cores. */
+static double cluster_ghz(const struct catalog *c, const struct catalog_figure *clock, const char *core) {
+    enum { MOST = 64 };
+    double clocks[MOST];
+    int64_t n = 0;
+    for (int64_t i = 0; !clock->known && i < c->n_devices && n < MOST; i++)
+        if (c->devices[i].clock_mhz.known && str_equal(c->devices[i].core, core))
+            clocks[n++] = c->devices[i].clock_mhz.high;
+    return clock->known ? clock->high / 1000 : n > 0 ? quantile(clocks, n, 0.5) / 1000 : ASSUMED_GHZ;
+}
+
+/* What a GHz of the next cluster is worth in GHz of the fast one. */
+static double second_weight(const struct catalog *c, const struct catalog_device *d) {
+    const struct catalog_core *fast = catalog_core_find(c, d->core),
+                              *second = catalog_core_find(c, d->second_core);
+    bool known = fast != NULL && second != NULL && fast->seven_zip.known && second->seven_zip.known;
+    return known ? second->seven_zip.value / fast->seven_zip.value : 1;
+}
+
+/* Cores of the next cluster that work beside the fast ones; 0: it is left alone. */
+static int second_helps(const struct catalog *c, const struct catalog_device *d) {
+    if (!d->second_cores.known || !d->cores.known)
+        return 0;
+    double speed = second_weight(c, d) * cluster_ghz(c, &d->second_mhz, d->second_core) /
+                   cluster_ghz(c, &d->clock_mhz, d->core);
+    return d->cores.value < ENOUGH_CORES || speed >= FAST_ENOUGH ? (int)d->second_cores.value : 0;
+}
+
+int board_threads(const struct catalog *c, const struct catalog_device *d) {
+    return (d->cores.known ? (int)d->cores.value : ASSUMED_CORES) + second_helps(c, d);
+}
+
+double board_core_ghz(const struct catalog *c, const struct catalog_device *d) {
+    double ghz = cluster_ghz(c, &d->clock_mhz, d->core);
+    int helping = second_helps(c, d);
+    if (helping == 0)
+        return board_threads(c, d) * ghz;
+    double second = cluster_ghz(c, &d->second_mhz, d->second_core);
+    return d->cores.value * ghz + helping * second * second_weight(c, d);
+}
+
+/* ---- what cores and memory do together ---- */
+
+static double known_memory_limit(const struct catalog_device *d, const struct catalog_figure **which) {
+    const struct catalog_figure *f = d->read_peak_gbps.known     ? &d->read_peak_gbps
+                                     : d->memcpy_mbps.known      ? &d->memcpy_mbps
+                                     : d->theoretical_gbps.known ? &d->theoretical_gbps
+                                                                 : NULL;
+    double copied = d->memcpy_mbps.known ? COPY_TO_READ * d->memcpy_mbps.value * 1e6 : 0;
+    double filled = d->memset_mbps.known ? d->memset_mbps.value * 1e6 : 0;
+    *which = f;
+    if (f == NULL)
+        return INFINITY;
+    return f == &d->memcpy_mbps      ? fmax(copied, filled)
+           : f == &d->read_peak_gbps ? f->value * 1e9
+                                     : REACHED * f->value * 1e9;
+}
+
+double board_memory_limit(const struct catalog *c, const struct catalog_device *d,
+                          const struct catalog_figure **which) {
+    enum { MOST = 64 };
+    double limit = known_memory_limit(d, which), limits[MOST];
+    const char *last = "";
+    int64_t n = 0;
+    for (int64_t i = 0; *which == NULL && i < c->n_devices && n < MOST; i++) {
+        const struct catalog_figure *of = NULL;
+        double other = known_memory_limit(&c->devices[i], &of);
+        if (of != NULL && str_equal(c->devices[i].core, d->core) && !str_equal(c->devices[i].family, last))
+            limits[n++] = other;
+        last = c->devices[i].family;
+    }
+    if (*which != NULL)
+        return limit;
+    if (str_equal(d->arch, "x86_64"))
+        return REACHED * TWO_CHANNELS;
+    return n > 0 ? quantile(limits, n, 0.5) : INFINITY;
+}
+
+double board_together(double cores, double memory) {
+    return pow(pow(cores, -SHARPNESS) + pow(memory, -SHARPNESS), -1 / SHARPNESS);
+}
+
+double board_cores_alone(double together, double memory) {
+    double inverse = pow(together, -SHARPNESS);
+    return pow(fmax(inverse - pow(memory, -SHARPNESS), LEAST_SHARE * inverse), -1 / SHARPNESS);
 }
 
 /* ---- rows ---- */
@@ -75,9 +183,13 @@ bool board_row_reads(const struct catalog_measurement *row) {
 }
 
 /* Some boards were measured with their small cores helping; fewer threads than fast cores say nothing about the whole. */
-static bool row_counts(const struct catalog_measurement *row, const struct catalog_device *d) {
-    return str_equal(row->device, d->measured_as) && row->tier == 'A' && !row->gpu && !row->repeat &&
-           (row->threads == 0 || row->threads >= board_threads(d));
+static bool row_of_board(const struct catalog_measurement *row, const struct catalog_device *d) {
+    return str_equal(row->device, d->measured_as) && row->tier == 'A' && !row->gpu && !row->repeat;
+}
+
+static bool row_counts(const struct catalog *c, const struct catalog_measurement *row,
+                       const struct catalog_device *d) {
+    return row_of_board(row, d) && (row->threads == 0 || row->threads >= board_threads(c, d));
 }
 
 struct rows {
@@ -92,7 +204,7 @@ static void collect(const struct catalog *c, const struct catalog_device *d, enu
         const struct catalog_measurement *m = &c->measurements[i];
         enum mix mix = MIX_F16;
         struct shape shape;
-        if (!row_counts(m, d) || !(work == BOARD_WRITES ? m->decode_tps > 0 : board_row_reads(m)) ||
+        if (!row_counts(c, m, d) || !(work == BOARD_WRITES ? m->decode_tps > 0 : board_row_reads(m)) ||
             !mix_from_name(m->quantisation, &mix) || !board_row_shape(c, m, &shape))
             continue;
         struct mix_work sum;
@@ -101,16 +213,6 @@ static void collect(const struct catalog *c, const struct catalog_device *d, enu
                sizeof sum.read_bytes);
         rows->time[rows->n++] = 1 / (work == BOARD_WRITES ? m->decode_tps : m->prefill_tps);
     }
-}
-
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(double *values, int64_t n, double q) {
-    qsort(values, (size_t)n, sizeof *values, compare_doubles);
-    return values[(int64_t)(q * (double)(n - 1) + 0.5)];
 }
 
 static double row_seconds(const struct rows *rows, int64_t i, const double *by_type) {
@@ -127,6 +229,40 @@ static double fit_error(struct rows *rows, const double *by_type) {
     return exp(quantile(rows->scratch, rows->n, 0.95));
 }
 
+/* ---- fewer threads ---- */
+
+static double share_between(const struct catalog *c, const struct catalog_device *d, int threads, int all) {
+    enum { MOST = 64 };
+    double ratios[MOST];
+    int64_t n = 0;
+    for (int64_t i = 0; i < c->n_measurements; i++) {
+        const struct catalog_measurement *few = &c->measurements[i];
+        bool right = row_of_board(few, d) && few->threads == threads && few->decode_tps > 0;
+        for (int64_t j = 0; right && n < MOST && j < c->n_measurements; j++) {
+            const struct catalog_measurement *many = &c->measurements[j];
+            if (row_of_board(many, d) && many->threads == all && many->decode_tps > 0 &&
+                str_equal(few->model, many->model) && str_equal(few->quantisation, many->quantisation) &&
+                few->params == many->params)
+                ratios[n++] = few->decode_tps / many->decode_tps;
+        }
+    }
+    return n > 0 ? quantile(ratios, n, 0.5) : NAN;
+}
+
+struct board_share board_threads_share(const struct catalog *c, const struct catalog_device *d,
+                                       enum board_work work, int threads) {
+    int all = board_threads(c, d);
+    if (threads <= 0 || threads >= all)
+        return (struct board_share){1, 1};
+    double linear = (double)threads / all;
+    double measured =
+        work == BOARD_WRITES && d->measured_as != NULL ? share_between(c, d, threads, all) : NAN;
+    if (work == BOARD_READS)
+        return (struct board_share){linear, 1};
+    return isfinite(measured) ? (struct board_share){measured, 1}
+                              : (struct board_share){sqrt(linear), sqrt(1 / linear)};
+}
+
 /* ---- the table ---- */
 
 static void fit_board(const struct board_table *t, struct board *b, struct rows *rows) {
@@ -141,6 +277,13 @@ static void fit_board(const struct board_table *t, struct board *b, struct rows 
         rates_fit(rows->work, rows->time, rows->n, N_TENSOR_TYPES, PULL, b->seconds[w]);
         b->error[w] = fit_error(rows, b->seconds[w]);
     }
+}
+
+/* Seconds per byte that a fitted board's cores would take if its memory never let them wait. */
+static double cores_seconds(const struct board_table *t, const struct board *b, int type) {
+    const struct catalog_figure *which;
+    return 1 / board_cores_alone(1 / b->seconds[BOARD_WRITES][type],
+                                 board_memory_limit(t->catalog, b->device, &which));
 }
 
 /* Of each instruction set the fitted board with most rows; one without such a board takes another's, the one with neither
@@ -160,6 +303,9 @@ static void make_profiles(struct board_table *t) {
             for (int j = 0; j < N_TENSOR_TYPES; j++) {
                 const struct board *b = best[isa] != NULL ? best[isa] : any;
                 t->profile[isa][w][j] = b != NULL ? b->seconds[w][j] / b->seconds[w][TENSOR_Q4_K] : 1;
+                if (w == BOARD_WRITES)
+                    t->unpacking[isa][j] =
+                        b != NULL ? cores_seconds(t, b, j) / cores_seconds(t, b, TENSOR_Q4_K) : 1;
             }
     }
 }
@@ -229,6 +375,15 @@ const struct board *board_find(const struct board_table *t, const char *family) 
 
 /* ---- levels ---- */
 
+/* Cores that cannot compute while they wait are slow in the same way, however they compare with others in benchmarks that fit into
+ * caches. */
+static bool waits_as(const struct catalog_core *a, const struct catalog_core *b, double *factor) {
+    if (a == NULL || b == NULL || !a->in_order || !b->in_order || !a->seven_zip.known || !b->seven_zip.known)
+        return false;
+    *factor *= a->seven_zip.value / b->seven_zip.value;
+    return true;
+}
+
 /* May board b speak for d at this distance? `factor` is what to multiply its level by. */
 static bool speaks_for(const struct board_table *t, const struct board *b, const struct catalog_device *d,
                        enum board_kinship kinship, enum board_work work, double *factor) {
@@ -238,6 +393,9 @@ static bool speaks_for(const struct board_table *t, const struct board *b, const
     switch (kinship) {
     case KIN_CORE:
         return str_equal(b->device->core, d->core) && mine == other;
+    case KIN_ORDER:
+        *factor = isa_speed[work][mine] / isa_speed[work][other];
+        return work == BOARD_WRITES && waits_as(core, catalog_core_find(t->catalog, b->device->core), factor);
     case KIN_CLASS:
         *factor = core != NULL && core->relative.known ? core->relative.value : 1;
         *factor *= isa_speed[work][mine] / isa_speed[work][other];
@@ -250,6 +408,14 @@ static bool speaks_for(const struct board_table *t, const struct board *b, const
     }
 }
 
+/* The rate of a board's cores, its memory taken out. */
+static double cores_rate(const struct board_table *t, const struct board *b, enum board_work work) {
+    const struct catalog_figure *which;
+    return work == BOARD_READS
+               ? b->scale[work]
+               : board_cores_alone(b->scale[work], board_memory_limit(t->catalog, b->device, &which));
+}
+
 struct board_level board_level(const struct board_table *t, const struct catalog_device *d,
                                enum board_work work) {
     enum { MOST = 64 };
@@ -259,11 +425,11 @@ struct board_level board_level(const struct board_table *t, const struct catalog
         for (int64_t i = 0; i < t->n && n < MOST; i++) {
             const struct board *b = &t->boards[i];
             double factor = 1;
-            bool tells = b->n[work] > 0 || board_threads(b->device) >= LEAST_CORES_PUBLISHED;
+            bool tells = b->n[work] > 0 || board_threads(t->catalog, b->device) >= LEAST_CORES_PUBLISHED;
             if (b->scale[work] > 0 && tells && b->device->clock_mhz.known &&
                 !str_equal(b->device->family, d->family) &&
                 speaks_for(t, b, d, (enum board_kinship)k, work, &factor))
-                levels[n++] = b->scale[work] * factor / board_core_ghz(b->device);
+                levels[n++] = cores_rate(t, b, work) * factor / board_core_ghz(t->catalog, b->device);
         }
         if (n >= (k == KIN_ISA ? LEAST_OF_ISA : 1)) {
             qsort(levels, (size_t)n, sizeof *levels, compare_doubles);

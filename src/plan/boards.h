@@ -9,7 +9,8 @@
  *
  * Reading a prompt is arithmetic: its rate goes with cores, clock, kind of core and whether it has dot-product instructions.
  * Writing reads every weight once a token; that is limited by the cores as well (unpacking), so published figures of
- * boards with dot products lie around 1.1 GB/s per core and GHz, while they spread threefold around memory benchmarks. Memory sets an upper limit: a copy moves each byte twice, so reading goes up to twice as fast. */
+ * boards with dot products lie around 1.1 GB/s per core and GHz, while they spread threefold around memory benchmarks. Memory sets
+ * a limit of its own, and where the two are near each other both are felt. */
 #ifndef PLAN_BOARDS_H
 #define PLAN_BOARDS_H
 
@@ -31,12 +32,15 @@ struct board_table {
     struct board *boards; /* one of each family */
     int64_t n;
     double profile[N_ISAS][N_BOARD_WORKS][N_TENSOR_TYPES]; /* time by type, relative to Q4_K's */
+    double unpacking[N_ISAS]
+                    [N_TENSOR_TYPES]; /* of writing: the cores' share of it, were memory never waited for */
 };
 
 /* How well boards stand in for one another: each step costs width. */
-enum board_kinship { KIN_CORE, KIN_CLASS, KIN_ISA, KIN_OTHER, KIN_NONE };
+enum board_kinship { KIN_CORE, KIN_ORDER, KIN_CLASS, KIN_ISA, KIN_OTHER, KIN_NONE };
 struct board_level {
-    double per_core_ghz; /* bytes or multiply-accumulates a second, of profile's 1.0 */
+    double
+        per_core_ghz; /* bytes or multiply-accumulates a second, of profile's 1.0; writing: of the cores alone */
     enum board_kinship kinship;
     int64_t n; /* boards it rests on */
 };
@@ -50,9 +54,29 @@ struct board_level board_level(const struct board_table *t, const struct catalog
                                enum board_work work);
 enum board_isa board_isa(const struct catalog_device *d);
 const char *board_isa_text(enum board_isa isa);
-/* Cores times GHz at their highest clock, which is what benchmarks see; what is not known is taken as 4 and 1.5. */
-double board_core_ghz(const struct catalog_device *d);
-int board_threads(const struct catalog_device *d);
+/* Cores times GHz at their highest clock, which is what benchmarks see, in GHz of the fast cluster; an unknown number is
+ * taken as 4, an unknown clock as the median of boards with such cores, else 1.5. The next cluster is counted with it where the fast one has
+ * fewer than four cores, or where its cores are at least half as fast. */
+double board_core_ghz(const struct catalog *c, const struct catalog_device *d);
+int board_threads(const struct catalog *c, const struct catalog_device *d);
+
+/* What fewer threads than board_threads reach, as a share of it. Reading goes with the threads. Writing: as the board's own rows of
+ * the same files say (a Raspberry Pi 5 writes faster with two than with four); where none do, the square root, halfway between
+ * memory that one core exhausts and memory that never holds up. */
+struct board_share {
+    double value, spread; /* truth is expected within value / spread and value * spread */
+};
+struct board_share board_threads_share(const struct catalog *c, const struct catalog_device *d,
+                                       enum board_work work, int threads);
+
+/* The most bytes a second that memory lets through, and the figure that says so; NULL: nothing is known of it, and it is the median of
+ * boards with such cores, for x86-64 else two channels of DDR4-3200, INFINITY where that says nothing either. */
+double board_memory_limit(const struct catalog *c, const struct catalog_device *d,
+                          const struct catalog_figure **which);
+/* Bytes a second of cores that unpack at one rate and memory that gives at another: (cores^-3 + memory^-3)^(-1/3); and what the cores
+ * alone must have done. */
+double board_together(double cores, double memory);
+double board_cores_alone(double together, double memory);
 
 /* The catalogue's shape that a measured file has: the tied or the untied variant, whichever its parameters say. */
 bool board_row_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out);

@@ -46,38 +46,113 @@ static bool names_it(const char *text, const char *name) {
     return strlen(b) >= 4 && (strstr(a, b) != NULL || (strlen(a) >= 4 && strstr(b, a) != NULL));
 }
 
-/* "4x Cortex-A76 2.4GHz" as a device with such cores; false: no core class is named. */
+static struct catalog_figure row_says(double value) {
+    return (struct catalog_figure){value > 0, value, value, value, "the row"};
+}
+
+static double core_score(const struct catalog *c, const char *name) {
+    const struct catalog_core *core = catalog_core_find(c, name);
+    return core != NULL && core->seven_zip.known ? core->seven_zip.value : 0;
+}
+
+/* A run of cores in a text: "4x Cortex-A76", "2x X1", "2x A78 2.2 GHz". */
+struct cluster {
+    const char *core; /* class of the catalogue */
+    double cores, mhz;
+};
+
+/* The class that a text begins with, with or without "Cortex-": the longest name, since a76 is not a7. */
+static const char *class_at(const struct catalog *c, const char *text) {
+    const char *found = NULL;
+    text += strncasecmp(text, "cortex-", 7) == 0 ? 7 : 0;
+    for (int64_t i = 0; i < c->n_cores; i++) {
+        const char *name = c->cores[i].name;
+        bool arm = strncmp(name, "cortex-", 7) == 0;
+        const char *tail = arm ? name + 7 : name;
+        if (strncasecmp(text, tail, strlen(tail)) == 0 && (found == NULL || strlen(name) > strlen(found)))
+            found = name;
+    }
+    return found;
+}
+
+/* The clock that is named after `text` before the next cluster begins, in MHz; 0: none. */
+static double clock_after(const char *text) {
+    size_t n = strcspn(text, "+,;");
+    for (const char *at = text; at < text + n; at++) {
+        char *end = NULL;
+        double value = isdigit((unsigned char)*at) ? strtod(at, &end) : 0;
+        if (value <= 0)
+            continue;
+        while (*end == ' ')
+            end++;
+        if (strncasecmp(end, "ghz", 3) == 0)
+            return 1000 * value;
+        if (strncasecmp(end, "mhz", 3) == 0)
+            return value;
+        at = end - 1;
+    }
+    return 0;
+}
+
+/* Clusters of a text, the fastest class first; "1x+3x Cortex-A78" counts together. */
+static int clusters_of(const struct catalog *c, const char *text, struct cluster out[2]) {
+    struct cluster found[4] = {{0}};
+    double pending = 0;
+    int n = 0;
+    for (const char *at = text; *at != '\0' && n < 4; at++) {
+        const char *class = at == text || !isalnum((unsigned char)at[-1]) ? class_at(c, at) : NULL;
+        if (isdigit((unsigned char)at[0]) && (at[1] == 'x' || at[1] == 'X') &&
+            (at == text || !isalnum((unsigned char)at[-1])))
+            pending += at[0] - '0';
+        else if (class != NULL) {
+            found[n++] = (struct cluster){class, pending, clock_after(at)};
+            pending = 0;
+            at += strcspn(at, " ,+;") - 1;
+        }
+    }
+    int first = 0, second = -1;
+    for (int i = 1; i < n; i++)
+        if (core_score(c, found[i].core) > core_score(c, found[first].core))
+            first = i;
+    for (int i = 0; i < n; i++)
+        if (i != first && (second < 0 || core_score(c, found[i].core) > core_score(c, found[second].core)))
+            second = i;
+    out[0] = found[first];
+    out[1] = second >= 0 ? found[second] : (struct cluster){0};
+    return n < 2 ? n : 2;
+}
+
+/* "4x Cortex-A76 2.4GHz" as a device with such cores, "Intel i5, 6x 4.4 GHz" as an x86-64 machine; false: neither is named. */
 static bool from_facts(const struct catalog *c, const char *text, struct catalog_device *out) {
-    const char *class = NULL;
-    for (int64_t i = 0; i < c->n_cores; i++)
-        if (strcasestr(text, c->cores[i].name) != NULL &&
-            (class == NULL || strlen(c->cores[i].name) > strlen(class))) /* a76, not a7 */
-            class = c->cores[i].name;
-    bool x86 = class == NULL && (strcasestr(text, "intel") != NULL || strcasestr(text, "amd ") != NULL);
-    if (class == NULL && !x86)
+    static const char *const with_dotprod[] = {"cortex-a55", "cortex-a76", "cortex-a78", "cortex-a720",
+                                               "cortex-x1"};
+    struct cluster cores[2] = {{0}};
+    int n = text != NULL ? clusters_of(c, text, cores) : 0;
+    bool x86 = n == 0 && text != NULL && (strcasestr(text, "intel") || strcasestr(text, "amd "));
+    if (n == 0 && !x86)
         return false;
+    if (x86) {
+        const char *count = strstr(text, "x ");
+        bool counted = count != NULL && count > text && isdigit((unsigned char)count[-1]);
+        cores[0] =
+            (struct cluster){"x86-avx2", counted ? count[-1] - '0' : 0, clock_after(counted ? count : text)};
+    }
+    x86 = x86 || str_equal(cores[0].core, "gracemont");
     *out = (struct catalog_device){.name = "by its facts",
                                    .title = text,
                                    .family = "by its facts",
-                                   .arch = x86 || str_equal(class, "gracemont") ? "x86_64" : "aarch64",
-                                   .core = x86 ? "x86-avx2" : class,
-                                   .dotprod = "unknown"};
-    static const char *const with_dotprod[] = {"cortex-a55", "cortex-a76", "cortex-a78", "cortex-a720",
-                                               "cortex-x1"};
-    for (size_t i = 0; class != NULL && i < sizeof with_dotprod / sizeof *with_dotprod; i++)
-        if (strcmp(class, with_dotprod[i]) == 0)
+                                   .arch = x86 ? "x86_64" : "aarch64",
+                                   .core = cores[0].core,
+                                   .second_core = cores[1].core,
+                                   .dotprod = "no",
+                                   .i8mm = str_equal(cores[0].core, "cortex-a720") ? "yes" : "no",
+                                   .cores = row_says(cores[0].cores),
+                                   .clock_mhz = row_says(cores[0].mhz),
+                                   .second_cores = row_says(cores[1].cores),
+                                   .second_mhz = row_says(cores[1].mhz)};
+    for (size_t i = 0; i < sizeof with_dotprod / sizeof *with_dotprod; i++)
+        if (str_equal(with_dotprod[i], cores[0].core))
             out->dotprod = "yes";
-    const char *x = strcasestr(text, "x cortex"), *ghz = strcasestr(text, "ghz");
-    if (x != NULL && x > text && isdigit((unsigned char)x[-1]))
-        out->cores = (struct catalog_figure){true, x[-1] - '0', x[-1] - '0', x[-1] - '0', "the row"};
-    double clock = 0;
-    const char *at = ghz;
-    while (at != NULL && at > text && at[-1] == ' ')
-        at--;
-    while (at != NULL && at > text && (isdigit((unsigned char)at[-1]) || at[-1] == '.'))
-        at--;
-    if (at != NULL && (clock = strtod(at, NULL) * 1000) > 100)
-        out->clock_mhz = (struct catalog_figure){true, clock, clock, clock, "the row"};
     return true;
 }
 
@@ -99,9 +174,8 @@ const struct catalog_device *score_match(const struct catalog *c, const struct c
 
 /* ---- one row ---- */
 
-static bool counts(const struct catalog_measurement *row, const struct catalog_device *d) {
-    return !row->gpu && row->tier != 'X' && !row->repeat &&
-           (row->threads == 0 || 2 * row->threads >= board_threads(d));
+static bool counts(const struct catalog_measurement *row) {
+    return !row->gpu && row->tier != 'X' && !row->repeat;
 }
 
 static bool is_known(const struct catalog *c, const struct catalog_measurement *row) {
@@ -116,12 +190,18 @@ static bool is_known(const struct catalog *c, const struct catalog_measurement *
 }
 
 static int add(struct score_list *l, const struct catalog_measurement *row, bool writes, bool known,
-               const struct estimate *x, double share, double measured, struct err *e) {
+               const struct estimate *x, struct board_share share, double measured, struct err *e) {
     if (mem_grow((void **)&l->items, &l->capacity, l->n + 1, sizeof *l->items) < 0)
         return err_set(e, ERR_NO_MEMORY, "score_rows", "out of memory");
-    l->items[l->n++] =
-        (struct score_item){row->device,      row->model,     row->quantisation, writes,  known,
-                            share * x->value, share * x->low, share * x->high,   measured};
+    l->items[l->n++] = (struct score_item){.device = row->device,
+                                           .model = row->model,
+                                           .quantisation = row->quantisation,
+                                           .writes = writes,
+                                           .known = known,
+                                           .predicted = share.value * x->value,
+                                           .low = share.value / share.spread * x->low,
+                                           .high = share.value * share.spread * x->high,
+                                           .measured = measured};
     return 0;
 }
 
@@ -146,13 +226,14 @@ static int score_row(const struct catalog *c, const struct catalog_measurement *
         task.prefix_tokens =
             strtol(row->test + 2, NULL, 10) > 0 ? strtol(row->test + 2, NULL, 10) : READ_TOKENS;
         predict_on_device(&in, &work, NULL, &p);
-        double share = row->threads > 0 ? fmin(1, (double)row->threads / board_threads(d)) : 1;
+        struct board_share share = board_threads_share(c, d, BOARD_READS, row->threads);
         code = add(l, row, false, known, &p.prefill_tps, share, row->prefill_tps, e);
     }
     if (code == 0 && row->decode_tps > 0) {
         task.prefix_tokens = SEEN_TOKENS;
         predict_on_device(&in, &work, NULL, &p);
-        code = add(l, row, true, known, &p.decode_tps, 1, row->decode_tps, e);
+        struct board_share share = board_threads_share(c, d, BOARD_WRITES, row->threads);
+        code = add(l, row, true, known, &p.decode_tps, share, row->decode_tps, e);
     }
     return code;
 }
@@ -173,7 +254,7 @@ int score_rows(const struct catalog *c, const struct catalog_measurement *rows, 
             l->n_unmatched += !rows[i].gpu;
             continue;
         }
-        if (!counts(&rows[i], d))
+        if (!counts(&rows[i]))
             continue;
         if (strcmp(rates_of, rows[i].device) != 0)
             code = rates_for_device(c, d, &a, &rates, e);
@@ -209,7 +290,7 @@ static int score_published(struct catalog *c, const struct catalog_device *d, st
         const struct catalog_measurement row = {
             .device = d->family, .model = "published bandwidth", .quantisation = ""};
         struct estimate x = {per_gb, per_gb / rates.write_spread, per_gb * rates.write_spread, ""};
-        code = add(l, &row, true, false, &x, 1, d->decode_gbps.value, e);
+        code = add(l, &row, true, false, &x, (struct board_share){1, 1}, d->decode_gbps.value, e);
     }
     arena_release(&a);
     return code;

@@ -25,8 +25,8 @@ struct score_list {
 };
 void score_list_release(struct score_list *l);
 
-/* Appends. `only` NULL: all devices; else rows of that board alone. Rows of GPUs, of tier X and at fewer threads than half of the
- * cores are left out. */
+/* Appends. `only` NULL: all devices; else rows of that board alone. Rows of GPUs and of tier X are
+ * left out; rows at fewer threads than the device has are predicted for those. */
 int score_rows(const struct catalog *c, const struct catalog_measurement *rows, int64_t n_rows,
                const char *only, struct score_list *l, struct err *e);
 

@@ -1,6 +1,7 @@
 /* Rates: the fit recovers what it should, transfers to boards that have rows keep their promise when those rows are hidden,
  * and the paper's two deployments come out as feasible with intervals that hold what it published, without having been
  * fitted to. Prints what it finds. */
+#include "plan/boards.h"
 #include "plan/predict.h"
 #include "plan/rates.h"
 
@@ -197,6 +198,50 @@ static void test_leave_one_model_out(void **state) {
     }
 }
 
+/* Cores and memory: each alone where the other is far away, both felt where they meet, and taken apart again. */
+static void test_cores_and_memory(void **state) {
+    (void)state;
+    assert_true(fabs(board_together(10, 1e6) - 10) < 1e-6);
+    assert_true(fabs(board_together(10, INFINITY) - 10) < 1e-9);
+    assert_true(fabs(board_together(1e6, 10) - 10) < 1e-6);
+    assert_true(fabs(board_together(10, 10) - 10 / cbrt(2)) < 1e-9);
+    assert_true(fabs(board_cores_alone(board_together(7, 15), 15) - 7) < 1e-9);
+    double at_the_limit = board_cores_alone(14.9, 15); /* says only that the cores are no slower */
+    assert_true(at_the_limit > 14.9 && at_the_limit < 1.2 * 14.9);
+}
+
+/* The next cluster works where the fast one is small or it is nearly as fast; else it would hold back. */
+static void test_clusters(void **state) {
+    (void)state;
+    assert_int_equal(board_threads(&catalog, device("rock5b-8gb")), 4);
+    assert_int_equal(board_threads(&catalog, device("phone-snapdragon-695")), 8);
+    assert_int_equal(board_threads(&catalog, device("pixel-6a")), 4);
+    struct catalog_device d = *device("rock5b-8gb");
+    double fast = board_core_ghz(&catalog, &d);
+    d.second_core = "cortex-a55";
+    d.second_cores = (struct catalog_figure){true, 4, 4, 4, "a test"};
+    d.second_mhz = (struct catalog_figure){true, 1800, 1800, 1800, "a test"};
+    assert_int_equal(board_threads(&catalog, &d), 4);
+    assert_true(fabs(board_core_ghz(&catalog, &d) - fast) < 1e-9);
+    d.second_core = "cortex-a78";
+    assert_int_equal(board_threads(&catalog, &d), 8);
+    assert_true(board_core_ghz(&catalog, &d) > 1.7 * fast);
+    d.clock_mhz.known = false; /* then as fast as others with such cores */
+    assert_true(board_core_ghz(&catalog, &d) > 1.5 * fast);
+}
+
+/* Two threads of a Raspberry Pi 5 write faster than four; where nobody tried, the square root with its width. */
+static void test_fewer_threads(void **state) {
+    (void)state;
+    struct board_share two = board_threads_share(&catalog, device("rpi5-8gb"), BOARD_WRITES, 2),
+                       reading = board_threads_share(&catalog, device("rpi5-8gb"), BOARD_READS, 2),
+                       unknown = board_threads_share(&catalog, device("rock5b-8gb"), BOARD_WRITES, 1);
+    assert_true(two.value > 1.02 && two.value < 1.5);
+    assert_true(fabs(reading.value - 0.5) < 1e-9);
+    assert_true(fabs(unknown.value - 0.5) < 1e-9 && unknown.spread > 1.9);
+    assert_true(board_threads_share(&catalog, device("rpi5-8gb"), BOARD_WRITES, 4).value >= 1);
+}
+
 static void test_every_device_gets_bounds(void **state) {
     (void)state;
     struct shape s = model_shape("qwen3-0.6b");
@@ -221,6 +266,8 @@ int main(void) {
         cmocka_unit_test(test_fit_recovers_rates),      cmocka_unit_test(test_the_papers_second_device),
         cmocka_unit_test(test_the_papers_first_device), cmocka_unit_test(test_transfers_keep_their_promise),
         cmocka_unit_test(test_leave_one_model_out),     cmocka_unit_test(test_every_device_gets_bounds),
+        cmocka_unit_test(test_cores_and_memory),        cmocka_unit_test(test_clusters),
+        cmocka_unit_test(test_fewer_threads),
     };
     return cmocka_run_group_tests(tests, load, release);
 }
