@@ -256,7 +256,7 @@ void planner_here_files(struct figures *f, const struct catalog *c) {
         figures_skip(f, "4.2", "files of real shapes here", "PLANNER_FILES=0");
         return;
     }
-    snprintf(folder, sizeof folder, "%s", kept != NULL ? kept : "build/bench/planner");
+    snprintf(folder, sizeof folder, "%s", kept != NULL ? kept : "build/bench/runs/planner");
     arena_init(&a);
     this_device(&here);
     int code = file_make_folders(folder, &e);
@@ -342,6 +342,8 @@ static int train_child(int shape, enum plan_method method) {
         toy_fill(&m, 5, 0.02f);
         if (method == PLAN_LORA)
             code = nn_model_add_lora(&m, &(struct nn_lora){.rank = RANK, .alpha = 32}, &rng, &e);
+        else
+            code = nn_model_train_all(&m, &e);
     }
     if (code == 0)
         code = make_rows(&train, &form, ROWS, 1, &e);

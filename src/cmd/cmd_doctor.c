@@ -63,8 +63,8 @@ static void check_memory(struct doctor *d) {
     int64_t total = mem_total_bytes(), available = mem_available_bytes();
     char a[32], b[32];
     note(d, available >= SCARCE_BYTES ? GOOD : LIMITED, "memory",
-         "training a base of 1 GB needs several times that", "%s, %s of it free",
-         str_bytes(a, sizeof a, total), str_bytes(b, sizeof b, available));
+         "see what takes it: ps aux --sort=-rss | head; or plan for less: edgestill plan --base embedded",
+         "%s, %s of it free", str_bytes(a, sizeof a, total), str_bytes(b, sizeof b, available));
 }
 
 static void check_disk(struct doctor *d) {
@@ -74,8 +74,8 @@ static void check_disk(struct doctor *d) {
         note(d, LIMITED, "disk", NULL, "the free space at %s is unknown", d->c->project_dir);
     else
         note(d, left >= SCARCE_BYTES ? GOOD : LIMITED, "disk",
-             "a project needs about five times its base's file", "%s free at %s",
-             str_bytes(text, sizeof text, left), d->c->project_dir);
+             "a project needs about five times its base's file; see what takes it: du -xh . | sort -h | tail",
+             "%s free at %s", str_bytes(text, sizeof text, left), d->c->project_dir);
 }
 
 /* ---- what was built in ---- */
@@ -172,15 +172,17 @@ static void check_server(struct doctor *d) {
     const char *named = getenv("EDGESTILL_LLAMA_SERVER");
     const char *const own[] = {named, "--version", NULL};
     check_program(d, "llama-server", named && *named ? own : built_in,
-                  "the embedded teacher needs it; run make again, or set EDGESTILL_LLAMA_SERVER");
+                  "the embedded teacher needs it: make, in edgestill's source tree, or export "
+                  "EDGESTILL_LLAMA_SERVER=PROGRAM");
 }
 
 static void check_arm64(struct doctor *d) {
     static const char *const qemu[] = {EDGESTILL_QEMU_ARM64, "--version", NULL};
     check_program(d, "arm64 emulator", qemu,
-                  "bundles for arm64 can be made but not tried here; install qemu-user-static");
+                  "bundles for arm64 can be made but not tried here: apt-get install qemu-user-static");
     bool there = *EDGESTILL_ARM64_LIBDIR && file_exists(EDGESTILL_ARM64_LIBDIR "/libllama.so");
-    note(d, there ? GOOD : LIMITED, "arm64 runtime", "bundles for arm64 need it: run make again", "%s",
+    note(d, there ? GOOD : LIMITED, "arm64 runtime",
+         "bundles for arm64 need it: make, in edgestill's source tree", "%s",
          there ? EDGESTILL_ARM64_LIBDIR : "llama.cpp for arm64 is not there");
 }
 
@@ -212,7 +214,9 @@ static void check_reachable(struct doctor *d, const struct project_teacher *t) {
     if (status > 0)
         note(d, GOOD, "teacher reached", NULL, "%s answers", t->url);
     else
-        note(d, LIMITED, "teacher reached", "check the address in edgestill.yaml, the network and its proxy",
+        note(d, LIMITED, "teacher reached",
+             "try it: curl -I URL, with the address (teacher: url) of edgestill.yaml; behind a proxy export "
+             "https_proxy",
              "%s does not answer", t->url);
 }
 
@@ -224,10 +228,11 @@ static void check_key(struct doctor *d, const struct project *p) {
     }
     const char *key = t->key_env ? getenv(t->key_env) : NULL;
     if (t->key_env && !(key && *key))
-        note(d, LIMITED, "teacher", "export it before generate", "%s at %s: the variable %s is not set",
-             t->model, t->url, t->key_env);
+        note(d, LIMITED, "teacher",
+             "export NAME=KEY with that name, in the shell that runs edgestill generate",
+             "%s at %s: the variable %s is not set", t->model, t->url, t->key_env);
     else if (!t->key_env && t->key_file && file_size(t->key_file) <= 0)
-        note(d, LIMITED, "teacher", "put the key there, readable only by you",
+        note(d, LIMITED, "teacher", "put the key there: umask 077; cat > FILE, then the key and Ctrl-D",
              "%s at %s: %s cannot be read or is empty", t->model, t->url, t->key_file);
     else
         note(d, GOOD, "teacher", NULL, "%s at %s, %s", t->model, t->url,

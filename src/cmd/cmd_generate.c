@@ -228,10 +228,10 @@ static int rehearse(struct generating *g) {
     int code = project_plan(&g->project, &plan, &g->c->err);
     if (code < 0)
         return code;
-    code = rehearse_export(&g->project, &plan, 0, &r, &g->c->err);
+    code = rehearse_export(&g->project, &g->task, &plan, 0, &r, &g->c->err);
     if (code == 0 && r.repeated && !g->c->quiet)
-        log_info("export rehearsed on %s in %.1f s: merged, quantised, loaded, answered", plan.base,
-                 r.seconds);
+        log_info("export rehearsed on %s in %.1f s: merged, %squantised, loaded, answered%s", plan.base,
+                 r.seconds, r.trimmed ? "trimmed, " : "", r.bundled ? ", bundled" : "");
     plan_release(&plan);
     return code;
 }

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "catalog/catalog.h"
 #include "cmd/cmd.h"
+#include "cmd/plan_feedback.h"
 #include "cmd/plan_text.h"
 #include "cmd/project.h"
 #include "format/json.h"
@@ -43,12 +44,14 @@ struct planning {
     struct predict_host host;
     struct predict_price price;
     struct accuracy_measured measured;
+    struct plan_feedback feedback;
     struct recommend_input input;
     struct recommendation result;
 };
 
 static void planning_release(struct planning *p) {
     recommend_release(&p->result);
+    plan_feedback_release(&p->feedback);
     catalog_release(&p->catalog);
     task_release(&p->task);
     project_release(&p->project);
@@ -158,6 +161,25 @@ static void show_costs(struct cmd_ctx *c, const struct planning *p) {
     str_release(&time);
 }
 
+/* Where the figures above the list come from. */
+static void show_head_why(struct cmd_ctx *c, const struct planning *p) {
+    const struct recommendation *r = &p->result;
+    const struct predict_task *t = r->n_fit > 0 ? &r->list[0].tokens : NULL;
+    if (r->memory_mb.known)
+        cmd_print(c, "  memory: %.0f MB (%s) less what the system keeps: %s\n", r->memory_mb.value,
+                  r->memory_mb.source, r->reserved.basis);
+    if (t != NULL)
+        cmd_print(c, "  tokens: of the task's prompt and a typical record, %s\n",
+                  t->counted ? "counted with the vocabulary of the first option's base"
+                             : "estimated from the text's length");
+    if (p->host.macs_per_s > 0)
+        cmd_print(c,
+                  "  this machine: a product of two matrices of side %.0f, measured just now; %.0f MB of "
+                  "memory available\n",
+                  p->host.measured_size, p->host.memory_bytes / 1e6);
+    cmd_print(c, "  reading: %s\n  writing: %s\n", r->rates.read_basis, r->rates.write_basis);
+}
+
 static void show_head(struct cmd_ctx *c, const struct planning *p) {
     char free_text[32], reserved[32];
     const struct recommendation *r = &p->result;
@@ -168,6 +190,10 @@ static void show_head(struct cmd_ctx *c, const struct planning *p) {
     else
         cmd_print(c, "%s: how much memory it has is not known; state it in a catalogue entry of your own\n",
                   p->device->title);
+    if (p->feedback.found)
+        cmd_print(c, "Speeds and memory follow what the device measured (%s).\n", p->feedback.run.source);
+    if (p->feedback.unused.len > 0)
+        cmd_print(c, "%s", str_text(&p->feedback.unused));
     if (r->n_fit > 0) {
         const struct predict_task *t = &r->list[0].tokens;
         cmd_print(c, "One decision reads %lld tokens, %lld of them the same each time and kept.\n",
@@ -176,7 +202,17 @@ static void show_head(struct cmd_ctx *c, const struct planning *p) {
     if (p->host.macs_per_s > 0)
         cmd_print(c, "This machine multiplies %.0f GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
                   p->host.threads);
+    if (cmd_flag(c, "why"))
+        show_head_why(c, p);
     show_costs(c, p);
+}
+
+/* What was dropped, and with --why what the figure that dropped it rests on. */
+static void show_dropped(struct cmd_ctx *c, const struct candidate *o) {
+    cmd_print(c, "     %-24s %-7s %s\n", o->base, o->mix < N_MIXES ? mix_name(o->mix) : "", o->dropped);
+    const struct estimate *x = o->dropped_by != NULL ? o->dropped_by : NULL;
+    if (cmd_flag(c, "why") && x != NULL && x->basis != NULL)
+        cmd_print(c, "       %s\n", x->basis);
 }
 
 static void show(struct cmd_ctx *c, const struct planning *p) {
@@ -209,12 +245,14 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
             "a guess until eval\n",
             (long long)cmd_int(c, "rank", 16));
         cmd_print(c, "\n1: %s\n", r->list[0].reason);
+        if (why)
+            cmd_print(c,
+                      "   perplexity: published for Llama-3-8B in llama.cpp, tools/quantize/quantize.cpp\n");
     }
     if (r->n > r->n_fit)
         cmd_print(c, "\ndropped:\n");
     for (int64_t i = r->n_fit; i < r->n && (all || i < r->n_fit + SHOWN_DROPPED); i++)
-        cmd_print(c, "     %-24s %-7s %s\n", r->list[i].base,
-                  r->list[i].mix < N_MIXES ? mix_name(r->list[i].mix) : "", r->list[i].dropped);
+        show_dropped(c, &r->list[i]);
     if (r->n - r->n_fit > SHOWN_DROPPED && !all)
         cmd_print(c, "     %lld more with --all\n", (long long)(r->n - r->n_fit - SHOWN_DROPPED));
 }
@@ -254,6 +292,14 @@ static void fill_result(struct cmd_ctx *c, const struct planning *p) {
         json_array_append_new(i < r->n_fit ? list : dropped, option_json(i + 1, &r->list[i]));
     json_object_set_new(c->result, "device", json_string(p->device->name));
     json_object_set_new(c->result, "free_bytes", r->free_bytes > 0 ? json_real(r->free_bytes) : json_null());
+    json_object_set_new(c->result, "sources",
+                        json_pack("{s:s, s:s, s:s, s:s, s:s}", "memory",
+                                  r->memory_mb.known ? r->memory_mb.source : "not known", "reserved",
+                                  r->reserved.basis, "reads", r->rates.read_basis, "writes",
+                                  r->rates.write_basis, "tokens",
+                                  r->n_fit > 0 && r->list[0].tokens.counted ? "counted" : "estimated"));
+    json_object_set_new(c->result, "feedback",
+                        p->feedback.found ? json_string(p->feedback.run.source) : json_null());
     json_object_set_new(c->result, "host_macs_per_s", json_real(p->host.macs_per_s));
     json_object_set_new(c->result, "considered", json_integer(r->n_considered));
     json_object_set_new(c->result, "teacher",
@@ -469,6 +515,9 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.n_records = p->project.n_records;
     set_price(p);
     read_measured(p);
+    if ((code = plan_feedback_read(&p->project, &p->catalog, p->device, &p->feedback, &c->err)) < 0)
+        return code;
+    p->input.feedback = p->feedback.found ? &p->feedback.run : NULL;
     if ((code = recommend(&p->input, &p->result, &c->err)) < 0)
         return code;
     say_if_void(c, p);

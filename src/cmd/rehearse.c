@@ -3,9 +3,9 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cmd/manifest.h"
+#include "cmd/rehearse_delivery.h"
 #include "format/json.h"
 #include "llama/lm.h"
-#include "llama/quantize.h"
 #include "train/host/weights.h"
 #include <math.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ struct stage_set {
     struct nn_run run;
     int32_t token[MOST_TOKENS], position[MOST_TOKENS], target[MOST_TOKENS], start[2];
     int64_t n; /* tokens */
-    const char *base, *folder, *merged, *adapter, *quantised;
+    const char *base, *folder, *merged, *adapter;
+    struct delivery delivery;
     const char *mix;
     int n_threads;
 };
@@ -139,27 +140,6 @@ static int tokenise(struct stage_set *s, struct err *e) {
     return s->n < 0 ? (int)s->n : 0;
 }
 
-/* Quantised as planned, it loads and gives an answer. */
-static int answer(struct stage_set *s, struct err *e) {
-    struct lm *m = NULL;
-    struct str text = {0};
-    struct lm_generation g;
-    const float *logits;
-    struct quantize_options q = {.type = s->mix, .n_threads = s->n_threads};
-    bool needs = quantize_mix_needs_imatrix(s->mix);
-    int rc = needs ? 0 : quantize_file(s->merged, s->quantised, &q, e);
-    const char *file = needs ? s->merged : s->quantised; /* an importance matrix needs records */
-    if (rc == 0)
-        rc = lm_open(&m, file, &(struct lm_options){.n_ctx = 4 * MOST_TOKENS, .n_threads = s->n_threads}, e);
-    if (rc == 0)
-        rc = lm_decode(m, 0, s->token, s->n, &logits, e);
-    if (rc == 0)
-        rc = lm_generate(m, 0, 8, &text, &g, e);
-    lm_free(m);
-    str_release(&text);
-    return rc;
-}
-
 /* The hand-overs in their order; what fails is named by its step. */
 #define STEPS(X)                                                                                             \
     X(open, "reading the base into the trainer", open_trainer(s, e))                                         \
@@ -171,7 +151,9 @@ static int answer(struct stage_set *s, struct err *e) {
       compare(s, s->merged, NULL, *logits, MERGED_TOLERANCE, &r->merged, e))                                 \
     X(lora, "comparing base and adapter",                                                                    \
       compare(s, s->base, s->adapter, *logits, ADAPTER_TOLERANCE, &r->adapter, e))                           \
-    X(answer, "quantising, loading, answering", answer(s, e))
+    X(trim, "trimming the vocabulary", delivery_trim(&s->delivery, e))                                       \
+    X(answer, "quantising, loading, answering", delivery_answer(&s->delivery, e))                            \
+    X(bundle, "making the bundle", delivery_bundle(&s->delivery, e))
 
 static int trainer_forward(struct stage_set *s, float **logits, struct err *e) {
     *logits = malloc((size_t)(s->n * s->model.config.n_vocab) * sizeof **logits);
@@ -203,8 +185,9 @@ static json_t *description(struct project *p, const struct stage_set *s, struct 
     char hash[SHA256_HEX];
     if (manifest_hash(p->dir, s->base, hash, e) < 0)
         return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s}", "format", REHEARSAL_FORMAT, "base_sha256", hash, "quantisation",
-                     s->mix, "llama", lm_version());
+    return json_pack("{s:s, s:s, s:s, s:b, s:s, s:s}", "format", REHEARSAL_FORMAT, "base_sha256", hash,
+                     "quantisation", s->mix, "trim", s->delivery.plan->trim_vocabulary, "device", p->device,
+                     "llama", lm_version());
 }
 
 static bool done_before(const char *path, const json_t *wanted) {
@@ -219,8 +202,25 @@ static bool done_before(const char *path, const json_t *wanted) {
     return same;
 }
 
-int rehearse_export(struct project *p, const struct plan *plan, int n_threads, struct rehearsal *out,
-                    struct err *e) {
+/* Where the second half puts its files. */
+static int prepare_delivery(struct project *p, const struct task *t, const struct plan *plan,
+                            struct stage_set *s, struct err *e) {
+    s->delivery = (struct delivery){.project = p,
+                                    .task = t,
+                                    .plan = plan,
+                                    .merged = s->merged,
+                                    .trimmed = project_path(p, "rehearsal/trimmed.gguf"),
+                                    .quantised = project_path(p, "rehearsal/quantised.gguf"),
+                                    .bundle = project_path(p, "rehearsal/bundle"),
+                                    .n_threads = s->n_threads};
+    const struct delivery *d = &s->delivery;
+    return s->folder && s->merged && s->adapter && d->trimmed && d->quantised && d->bundle
+               ? 0
+               : err_set(e, ERR_NO_MEMORY, "rehearse", "out of memory");
+}
+
+int rehearse_export(struct project *p, const struct task *task, const struct plan *plan, int n_threads,
+                    struct rehearsal *out, struct err *e) {
     struct str base = {0};
     struct stage_set s = {.mix = plan->quantisation, .n_threads = n_threads};
     double start_s = clock_seconds();
@@ -231,10 +231,10 @@ int rehearse_export(struct project *p, const struct plan *plan, int n_threads, s
     s.folder = project_path(p, "rehearsal");
     s.merged = project_path(p, "rehearsal/f16.gguf");
     s.adapter = project_path(p, "rehearsal/adapter.gguf");
-    s.quantised = project_path(p, "rehearsal/quantised.gguf");
     const char *note = project_path(p, "rehearsal.json");
-    if (rc == 0 && (!s.folder || !s.merged || !s.adapter || !s.quantised || !note))
-        rc = err_set(e, ERR_NO_MEMORY, "rehearse", "out of memory");
+    if (rc == 0)
+        rc = note ? prepare_delivery(p, task, plan, &s, e)
+                  : err_set(e, ERR_NO_MEMORY, "rehearse", "out of memory");
     if (rc == 0)
         rc = lm_backend_init(NULL, e);
     json_t *document = rc == 0 ? description(p, &s, e) : NULL;
@@ -242,6 +242,8 @@ int rehearse_export(struct project *p, const struct plan *plan, int n_threads, s
         out->repeated = true;
         if ((rc = file_make_folders(s.folder, e)) == 0 && (rc = rehearse(&s, out, e)) < 0)
             err_hint(e, "nothing was spent; accept a plan with another base");
+        out->trimmed = s.delivery.was_trimmed;
+        out->bundled = s.delivery.was_bundled;
         file_remove_tree(s.folder, NULL);
         if (rc == 0)
             rc = json_file_write(note, document, e);

@@ -118,11 +118,21 @@ static struct predict_input input_of(const struct search *s, const struct candid
                                   .trimmed_from = c->trim ? s->base->shape.n_vocab : 0};
 }
 
+/* What a run of this very file took on the device, where there was one. */
+static int take_measured_memory(const struct search *s, const struct predict_input *p, struct candidate *c,
+                                struct arena *a, struct err *e) {
+    const struct feedback *f = s->in->feedback;
+    if (f == NULL || !feedback_is_of(f, p))
+        return 0;
+    return feedback_memory(f, &s->r->rates, &c->predicted.memory_bytes, a, e);
+}
+
 /* Numbers alone; the training half is the same for all settings of a method. */
 static void measure(struct search *s, struct candidate *c) {
     struct predict_input p = input_of(s, c);
     c->predicted = s->training[c->method];
     predict_on_device(&p, &s->work[c->trim], NULL, &c->predicted);
+    take_measured_memory(s, &p, c, NULL, NULL); /* without words nothing can fail */
     c->excess = 0;
     struct limit worst = worst_limit(s->in, s->r, &c->predicted);
     c->excess = worst.need / worst.have;
@@ -166,13 +176,34 @@ static void best_settings(struct search *s, struct candidate *c) {
     *c = best;
 }
 
+/* The figure that passed the limit, for whoever asks why; kept apart since the candidate itself moves. */
+static int keep_cause(const struct search *s, struct candidate *c, const struct limit *worst, struct err *e) {
+    const struct plan_prediction *p = &c->predicted;
+    const struct estimate *const causes[] = {
+        [LIMIT_MEMORY] = &p->memory_bytes,     [LIMIT_FILE] = &p->file_bytes,
+        [LIMIT_LATENCY] = &p->decision_s,      [LIMIT_TRAINING] = &p->train_s,
+        [LIMIT_HOST] = &p->train_memory_bytes, [LIMIT_MONEY] = &s->r->teacher.money};
+    struct estimate *copy = c->excess > 1 ? arena_alloc(&s->r->arena, sizeof *copy) : NULL;
+    if (c->excess > 1 && copy == NULL)
+        return err_set(e, ERR_NO_MEMORY, "recommend", "out of memory");
+    if (copy != NULL)
+        *copy = *causes[worst->kind];
+    c->dropped_by = copy;
+    return 0;
+}
+
 /* The same once more with words, and the accuracy. */
 static int explain(struct search *s, struct candidate *c, struct err *e) {
     struct arena *a = &s->r->arena;
     struct predict_input p = input_of(s, c);
     predict_on_device(&p, &s->work[c->trim], a, &c->predicted);
+    int code = take_measured_memory(s, &p, c, a, e);
+    if (code < 0)
+        return code;
     struct limit worst = worst_limit(s->in, s->r, &c->predicted);
     c->dropped = c->excess > 1 ? limit_text(a, &worst) : NULL;
+    if ((code = keep_cause(s, c, &worst, e)) < 0)
+        return code;
     if (c->trim && c->predicted.memory_bytes.basis != NULL)
         c->predicted.memory_bytes.basis = arena_printf(
             a, "%s; vocabulary cut from %lld to about %lld tokens", c->predicted.memory_bytes.basis,

@@ -14,6 +14,7 @@
  * is no difference. */
 static const double LITTLE_LOSS = 0.18, SAME_SPEED = 1.1, SAME_SPEED_S = 0.01, DEFAULT_DECISION_S = 2,
                     DEFAULT_TRAIN_S = 24 * 3600;
+static const double MIB = 1024 * 1024;
 
 static bool licence_allowed(const struct recommend_limits *l, const char *license) {
     return l->license == NULL ||
@@ -258,6 +259,19 @@ static int count_teaching(const struct recommend_input *in, struct recommendatio
     return code == 0 ? predict_teaching(&t, in->n_records, in->price, &r->arena, &r->teacher, e) : code;
 }
 
+/* A receipt's figures replace the catalogue's. */
+static int measured_on_device(const struct recommend_input *in, struct recommendation *r, struct err *e) {
+    const struct feedback *f = in->feedback;
+    r->memory_mb = in->device->memory_mb;
+    if (f == NULL)
+        return 0;
+    if (f->board_bytes > 0) {
+        double mb = f->board_bytes / MIB;
+        r->memory_mb = (struct catalog_figure){true, mb, mb, mb, f->source};
+    }
+    return feedback_rates(f, &r->rates, &r->arena, e);
+}
+
 int recommend(const struct recommend_input *in, struct recommendation *out, struct err *e) {
     struct recommendation r = {0};
     struct list l = {0};
@@ -267,8 +281,10 @@ int recommend(const struct recommend_input *in, struct recommendation *out, stru
         code = rates_for_device(in->catalog, in->device, &r.arena, &r.rates, e);
     if (code == 0)
         code = predict_reserved(in->device, &r.arena, &r.reserved, e);
-    if (code == 0 && in->device->memory_mb.known)
-        r.free_bytes = fmax(in->device->memory_mb.value * 1024 * 1024 - r.reserved.value, 1);
+    if (code == 0)
+        code = measured_on_device(in, &r, e);
+    if (code == 0 && r.memory_mb.known)
+        r.free_bytes = fmax(r.memory_mb.value * MIB - r.reserved.value, 1);
     r.line = accuracy_fit(in->catalog);
     if (code == 0)
         code = count_teaching(in, &r, e);

@@ -18,6 +18,7 @@
 #define PLAN_RECOMMEND_H
 
 #include "plan/accuracy.h"
+#include "plan/feedback.h"
 #include "plan/predict.h"
 #include "task/task.h"
 
@@ -38,6 +39,7 @@ struct recommend_input {
     int64_t n_records, epochs;                /* epochs 0: by the trainer's defaults */
     const struct predict_price *price;        /* of the teacher; NULL: nobody is asked */
     const struct accuracy_measured *measured; /* an evaluation of this project; NULL: none yet */
+    const struct feedback *feedback; /* what the device measured of a delivered file; NULL: nothing yet */
 };
 
 struct candidate {
@@ -57,8 +59,9 @@ struct candidate {
     int group;                    /* of a base's mixes: 0 the best ones, 1 slower, 2 at a cost */
     double excess; /* need over allowance, of the limit that it passes most; at most 1: it fits */
     struct plan_prediction predicted;
-    const char *reason;  /* one paragraph: why it is on the list */
-    const char *dropped; /* the limit that dropped it; NULL: it fits */
+    const char *reason;                /* one paragraph: why it is on the list */
+    const char *dropped;               /* the limit that dropped it; NULL: it fits */
+    const struct estimate *dropped_by; /* the figure that passed it; NULL: none, or it fits */
 };
 
 struct recommendation {
@@ -68,6 +71,7 @@ struct recommendation {
     int64_t n_considered;            /* settings that were tried */
     const struct candidate *nearest; /* of the dropped ones: what passes its limits by least; NULL: none */
     struct estimate reserved;        /* what the device's system keeps */
+    struct catalog_figure memory_mb; /* of the device: the catalogue's, or what a receipt says */
     double free_bytes;               /* for the model; 0: the device's memory is not known */
     struct device_rates rates;
     struct accuracy_line line;

@@ -1,5 +1,6 @@
 /* `edgestill plan` on a project with a tiny base: the list, the gate, accepting, what voids an acceptance, wrong wishes. */
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/project.h"
@@ -102,6 +103,10 @@ static void test_list(void **state) {
     assert_string_equal(option_text(result, 0, "base"), "embedded");
     assert_true(json_array_size(json_object_get(result, "options")) > 8);
     assert_true(json_array_size(json_object_get(result, "dropped")) > 8);
+    static const char *const sources[] = {"memory", "reserved", "reads", "writes", "tokens"};
+    for (size_t k = 0; k < sizeof sources / sizeof *sources; k++)
+        assert_true(
+            strlen(json_string_value(json_object_get(json_object_get(result, "sources"), sources[k]))) > 4);
     const json_t *first = json_array_get(json_object_get(result, "options"), 0),
                  *predicted = json_object_get(first, "predicted");
     const json_t *decision = json_object_get(predicted, "decision_s"),
@@ -285,6 +290,79 @@ static void test_a_file_of_ones_own(void **state) {
     assert_non_null(strstr(e.message, "broken.gguf"));
 }
 
+/* ---- receipts ---- */
+
+/* A bundle as deploy left it, and the receipt that came back. */
+static void deliver(const char *device, double prefill_tps, bool emulated) {
+    struct err e = {0};
+    struct str bundle = {0}, receipt = {0};
+    char hash[SHA256_HEX];
+    assert_int_equal(file_make_folders("p/dist/claims-arm64/model", &e), 0);
+    assert_int_equal(file_make_folders("p/receipts", &e), 0);
+    assert_int_equal(tiny_gguf_write("p/dist/claims-arm64/model/student.gguf",
+                                     &(struct tiny_gguf){.n_layer = 2, .tied = true, .seed = 3}, &e),
+                     0);
+    str_addf(&bundle,
+             "{\"format\":\"edgestill.bundle/"
+             "1\",\"device\":\"%s\",\"quantisation\":\"F16\",\"runtime\":{\"context\":256,"
+             "\"batch\":64,\"threads\":4,\"kv_type\":\"f16\",\"outputs\":6,\"prefix_tokens\":40}}",
+             device);
+    write_text("p/dist/claims-arm64/bundle.json", str_text(&bundle));
+    assert_int_equal(sha256_file("p/dist/claims-arm64/bundle.json", hash, &e), 0);
+    str_addf(&receipt,
+             "{\"format\":\"edgestill.receipt/"
+             "1\",\"bundle_sha256\":\"%s\",\"measured_at\":\"2026-03-04T05:06:07Z\","
+             "\"emulated\":%s,\"machine\":{\"model\":\"Raspberry Pi 5 Model B\",\"memory_bytes\":4000000000},"
+             "\"measured\":{\"prefill_tps\":%g,\"decode_tps\":null,\"memory_bytes\":50000000}}",
+             hash, emulated ? "true" : "false", prefill_tps);
+    write_text("p/receipts/claims-pi.json", str_text(&receipt));
+    str_release(&bundle);
+    str_release(&receipt);
+}
+
+/* What the first option is expected to read, what that rests on, and what the document says of receipts. */
+static double reads(const char **basis, char feedback[128], double *free_bytes) {
+    static char text[1024];
+    struct err e;
+    json_t *result = NULL;
+    assert_int_equal(plan(&result, &e, WORDS("--base", "embedded")), 0);
+    const json_t *x = json_object_get(
+        json_object_get(json_array_get(json_object_get(result, "options"), 0), "predicted"), "prefill_tps");
+    const char *from = json_string_value(json_object_get(result, "feedback"));
+    double value = json_real_value(json_object_get(x, "value"));
+    snprintf(text, sizeof text, "%s", json_string_value(json_object_get(x, "basis")));
+    snprintf(feedback, 128, "%s", from != NULL ? from : "");
+    *free_bytes = json_real_value(json_object_get(result, "free_bytes"));
+    *basis = text;
+    json_decref(result);
+    return value;
+}
+
+/* The device's own figures replace the catalogue's, and say so; an emulator's, another device's and another bundle's do not. */
+static void test_receipts_come_back(void **state) {
+    (void)state;
+    const char *basis = NULL;
+    char from[128];
+    double room = 0, less = 0, before = reads(&basis, from, &room);
+    assert_string_equal(from, "");
+    deliver("rpi5-2gb", 0.25 * before, false); /* of the family, whatever its memory */
+    double after = reads(&basis, from, &less);
+    assert_string_equal(from, "receipts/claims-pi.json: Raspberry Pi 5 Model B, 2026-03-04");
+    assert_true(after < 0.6 * before);
+    assert_non_null(strstr(basis, "receipts/claims-pi.json"));
+    assert_true(less < room && less < 4e9); /* it has 4 GB, whatever was bought */
+    deliver("rpi5-2gb", 0.25 * before, true);
+    assert_true(reads(&basis, from, &less) == before && from[0] == '\0');
+    deliver("rpi4-2gb", 0.25 * before, false);
+    assert_true(reads(&basis, from, &less) == before && from[0] == '\0');
+    deliver("rpi5-2gb", 0.25 * before, false);
+    write_text("p/dist/claims-arm64/bundle.json", "{}"); /* made anew since */
+    assert_true(reads(&basis, from, &less) == before && from[0] == '\0');
+    struct err e = {0};
+    assert_int_equal(file_remove_tree("p/receipts", &e), 0);
+    assert_int_equal(file_remove_tree("p/dist", &e), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_waits_for_the_task),
@@ -297,6 +375,7 @@ int main(void) {
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_wrong_wishes),
         cmocka_unit_test(test_a_file_of_ones_own),
+        cmocka_unit_test(test_receipts_come_back),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -134,8 +134,14 @@ static void test_what_is_listed_keeps_the_limits(void **state) {
             PLAN_PREDICTIONS(X)
 #undef X
         }
-        for (int64_t k = r.n_fit; k < r.n; k++)
-            assert_true(r.list[k].dropped != NULL && r.list[k].dropped[0] != '\0');
+        for (int64_t k = r.n_fit; k < r.n; k++) {
+            const struct candidate *c = &r.list[k];
+            assert_true(c->dropped != NULL && c->dropped[0] != '\0');
+            if (c->mix != N_MIXES) /* a limit dropped it: the figure that passed it can be traced as well */
+                assert_true(c->dropped_by != NULL && c->dropped_by->value > 0 &&
+                            c->dropped_by->basis[0] != '\0');
+        }
+        assert_true(r.reserved.basis[0] != '\0' && (!r.memory_mb.known || r.memory_mb.source[0] != '\0'));
         recommend_release(&r);
     }
 }
