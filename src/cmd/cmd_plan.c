@@ -200,7 +200,7 @@ static void show_head(struct cmd_ctx *c, const struct planning *p) {
                   (long long)(t->prefix_tokens + t->record_tokens), (long long)t->prefix_tokens);
     }
     if (p->host.macs_per_s > 0)
-        cmd_print(c, "This machine multiplies %.0f GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
+        cmd_print(c, "This machine multiplies %.3g GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
                   p->host.threads);
     if (cmd_flag(c, "why"))
         show_head_why(c, p);

@@ -274,6 +274,46 @@ static void test_a_budget(void **state) {
     recommend_release(&r);
 }
 
+/* ---- the paper's two deployments: feasible, and what it published lies within; nothing was fitted to them ---- */
+
+/* The wished base and mix as it comes out of the list; fails where it was dropped. */
+static struct candidate deployed(const char *device, const char *base, const char *mix, double memory,
+                                 struct recommendation *r) {
+    const struct catalog_device *d = NULL;
+    struct err e = {0};
+    assert_int_equal(catalog_device_find(&catalog, device, &d, &e), 0);
+    const struct recommend_input in = {.catalog = &catalog,
+                                       .device = d,
+                                       .task = &task,
+                                       .host = &usual,
+                                       .n_records = 1000,
+                                       .base = base,
+                                       .mix = mix,
+                                       .limits = {.max_memory_bytes = memory}};
+    assert_int_equal(recommend(&in, r, &e), 0);
+    assert_true(r->n_fit > 0 && r->list[0].wished && !r->list[0].tight);
+    assert_string_equal(r->list[0].base, base);
+    return r->list[0];
+}
+
+static bool holds(const struct estimate *x, double truth) {
+    return x->low <= truth && truth <= x->high;
+}
+
+static void test_the_papers_deployments(void **state) {
+    (void)state;
+    struct recommendation r;
+    struct candidate c = deployed("rpi5-8gb", "tinyllama-1.1b-chat", "Q4_K_M", 0, &r);
+    assert_true(holds(&c.predicted.accuracy, 0.95));
+    assert_true(c.predicted.decision_s.value < 3);
+    recommend_release(&r);
+    c = deployed("stm32mp257f-ev1", "qwen3-0.6b", "Q3_K_M", 700e6, &r); /* its size is not stated there */
+    assert_true(holds(&c.predicted.prefill_tps, 3.2));
+    assert_true(holds(&c.predicted.decode_tps, 2.1));
+    assert_true(c.predicted.memory_bytes.high < 700e6);
+    recommend_release(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_pairs),
@@ -284,6 +324,7 @@ int main(void) {
         cmocka_unit_test(test_settings_follow_the_limits),
         cmocka_unit_test(test_measured_accuracy),
         cmocka_unit_test(test_a_budget),
+        cmocka_unit_test(test_the_papers_deployments),
     };
     return cmocka_run_group_tests(tests, load, release);
 }
