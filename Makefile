@@ -169,7 +169,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------
 
-.PHONY: all tests check-programs test soak demo tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
+.PHONY: all tests check-programs test soak demo verify-teacher tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
 FORCE:
 
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
@@ -279,6 +279,9 @@ soak: all tests ## the long repetitions
 
 demo: all ## the main job, end to end, on the embedded default
 	@tools/demo.sh
+
+verify-teacher: all ## try a teacher of yours: TEACHER_URL=…/v1 TEACHER_MODEL=… TEACHER_KEY_ENV=… (costs a little)
+	@tools/verify-teacher.sh
 
 bench-%: all $(BENCHES) ## bench-NAME: measures, writes build/bench/NAME.json
 	@mkdir -p build/bench

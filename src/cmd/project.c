@@ -79,11 +79,13 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
                                         "parallel",
                                         "requests_per_minute",
                                         "tokens_per_minute",
+                                        "thinking",
                                         NULL};
     static const char *const kinds[] = {"embedded", "openai", "none", NULL};
     static const char *const styles[] = {"plain", "full", NULL};
     struct project_teacher *t = &p->teacher;
     struct node *map = NULL;
+    bool thinking = true;
     int code = node_map(root, "teacher", false, &map, e);
     t->kind = "embedded";
     if (code == 0 && map) {
@@ -101,7 +103,9 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
             (code = node_i64(map, "requests_per_minute", false, &t->requests_per_minute, e)) == 0 &&
             (code = in_range(map, "requests_per_minute", t->requests_per_minute, 0, 1000000, e)) == 0 &&
             (code = node_i64(map, "tokens_per_minute", false, &t->tokens_per_minute, e)) == 0 &&
-            (code = in_range(map, "tokens_per_minute", t->tokens_per_minute, 0, 1000000000, e)) == 0;
+            (code = in_range(map, "tokens_per_minute", t->tokens_per_minute, 0, 1000000000, e)) == 0 &&
+            (code = node_bool(map, "thinking", false, &thinking, e)) == 0;
+        t->no_thinking = !thinking;
         if (read && t->style)
             code = one_of(map, "style", t->style, styles, e);
     }

@@ -23,6 +23,7 @@ struct project_teacher {
     const char *style;                              /* "plain" or "full" prompts */
     int64_t parallel;                               /* requests at once; 0: default */
     int64_t requests_per_minute, tokens_per_minute; /* what the endpoint allows; 0: not said */
+    bool no_thinking;                               /* ask it not to think before it answers */
 };
 
 struct project_data {

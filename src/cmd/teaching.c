@@ -47,6 +47,8 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
                                     .style = t->style,
                                     .gguf = str_text(&gguf),
                                     .parallel = (int)cmd_int(c, "parallel", t->parallel),
+                                    .probe = true,
+                                    .no_thinking = t->no_thinking,
                                     .sampling = cmd_flag(c, "sampling"),
                                     .requests_per_minute = (int)t->requests_per_minute,
                                     .tokens_per_minute = t->tokens_per_minute,

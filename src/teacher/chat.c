@@ -11,7 +11,10 @@ void chat_caps_init(struct chat_caps *c, bool sampling) {
                             .json_object = true,
                             .seed = sampling,
                             .temperature = sampling,
-                            .max_tokens = true};
+                            .max_tokens = true,
+                            .logprobs = true,
+                            .usage = true,
+                            .thinking_off = true};
 }
 
 void chat_caps_text(const struct chat_caps *c, struct str *out) {
@@ -23,10 +26,18 @@ void chat_caps_text(const struct chat_caps *c, struct str *out) {
 #undef X
 }
 
+/* Where the name begins a word. */
+static const char *name_at(const char *text, const char *name) {
+    for (const char *at = text; (at = strstr(at, name)); at++)
+        if (at == text || at[-1] == ' ')
+            return at;
+    return NULL;
+}
+
 void chat_caps_read(struct chat_caps *c, const char *text) {
     const char *at;
 #define X(name)                                                                                              \
-    if ((at = strstr(text, #name "=")))                                                                      \
+    if ((at = name_at(text, #name "=")))                                                                     \
         c->name = at[sizeof #name] == '1';
     CHAT_CAPS(X)
 #undef X
@@ -49,16 +60,23 @@ static bool give_up(bool *capability, const char *what, struct str *message) {
 
 bool chat_caps_degrade(struct chat_caps *c, const char *body, bool schema_asked, struct str *message) {
     static const char *const about_tokens[] = {"max_tokens", "max_completion_tokens", NULL};
+    static const char *const about_logprobs[] = {"logprobs", NULL}, *const about_thinking[] = {"thinking",
+                                                                                               NULL};
     static const char *const about_seed[] = {"seed", NULL};
     static const char *const about_sampling[] = {"temperature", "top_p", "sampling", NULL};
     static const char *const about_form[] = {"response_format", "json_schema", "json_object",
                                              "schema",          "grammar",     NULL};
+    if (mentions(body, about_logprobs) && give_up(&c->logprobs, "logprobs are not asked for", message))
+        return true;
     if (mentions(body, about_tokens) &&
         give_up(&c->max_tokens, "max_completion_tokens is used for max_tokens", message))
         return true;
     if (mentions(body, about_seed) && give_up(&c->seed, "seeds are not sent", message))
         return true;
     if (mentions(body, about_sampling) && give_up(&c->temperature, "temperature is not sent", message))
+        return true;
+    if (mentions(body, about_thinking) &&
+        give_up(&c->thinking_off, "it cannot be told not to think", message))
         return true;
     if (!schema_asked || !mentions(body, about_form))
         return false;
@@ -91,6 +109,10 @@ int chat_request(const struct chat_caps *c, const struct chat_question *q, struc
     if (c->seed)
         str_addf(body, ",\"seed\":%llu",
                  (unsigned long long)(q->seed & 0x7fffffff)); /* some servers keep it in 32 bits */
+    if (q->logprobs && c->logprobs)
+        str_add(body, ",\"logprobs\":true,\"top_logprobs\":2");
+    if (q->no_thinking && c->thinking_off)
+        str_add(body, ",\"thinking\":{\"type\":\"disabled\"}");
     bool schema = q->schema && *q->schema;
     if (schema && c->json_schema)
         str_addf(
@@ -167,6 +189,7 @@ static bool fill_reply(const json_t *root, struct arena *a, struct chat_reply *r
     r->refused = str_equal(finish, "content_filter") || text_of(message, "refusal");
     const json_t *usage = json_object_get(root, "usage");
     r->has_usage = json_is_integer(json_object_get(usage, "completion_tokens"));
+    r->has_logprobs = json_array_size(json_object_get(json_object_get(choice, "logprobs"), "content")) > 0;
     r->tokens_in = count_of(usage, "prompt_tokens");
     r->tokens_out = count_of(usage, "completion_tokens");
     if (ok)
@@ -186,6 +209,36 @@ int chat_reply_read(const char *body, size_t n, struct arena *a, struct chat_rep
         return err_set(e, ERR_TEACHER, "chat_reply_read", "the answer is JSON, but no chat completion");
     *out = r;
     return 0;
+}
+
+/* ---- the probe ---- */
+
+/* Is the content the document that CHAT_PROBE_SCHEMA allows, and nothing else? */
+static bool keeps_to_schema(const char *content) {
+    json_t *root = json_loads(content, 0, NULL);
+    const char *answer = text_of(root, "answer");
+    bool ok = json_object_size(root) == 1 && (str_equal(answer, "yes") || str_equal(answer, "no"));
+    json_decref(root);
+    return ok;
+}
+
+static void learn_one(bool *capability, bool shown, const char *what, struct str *message) {
+    if (*capability && !shown)
+        str_addf(message, "%s%s", message->len ? "; " : "", what);
+    *capability = *capability && shown;
+}
+
+void chat_caps_learn(struct chat_caps *c, const struct chat_reply *r, struct str *message) {
+    learn_one(&c->json_schema, r->truncated || keeps_to_schema(r->content),
+              "a JSON schema is taken and not kept to, so JSON mode is used", message);
+    learn_one(&c->usage, r->has_usage, "it does not count tokens, so they are estimated from the texts",
+              message);
+    learn_one(&c->logprobs, r->has_logprobs, "it gives no probabilities", message);
+    c->thinks = r->thoughts != NULL;
+    if (c->thinks)
+        str_addf(message, "%sit thinks before it answers, which is billed as output",
+                 message->len ? "; " : "");
+    c->probed = true;
 }
 
 /* ---- errors ---- */

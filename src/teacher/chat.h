@@ -9,9 +9,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What an endpoint supports; each is believed until the endpoint refuses it (chat_caps_degrade). The names are those of the
- * stored form, "json_schema=1 json_object=1 ...". */
-#define CHAT_CAPS(X) X(json_schema) X(json_object) X(seed) X(temperature) X(max_tokens)
+/* What an endpoint supports; each is believed until the endpoint refuses it (chat_caps_degrade) or a probe shows that it is ignored
+ * (chat_caps_learn). The names are those of the stored form, "json_schema=1 json_object=1 ...".
+ *   usage         the reply counts tokens        logprobs      probabilities of tokens are told
+ *   thinking_off  it can be told not to think     thinks        it thought, in the probe (not a capability: false until seen)
+ *   probed        a probe was answered */
+#define CHAT_CAPS(X)                                                                                         \
+    X(json_schema)                                                                                           \
+    X(json_object)                                                                                           \
+    X(seed) X(temperature) X(max_tokens) X(logprobs) X(usage) X(thinking_off) X(thinks) X(probed)
 struct chat_caps {
 #define X(name) bool name;
     CHAT_CAPS(X)
@@ -26,6 +32,14 @@ void chat_caps_read(struct chat_caps *c, const char *text); /* names that are no
  * likeliest one, and appends one line on it to `message`. False when there is nothing left to give up. */
 bool chat_caps_degrade(struct chat_caps *c, const char *body, bool schema_asked, struct str *message);
 
+struct chat_reply;
+
+/* What the reply to a probe (PROBE_SCHEMA asked for, logprobs too) shows, one clause for each change appended to `message`. */
+#define CHAT_PROBE_SCHEMA                                                                                    \
+    "{\"type\":\"object\",\"properties\":{\"answer\":{\"type\":\"string\",\"enum\":[\"yes\",\"no\"]}},"      \
+    "\"required\":[\"answer\"],\"additionalProperties\":false}"
+void chat_caps_learn(struct chat_caps *c, const struct chat_reply *r, struct str *message);
+
 struct chat_question {
     const char *model;
     const char *system, *user;
@@ -33,6 +47,8 @@ struct chat_question {
     double temperature;               /* sent when caps.temperature */
     uint64_t seed;                    /* sent when caps.seed */
     int64_t max_tokens;
+    bool logprobs;    /* ask for them, when caps.logprobs */
+    bool no_thinking; /* ask it not to think, when caps.thinking_off */
 };
 int chat_request(const struct chat_caps *c, const struct chat_question *q, struct str *body, struct err *e);
 
@@ -41,7 +57,7 @@ struct chat_reply {
     const char *thoughts; /* reasoning_content, or a <think> block; NULL: none */
     bool truncated;       /* cut off at max_tokens */
     bool refused;         /* by a content filter, or in the `refusal` field */
-    bool has_usage;
+    bool has_usage, has_logprobs;
     int64_t tokens_in, tokens_out;
 };
 /* ERR_TEACHER when the body is no chat completion (half a document, an error page, bytes that are not UTF-8). */

@@ -25,6 +25,7 @@ struct slot {
     struct protocol_request request; /* a copy: a refused capability means asking anew */
     double temperature;
     uint64_t seed;
+    bool logprobs;
     int64_t tag;
     char key[SHA256_HEX];
     struct follower *followers;
@@ -60,6 +61,12 @@ struct teacher {
 
 /* Starts what is needed to ask: the embedded server, the network. Safe to repeat. */
 int teacher_connect(struct teacher *t, struct err *e);
+
+/* teacher_run without a probe before it. */
+int teacher_ask(struct teacher *t, const struct teacher_job *job, struct err *e);
+
+/* Asks one small question when the endpoint was never probed, and remembers what its answer shows. */
+int teacher_probe(struct teacher *t, struct err *e);
 
 /* Remembers in the store what the endpoint supports. */
 int teacher_keep_caps(struct teacher *t, struct err *e);

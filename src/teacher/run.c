@@ -77,6 +77,7 @@ static int slot_fill(struct slot *s, const struct teacher_question *q, const cha
     s->request.max_tokens = q->request->max_tokens;
     s->temperature = q->temperature;
     s->seed = q->seed;
+    s->logprobs = q->logprobs;
     s->tag = q->tag;
     memcpy(s->key, key, SHA256_HEX);
     if (!s->purpose || (q->cell && !s->cell) || s->request.system.failed || s->request.user.failed ||
@@ -95,7 +96,9 @@ static int make_body(struct slot *s, struct err *e) {
                               .schema = str_text(&s->request.schema),
                               .temperature = s->temperature,
                               .seed = s->seed,
-                              .max_tokens = s->request.max_tokens};
+                              .max_tokens = s->request.max_tokens,
+                              .logprobs = s->logprobs,
+                              .no_thinking = t->config.no_thinking};
     str_clear(&s->body);
     s->caps_version = t->caps_version;
     return chat_request(&t->caps, &q, &s->body, e);
@@ -532,6 +535,11 @@ static void wind_down(struct teacher *t, const struct teacher_job *job) {
 }
 
 int teacher_run(struct teacher *t, const struct teacher_job *job, struct err *e) {
+    int rc = teacher_probe(t, e);
+    return rc == 0 ? teacher_ask(t, job, e) : rc;
+}
+
+int teacher_ask(struct teacher *t, const struct teacher_job *job, struct err *e) {
     bool more = true;
     t->stop = (struct err){0};
     while (!t->stop.code && (more || slots_busy(t) > 0)) {

@@ -308,6 +308,10 @@ bool teacher_is_embedded(const struct teacher *t) {
     return t->config.kind[0] == 'e';
 }
 
+int teacher_thinks(const struct teacher *t) {
+    return t->caps.probed ? t->caps.thinks : -1;
+}
+
 int teacher_parallel(const struct teacher *t) {
     return t->parallel;
 }

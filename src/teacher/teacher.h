@@ -35,7 +35,9 @@ struct teacher_config {
     int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16] */
     int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */
     int64_t tokens_per_minute; /* the same, read and written together */
-    bool sampling; /* openai: send temperature and seed (many endpoints refuse them); embedded: always */
+    bool probe; /* openai: the first question ever to this endpoint and model finds out what it supports */
+    bool no_thinking; /* openai: ask it not to think before it answers */
+    bool sampling;    /* openai: send temperature and seed (many endpoints refuse them); embedded: always */
     double price_in, price_out; /* US dollars per million tokens; both 0: as the price table says */
     bool has_budget;
     double budget; /* US dollars, over everything in the journal and under way */
@@ -66,6 +68,9 @@ struct teacher_price teacher_price(const struct teacher *t);
 /* The same before a teacher is opened: by the model's name alone. */
 struct teacher_price teacher_list_price(const char *model);
 
+/* Does it think before it answers? -1: not known yet, since it was not probed. */
+int teacher_thinks(const struct teacher *t);
+
 struct teacher_question {
     const char *purpose; /* "draft", "write", "label": for the ledger */
     const char *cell;    /* journalled beside; NULL: none */
@@ -74,6 +79,7 @@ struct teacher_question {
     const struct protocol_request *request;
     double temperature;
     uint64_t seed;
+    bool logprobs; /* ask for the probabilities of the answer's tokens; they stay in the journal */
 };
 
 struct teacher_answer {

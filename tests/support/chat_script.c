@@ -111,12 +111,19 @@ static void draft_content(struct chat_script *c, struct str *out) {
                                                : right_draft);
 }
 
+static void probe_content(struct chat_script *c, struct str *out) {
+    str_add(out, c->ignore_schema ? "Sure! {\"answer\":\"yes\"}" : "{\"answer\":\"yes\"}");
+    c->n_probe++;
+}
+
 static void content_of(struct chat_script *c, const char *system, const char *user, struct rng *rng,
                        struct str *out) {
     if (str_starts(system, "Draft"))
         draft_content(c, out);
     else if (str_starts(system, "Write"))
         write_content(c, user, rng, out);
+    else if (str_starts(system, "Answer in JSON."))
+        probe_content(c, out);
     else
         label_content(c, user, rng, out);
 }
@@ -127,7 +134,10 @@ static void envelope(const struct chat_script *c, const char *content, const cha
     str_add(out, "{\"id\":\"x\",\"choices\":[{\"index\":0,\"finish_reason\":\"");
     str_addf(out, "%s\",\"message\":{\"role\":\"assistant\",\"content\":", finish);
     json_text_string(out, content);
-    str_add(out, "}}]");
+    if (c->thinks)
+        str_add(out, ",\"reasoning_content\":\"Let me see.\"");
+    str_add(out, c->refuse_logprobs ? "}}]"
+                                    : "},\"logprobs\":{\"content\":[{\"token\":\"y\",\"logprob\":-0.1}]}}]");
     if (!c->no_usage)
         str_add(out, ",\"usage\":{\"prompt_tokens\":100,\"completion_tokens\":50,\"total_tokens\":150}");
     str_add(out, "}");
@@ -224,7 +234,12 @@ void chat_script_serve(void *context, const struct http_asked *q, struct http_re
         refuse(r, 400, "response_format is not supported");
     } else if (c->refuse_sampling && json_object_get(root, "temperature")) {
         refuse(r, 400, "invalid temperature: only 1 is allowed");
+    } else if (c->refuse_logprobs && json_object_get(root, "logprobs")) {
+        refuse(r, 400, "logprobs are not supported by this model");
+    } else if (c->refuse_thinking && json_object_get(root, "thinking")) {
+        refuse(r, 400, "unknown field thinking");
     } else {
+        c->n_not_to_think += json_object_get(root, "thinking") != NULL;
         struct rng rng;
         rng_seed(&rng, hash64(q->body, strlen(q->body), c->by_body ? 0 : (uint64_t)q->number));
         struct str content = {0};

@@ -46,12 +46,16 @@ struct chat_script {
     unsigned faults;      /* bit mask of 1 << enum chat_fault */
     bool refuse_schema, refuse_sampling; /* HTTP 400 to response_format, to temperature */
     bool no_usage;
-    const char *key;   /* HTTP 401 unless sent; NULL: any */
-    const char *draft; /* DRAFT's content; NULL: the right one */
-    int bad_drafts;    /* so many useless drafts first */
+    bool refuse_logprobs, refuse_thinking; /* HTTP 400 to logprobs, to thinking */
+    bool ignore_schema;                    /* the probe's schema is taken and not kept to */
+    bool thinks;                           /* thoughts in reasoning_content */
+    const char *key;                       /* HTTP 401 unless sent; NULL: any */
+    const char *draft;                     /* DRAFT's content; NULL: the right one */
+    int bad_drafts;                        /* so many useless drafts first */
     atomic_int delay_ms;
     /* counted */
-    atomic_int n_draft, n_write, n_label, n_fault, n_answered;
+    atomic_int n_draft, n_write, n_label, n_probe, n_fault, n_answered;
+    atomic_int n_not_to_think; /* requests that ask for no thoughts */
 };
 
 void chat_script_serve(void *context, const struct http_asked *q, struct http_reply *r);

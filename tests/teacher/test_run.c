@@ -425,6 +425,93 @@ static void killed_at_any_moment(void **state) {
     teacher_close(t);
 }
 
+struct said {
+    char text[1024];
+};
+
+static void collect(void *context, const char *line) {
+    struct said *s = context;
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof s->text - n, "%s\n", line);
+}
+
+static void an_endpoint_is_probed_once_and_remembered(void **state) {
+    (void)state;
+    struct asking a = {0};
+    struct said said = {0};
+    struct teacher_config c = {.probe = true, .say = collect, .say_context = &said};
+    struct teacher *t = open_teacher(c);
+    assert_int_equal(teacher_thinks(t), -1);
+    assert_int_equal(ask(t, &a, 10, NULL), 0);
+    assert_int_equal(script.n_probe, 1);
+    assert_int_equal(teacher_thinks(t), 0);
+    assert_string_equal(said.text, ""); /* it does everything: nothing to say */
+    struct store_ledger l;
+    assert_int_equal(store_ledger(store, "probe", &l, NULL), 0);
+    assert_int_equal(l.n_answered, 1);
+    assert_int_equal(l.used.tokens_out, 50);
+    assert_int_equal(ask(t, &a, 20, NULL), 0);
+    teacher_close(t);
+    t = open_teacher(c);
+    assert_int_equal(ask(t, &a, 30, NULL), 0);
+    assert_int_equal(script.n_probe, 1);
+    assert_int_equal(teacher_thinks(t), 0);
+    teacher_close(t);
+    c.model = "another";
+    t = open_teacher(c);
+    assert_int_equal(ask(t, &a, 1, NULL), 0);
+    assert_int_equal(script.n_probe, 2);
+    teacher_close(t);
+}
+
+static void what_an_endpoint_lacks_is_said_and_done_without(void **state) {
+    (void)state;
+    struct asking a = {0};
+    struct said said = {0};
+    script.refuse_logprobs = script.ignore_schema = script.no_usage = script.thinks = true;
+    struct teacher_config c = {.probe = true, .say = collect, .say_context = &said};
+    struct teacher *t = open_teacher(c);
+    assert_int_equal(ask(t, &a, 10, NULL), 0);
+    check_labels(&a);
+    assert_int_equal(teacher_thinks(t), 1);
+    static const char *const clauses[] = {"logprobs are not asked for", "JSON mode is used", "estimated",
+                                          "thinks"};
+    for (size_t i = 0; i < sizeof clauses / sizeof *clauses; i++)
+        if (!strstr(said.text, clauses[i]))
+            fail_msg("'%s' is not in:\n%s", clauses[i], said.text);
+    teacher_close(t);
+    said.text[0] = 0;
+    t = open_teacher(c);
+    assert_int_equal(ask(t, &a, 40, NULL), 0);
+    assert_int_equal(script.n_probe, 1);
+    assert_string_equal(said.text, "");
+    teacher_close(t);
+}
+
+static void a_teacher_can_be_asked_not_to_think(void **state) {
+    (void)state;
+    struct asking a = {0};
+    struct teacher *t = open_teacher((struct teacher_config){.no_thinking = true});
+    assert_int_equal(ask(t, &a, 5, NULL), 0);
+    assert_int_equal(script.n_not_to_think, 5);
+    script.refuse_thinking = true;
+    assert_int_equal(ask(t, &a, 10, NULL), 0);
+    check_labels(&a);
+    assert_int_equal(script.n_not_to_think, 5);
+    teacher_close(t);
+}
+
+static void a_probe_keeps_to_the_budget(void **state) {
+    (void)state;
+    struct asking a = {0};
+    struct err e = {0};
+    struct teacher *t = open_teacher((struct teacher_config){
+        .probe = true, .price_in = 1, .price_out = 1, .has_budget = true, .budget = 1e-6});
+    assert_int_equal(ask(t, &a, 10, &e), ERR_BUDGET);
+    assert_int_equal(script.n_probe, 0);
+    teacher_close(t);
+}
+
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -439,6 +526,10 @@ int main(void) {
         CASE(a_taker_may_stop_and_nothing_is_lost),
         CASE(a_dead_teacher_is_an_error_that_loses_nothing),
         CASE(killed_at_any_moment),
+        CASE(an_endpoint_is_probed_once_and_remembered),
+        CASE(what_an_endpoint_lacks_is_said_and_done_without),
+        CASE(a_teacher_can_be_asked_not_to_think),
+        CASE(a_probe_keeps_to_the_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
