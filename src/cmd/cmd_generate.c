@@ -8,11 +8,13 @@
 #include "cmd/project.h"
 #include "cmd/rehearse.h"
 #include "cmd/teaching.h"
+#include "cmd/where_wrong.h"
 #include "plan/plan.h"
 #include "synth/gate.h"
 #include "synth/generate.h"
 #include "synth/own.h"
 #include <string.h>
+#include <unistd.h>
 
 static const struct option_def options[] = {
     {"records", OPTION_INT, "N", "accepted records wanted (default: as edgestill.yaml says)", NULL},
@@ -25,6 +27,17 @@ static const struct option_def options[] = {
     {"gate", OPTION_NUMBER, "X",
      "with shared rows of your own: least share of them that the teacher must answer right (0: no gate)",
      "0.8"},
+    {"where-wrong", OPTION_FLAG, NULL,
+     "after training: one more, smaller round from the corners where the student is wrong on validation rows",
+     NULL},
+    {"rounds", OPTION_INT, "N", "with --where-wrong: at most N rounds in all", "5"},
+    {"round-records", OPTION_INT, "N",
+     "with --where-wrong: records of a round (default: a fifth of the main set)", NULL},
+    {"least-gain", OPTION_NUMBER, "X",
+     "with --where-wrong: points of validation accuracy that the round before must have brought for a "
+     "dollar, or for "
+     "100 records where the teacher costs nothing",
+     "1"},
     {"quote", OPTION_FLAG, NULL, "say what it would cost and stop", NULL},
     TEACHING_OPTIONS,
     {0},
@@ -39,6 +52,7 @@ struct generating {
     struct rows held_out;
     struct manifest manifest;
     struct generate_options o;
+    struct where_wrong wrong;
     bool has_teacher;
 };
 
@@ -60,10 +74,17 @@ static int read_options(struct generating *g) {
         return err_set(&c->err, ERR_USAGE, "generate", "--votes must be from 1 to 15");
     if (!(cmd_number(c, "gate", 0.8) >= 0 && cmd_number(c, "gate", 0.8) <= 1))
         return err_set(&c->err, ERR_USAGE, "generate", "--gate must be from 0 to 1");
+    if (cmd_flag(c, "where-wrong") && !g->has_teacher) {
+        err_set(&c->err, ERR_INPUT, "generate",
+                "a round where the student is wrong needs a teacher to write it");
+        return err_hint(&c->err, "name one in edgestill.yaml: teacher:");
+    }
     if (!g->has_teacher && !g->project.data.path) {
         err_set(&c->err, ERR_INPUT, "generate", "this project has neither a teacher nor rows of its own");
         return err_hint(&c->err, "name one of them in edgestill.yaml: teacher: or data: path:");
     }
+    if (cmd_int(c, "rounds", 5) < 0 || cmd_int(c, "round-records", 0) < 0)
+        return err_set(&c->err, ERR_USAGE, "generate", "--rounds and --round-records must not be negative");
     return split_shares_parse(cmd_string(c, "split"), &g->o.shares, &c->err);
 }
 
@@ -236,12 +257,23 @@ static int rehearse(struct generating *g) {
     return code;
 }
 
+/* A round that was planned and is not to be paid for is taken back. Otherwise what was done is no longer up to date. */
+static int begin_round(struct generating *g, int code) {
+    bool refused = code < 0 || cmd_flag(g->c, "quote");
+    if (g->wrong.is_new && refused)
+        (void)where_wrong_forget(&g->wrong);
+    else if (g->wrong.planned && !refused)
+        unlink(g->manifest.path);
+    return code;
+}
+
 static int generate(struct generating *g) {
     struct cmd_ctx *c = g->c;
     bool nothing_missing = false;
     int code = teaching_open(c, &g->project, g->store, &g->teacher);
     if (code == 0)
         code = consent(g, &nothing_missing);
+    code = begin_round(g, code);
     if (cmd_flag(c, "quote") && code == ERR_GATE) /* asked for, and answered */
         err_clear(&c->err);
     if (cmd_flag(c, "quote") && (code == 0 || code == ERR_GATE))
@@ -267,6 +299,19 @@ static int generate(struct generating *g) {
     return code;
 }
 
+static int plan_round(struct generating *g) {
+    struct cmd_ctx *c = g->c;
+    g->wrong = (struct where_wrong){.c = c,
+                                    .project = &g->project,
+                                    .task = &g->task,
+                                    .store = g->store,
+                                    .n_records = g->o.n_records,
+                                    .n_round = cmd_int(c, "round-records", 0),
+                                    .most = cmd_int(c, "rounds", 5),
+                                    .least_gain = cmd_number(c, "least-gain", 1)};
+    return where_wrong_plan(&g->wrong);
+}
+
 static int load_held_out(struct generating *g) {
     const struct project_data *d = &g->project.data;
     if (!d->eval_path)
@@ -286,7 +331,10 @@ static int work(struct generating *g) {
         code = import(g);
     if (code == 0)
         code = generate_report_way(c, &g->task, g->store, g->has_teacher);
-    if (code == 0 && g->has_teacher)
+    if (code == 0 && cmd_flag(c, "where-wrong"))
+        code = plan_round(g);
+    bool asks = g->has_teacher && (g->wrong.planned || !cmd_flag(c, "where-wrong"));
+    if (code == 0 && asks)
         code = generate(g);
     if (g->store) {
         int shown =
@@ -321,7 +369,7 @@ static int run_in(struct generating *g) {
         code = describe(g);
     if (code < 0)
         return code;
-    if (manifest_is_current(&g->manifest, NULL) && !cmd_flag(c, "quote")) {
+    if (manifest_is_current(&g->manifest, NULL) && !cmd_flag(c, "quote") && !cmd_flag(c, "where-wrong")) {
         json_object_set_new(c->result, "up_to_date", json_true());
         cmd_print(c, "Records are up to date.\n");
         return 0;

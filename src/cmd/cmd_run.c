@@ -8,13 +8,22 @@
 
 #include <string.h>
 
-enum { MOST_ARGUMENTS = 12 };
+enum { MOST_ARGUMENTS = 20 };
 
 static const struct option_def options[] = {
     {"yes", OPTION_FLAG, NULL,
      "accept the task and the first plan without looking, and the teacher's cost within its cap", NULL},
     {"budget", OPTION_NUMBER, "USD", "hard cap on what a paid teacher may cost in all", NULL},
     {"until", OPTION_STRING, "VERB", "stop after this stage", "bundle"},
+    {"rounds", OPTION_INT, "N",
+     "after training: at most N smaller rounds of records from where the student is wrong, each followed by "
+     "training",
+     "0"},
+    {"least-gain", OPTION_NUMBER, "X",
+     "what a round must bring for another to follow: points of validation accuracy for a dollar, or for 100 "
+     "records "
+     "where the teacher costs nothing",
+     "1"},
     {0},
 };
 
@@ -25,10 +34,10 @@ static bool has_option(const struct verb *v, const char *name) {
     return false;
 }
 
-/* One verb, as if typed; `accept` adds --accept and, for the plan, which one. */
-static int run_step(struct cmd_ctx *c, const struct stage *s, bool accept) {
-    const struct verb *v = verbs_find(s->verb);
-    const char *argv[MOST_ARGUMENTS] = {s->verb, "--project", c->project_dir};
+/* One verb, as if typed, with `more` (NULL-terminated; NULL: none) after what all get. */
+static int run_verb(struct cmd_ctx *c, const char *verb, const char *const more[]) {
+    const struct verb *v = verbs_find(verb);
+    const char *argv[MOST_ARGUMENTS] = {verb, "--project", c->project_dir};
     int argc = 3;
     if (c->json)
         argv[argc++] = "--json";
@@ -40,16 +49,50 @@ static int run_step(struct cmd_ctx *c, const struct stage *s, bool accept) {
         argv[argc++] = "--budget";
         argv[argc++] = cmd_string(c, "budget");
     }
-    if (accept)
-        argv[argc++] = "--accept";
-    if (accept && strcmp(s->verb, "plan") == 0)
-        argv[argc++] = "1";
+    for (; more && *more; more++)
+        argv[argc++] = *more;
     double start = clock_seconds();
     json_t *result = NULL;
     int code = cmd_run_verb(argc, argv, &result, &c->err);
-    json_t *step = json_pack("{s:s, s:b, s:f, s:o?}", "verb", s->verb, "ok", code == 0, "seconds",
+    json_t *step = json_pack("{s:s, s:b, s:f, s:o?}", "verb", verb, "ok", code == 0, "seconds",
                              clock_seconds() - start, "result", result);
     json_array_append_new(json_object_get(c->result, "steps"), step);
+    return code;
+}
+
+/* `accept` adds --accept and, for the plan, which one. */
+static int run_step(struct cmd_ctx *c, const struct stage *s, bool accept) {
+    bool plan = strcmp(s->verb, "plan") == 0;
+    const char *const accepted[] = {"--accept", plan ? "1" : NULL, NULL};
+    return run_verb(c, s->verb, accept ? accepted : NULL);
+}
+
+/* What the latest step reported of its round: is there one to train on? */
+static bool has_round(struct cmd_ctx *c) {
+    const json_t *steps = json_object_get(c->result, "steps");
+    const json_t *latest = json_array_get(steps, json_array_size(steps) - 1);
+    const json_t *round = json_object_get(json_object_get(latest, "result"), "round");
+    return !json_object_get(round, "stopped");
+}
+
+/* More records where the student is wrong, and the student trained on them, until generate sees no sense in another round. */
+static int run_rounds(struct cmd_ctx *c) {
+    const char *const more[] = {"--where-wrong",
+                                "--rounds",
+                                cmd_string(c, "rounds"),
+                                "--least-gain",
+                                cmd_string(c, "least-gain"),
+                                NULL};
+    int code = 0;
+    for (int64_t i = cmd_int(c, "rounds", 0); code == 0 && i > 0; i--) {
+        cmd_print(c, "\n== where the student is wrong ==\n");
+        code = run_verb(c, "generate", more);
+        if (code < 0 || !has_round(c))
+            return code;
+        code = run_verb(c, "train", NULL);
+        if (code == 0)
+            code = interrupt_check(&c->err);
+    }
     return code;
 }
 
@@ -121,6 +164,8 @@ static int run_run(struct cmd_ctx *c) {
     for (int i = 0; code == 0 && i <= last; i++) {
         cmd_print(c, "%s== %d of %d: %s ==\n", i ? "\n" : "", i + 1, last + 1, stages[i].verb);
         code = stages[i].gate ? run_gate(c, i) : run_step(c, &stages[i], false);
+        if (code == 0 && strcmp(stages[i].verb, "train") == 0)
+            code = run_rounds(c);
         if (code == 0)
             code = interrupt_check(&c->err);
     }

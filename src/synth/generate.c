@@ -11,6 +11,7 @@
 #include "format/json.h"
 #include "synth/check.h"
 #include "synth/cross.h"
+#include "synth/rounds.h"
 #include "synth/similar.h"
 #include "synth/state.h"
 #include <stdlib.h>
@@ -56,6 +57,8 @@ struct generation {
     struct ask *asks;
     int64_t n_asks, next, done;
     int64_t wave_written, wave_new;
+    int n_rounds; /* error-driven ones; the latest is `round` */
+    struct round round;
     struct pending *pending;
     int64_t n_pending, pending_capacity;
     int ingested; /* cell of the answer that is being ingested */
@@ -432,6 +435,25 @@ static int check_saturation(const struct generation *g, struct err *e) {
                        "make its fields wider");
 }
 
+/* A round that finds no more ends with what it has: it asked for more than the main set, and nothing waits for it. True when that
+ * is what happened, and the quotas are now met. */
+static bool end_round(struct generation *g, int rc, struct err *e) {
+    struct grid *grid = g->grid;
+    int64_t least = grid->labels[0].accepted, before = grid->labels[0].quota - g->round.each;
+    for (int i = 1; i < grid->n_labels; i++)
+        least = grid->labels[i].accepted < least ? grid->labels[i].accepted : least;
+    struct err fault = {0};
+    if (rc != ERR_TEACHER || g->n_rounds == 0 || least < before ||
+        rounds_end(g->store, least - before, &fault) < 0)
+        return false;
+    g->round.each = least - before;
+    for (int i = 0; i < grid->n_labels; i++)
+        grid->labels[i].quota = least;
+    if (e)
+        err_clear(e);
+    return true;
+}
+
 static int wave(struct generation *g, struct err *e) {
     g->wave_written = g->wave_new = 0;
     int rc = plan_wave(g, e);
@@ -470,6 +492,8 @@ static int waves(struct generation *g, struct generate_report *out, struct err *
         rc = label >= 0 ? stuck(g, label, e) : check_first(g, e);
         if (rc == 0)
             rc = check_saturation(g, e);
+        if (rc < 0 && end_round(g, rc, e))
+            continue;
         if (rc == 0 && out->n_waves == 1 && g->o.first)
             g->o.first(g->o.first_context, g->grid);
         int64_t crossed = 0;
@@ -499,6 +523,12 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
     int rc = generate_check_task(s, task, e);
     if (rc == 0)
         rc = grid_init(&out->grid, task, o->n_records, e);
+    if (rc == 0)
+        rc = rounds_apply(&out->grid, s, e);
+    if (rc == 0)
+        rc = rounds_latest(s, &g.n_rounds, &g.round, e);
+    if (rc == 0 && g.n_rounds > 0) /* validation and test rows stay what they were */
+        g.o.shares = (struct split_shares){0};
     if (rc == 0)
         rc = build_similar(&g, e);
     if (rc == 0)

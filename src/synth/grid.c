@@ -164,10 +164,10 @@ static struct grid_cell *neediest(struct grid *g, int label) {
     double least = 0;
     for (int i = 0; i < g->n_cells; i++) {
         struct grid_cell *c = &g->cells[i];
-        if (c->label != label || c->closed)
+        if (c->label != label || c->closed || (c->later && best && !best->later))
             continue;
         double full = ((double)c->accepted + c->planned) / (double)(c->share > 0 ? c->share : 1);
-        if (!best || full < least) {
+        if (!best || full < least || (best->later && !c->later)) {
             best = c;
             least = full;
         }

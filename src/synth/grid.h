@@ -21,6 +21,7 @@ struct grid_cell {
     int64_t dry;               /* written since one was accepted */
     int64_t calls;             /* answers turned into records */
     bool closed;               /* gives nothing more */
+    bool later;                /* asked only when the label has no other open cell (rounds.h) */
     double planned;            /* grid_plan: records expected of the calls planned so far */
 };
 

@@ -1,5 +1,6 @@
 /* What generation will cost, before it costs anything. */
 #include "synth/generate.h"
+#include "synth/rounds.h"
 #include "synth/state.h"
 #include "task/answer.h"
 #include <string.h>
@@ -68,7 +69,9 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
     if (rc < 0)
         return rc;
     struct generate_quote q = {0};
-    rc = state_load(&g, task, s, e);
+    rc = rounds_apply(&g, s, e);
+    if (rc == 0)
+        rc = state_load(&g, task, s, e);
     if (rc == 0)
         rc = question_bytes(t, task, per_call, &write_bytes, &label_bytes, e);
     if (rc == 0)
@@ -84,7 +87,7 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
     grid_release(&g);
     if (rc < 0)
         return rc;
-    bool full = teacher_style(t) == PROTOCOL_FULL; /* such a teacher thinks before it answers */
+    bool full = teacher_style(t) == PROTOCOL_FULL && teacher_thinks(t) != 0; /* as most large ones do */
     double calls = written / per_call, thoughts = full ? 400 : 0;
     bool classify = task->kind == TASK_CLASSIFY;
     double record_tokens = (double)task->n_declared * 8;
