@@ -467,7 +467,8 @@ static int cross(struct generation *g, int64_t *added, struct err *e) {
     *added = 0;
     if (g->task->kind != TASK_CLASSIFY || is_first(g->grid))
         return 0;
-    int64_t wanted = (int64_t)(CROSSED_SHARE * (double)(g->grid->n_labels * g->grid->labels[0].quota));
+    int64_t main_set = (g->o.n_records + g->grid->n_labels - 1) / g->grid->n_labels * g->grid->n_labels;
+    int64_t wanted = (int64_t)(CROSSED_SHARE * (double)main_set); /* rounds come from where the errors are */
     g->wave_written = g->wave_new = 0;
     return cross_records(g->store, g->task, g->similar, wanted, g->o.seed, added, e);
 }
