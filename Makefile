@@ -100,6 +100,7 @@ INCLUDES := -Isrc -I$(GEN)
 HOST_ALL := $(CFLAGS_ALL) $(INCLUDES) $(HOST_CFLAGS) $(BLAS_CFLAGS) $(LLAMA_CFLAGS) $(CFLAGS)
 HOST_LD  := $(LDFLAGS_ALL) $(LLAMA_LDFLAGS) $(LDFLAGS)
 HOST_LIBS := $(LLAMA_LDLIBS) -Wl,--as-needed $(HOST_LDLIBS) $(if $(filter none,$(BLAS)),,$(BLAS_LDLIBS)) -ldl -lm
+RUN_LIBS  := $(LLAMA_LDLIBS) -Wl,--as-needed $(RUN_LDLIBS) -ldl -lm
 
 # Kernels for one instruction set are named after it, foo_avx2.c, and chosen at run time.
 FLAGS_avx2   := -O3 -mavx2 -mfma -mf16c -ffp-contract=fast
@@ -126,7 +127,7 @@ RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
 HELPER_SRC := $(wildcard tests/*/make_*.c)#  programs that shell tests use
 SUPPORT_SRC := $(wildcard tests/support/*.c)
-BENCH_LIB  := bench/figures.c bench/chain.c bench/shapes.c bench/serving.c bench/device_parts.c bench/scatter.c bench/planner_here.c
+BENCH_LIB  := bench/figures.c bench/chain.c bench/shapes.c bench/serving.c bench/device_parts.c bench/device_race.c bench/scatter.c bench/planner_here.c
 BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
 SIM_SRC    := $(wildcard examples/simulate*.c)
 SEED_SRC   := $(wildcard seed/*.c)
@@ -190,7 +191,7 @@ endef
 quote = '$(subst ','\'',$(1))'
 
 $(eval $(call stamp,$(B)/obj/flags,$(CC) $(HOST_ALL)))
-$(eval $(call stamp,$(B)/obj/link,$(HOST_LD) $(HOST_LIBS)))
+$(eval $(call stamp,$(B)/obj/link,$(HOST_LD) $(HOST_LIBS) $(RUN_LIBS)))
 $(eval $(call stamp,$(B)/obj/lib-list$(PART),$(sort $(LIB_SRC) $(CMD_SRC) $(SUPPORT_SRC))))
 $(eval $(call stamp,$(B)/obj/run-list,$(sort $(RUNLIB_SRC) $(DEVICE_SRC))))
 $(eval $(call stamp,$(B)/obj/seed-list,$(sort $(SEEDLIB_SRC) $(SEED_SRC))))
@@ -222,7 +223,7 @@ $(B)/edgestill: $(call obj,$(MAIN_SRC)) $(CMD_LIB) $(LIB) $(B)/obj/link
 $(B)/edgestill-simulate: $(call obj,$(SIM_SRC)) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/edgestill-run: $(call obj,$(DEVICE_SRC)) $(B)/libedgestill-run.a $(B)/obj/link
-	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
+	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(RUN_LIBS))
 $(B)/edgestill-seed-export: $(call obj,$(EXPORT_SRC)) $(SEED_LIB) $(LIB) $(B)/obj/link
 	$(call say,LD,$@)$(call link,$(CC) $(HOST_LD),$(HOST_LIBS))
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/libtestsupport.a $(if $(ONLY),$(if $(filter seed,$(ONLY)),$(SEED_LIB)),$(SEED_LIB)) $(DEVICE_LIB) $(CMD_LIB) $(LIB) $(B)/obj/link

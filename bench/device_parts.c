@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "bench/device_race.h"
 #include "bench/serving.h"
 #include "deliver/trial.h"
 #include "format/json.h"
@@ -15,6 +16,19 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* The task of 6.1 and 6.3, and a small one. */
+static const struct shape_request usual = {.n_prefix = 150, .n_record = 100},
+                                  brief = {.n_prefix = 40, .n_record = 20};
+
+int bench_shapes(struct err *e) {
+    const struct shape_model *all[] = {&shape_qwen3, &shape_qwen3_trimmed, &shape_tinyllama, &shape_small};
+    char path[256];
+    int rc = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all && rc == 0; i++)
+        rc = shape_file(shape_pick(all[i]), NULL, path, e);
+    return rc == 0 ? bench_paper_shapes(e) : rc;
+}
 
 /* ---- 6.3: a memory limit ---- */
 
@@ -103,9 +117,9 @@ static int limit_one(struct figures *f, const struct shape_model *m, int64_t lim
                                    (double)limit_mb * 1e6};
     int n = (int)chain_setting("DEVICE_RUNS", 9);
     n = n > 64 ? 64 : n;
-    int rc = shape_file(m, model, e);
+    int rc = shape_file(m, NULL, model, e);
     if (rc == 0)
-        rc = shape_task_make(&t, model, 150, 100, e);
+        rc = shape_task_make(&t, model, &usual, e);
     if (rc == 0)
         rc = shape_bundle_make(&t, model, &b, e);
     if (rc == 0)
@@ -142,9 +156,9 @@ int bench_emulated(struct figures *f, struct err *e) {
     char model[256], name[160];
     struct shape_task t;
     const struct shape_bundle b = {"arm64", "build/bench/device-work/arm64", 2, 0};
-    int rc = shape_file(&shape_small, model, e);
+    int rc = shape_file(&shape_small, NULL, model, e);
     if (rc == 0)
-        rc = shape_task_make(&t, model, 40, 20, e);
+        rc = shape_task_make(&t, model, &brief, e);
     if (rc == 0)
         rc = shape_bundle_make(&t, model, &b, e);
     for (size_t i = 0; i < sizeof cores / sizeof *cores && rc == 0; i++) {
@@ -266,9 +280,9 @@ int bench_load(struct figures *f, struct err *e) {
     double seconds = (double)chain_setting("DEVICE_LOAD_S", 60);
     const struct shape_bundle b = {"amd64", "build/bench/device-work/load", 1, 0};
     struct load l = {.server = &s, .task = &t, .seconds = calloc(MOST_TIMES, sizeof(double))};
-    int port = free_port(), rc = l.seconds ? shape_file(&shape_small, model, e) : ERR_NO_MEMORY;
+    int port = free_port(), rc = l.seconds ? shape_file(&shape_small, NULL, model, e) : ERR_NO_MEMORY;
     if (rc == 0)
-        rc = shape_task_make(&t, model, 40, 20, e);
+        rc = shape_task_make(&t, model, &brief, e);
     if (rc == 0)
         rc = shape_bundle_make(&t, model, &b, e);
     if (rc < 0)

@@ -8,6 +8,7 @@
 
 int bench_threads(void); /* of every server measured */
 
+int bench_shapes(struct err *e); /* makes the models' files */
 int bench_memory_limit(struct figures *f, struct err *e);
 int bench_emulated(struct figures *f, struct err *e);
 int bench_load(struct figures *f, struct err *e);

@@ -1,15 +1,18 @@
 /* The table and the file of figures that every measurement program ends with. */
 #include "figures.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include <jansson.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct figures {
     json_t *document, *list;
+    bool keep; /* what the file has and this run does not measure */
     char name[64];
 };
 
@@ -40,6 +43,7 @@ static json_t *number(double value) {
 }
 
 void figures_add(struct figures *f, const struct figure *one) {
+    char now[32];
     json_t *j = must(json_object());
     json_object_set_new(j, "id", must(json_string(one->id)));
     json_object_set_new(j, "name", must(json_string(one->name)));
@@ -48,6 +52,7 @@ void figures_add(struct figures *f, const struct figure *one) {
     json_object_set_new(j, "n", must(json_integer(one->n)));
     json_object_set_new(j, "min", number(one->min));
     json_object_set_new(j, "max", number(one->max));
+    json_object_set_new(j, "measured_at", must(json_string(clock_iso(now, clock_unix_ms()))));
     if (one->note)
         json_object_set_new(j, "note", must(json_string(one->note)));
     json_array_append_new(f->list, j);
@@ -93,11 +98,57 @@ static void print_table(const struct figures *f) {
     }
 }
 
+/* ---- figures of earlier runs ---- */
+
+void figures_keep(struct figures *f) {
+    f->keep = true;
+}
+
+static const char *text_of(const json_t *figure, const char *key) {
+    const char *text = json_string_value(json_object_get(figure, key));
+    return text ? text : "";
+}
+
+static bool has_figure(const json_t *list, const json_t *figure) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one) {
+        if (strcmp(text_of(one, "id"), text_of(figure, "id")) == 0 &&
+            strcmp(text_of(one, "name"), text_of(figure, "name")) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* In order of their ids, those of one id as they were added. */
+static void add_in_order(json_t *list, json_t *figure) {
+    size_t at = json_array_size(list);
+    while (at > 0 && strcmp(text_of(json_array_get(list, at - 1), "id"), text_of(figure, "id")) > 0)
+        at--;
+    json_array_insert(list, at, figure);
+}
+
+/* What was skipped before is not kept: it stands for nothing. */
+static void take_over(struct figures *f, const char *path) {
+    size_t i;
+    json_t *one, *before = json_load_file(path, 0, NULL), *merged = must(json_array());
+    json_array_foreach(json_object_get(before, "figures"), i, one) {
+        if (json_is_number(json_object_get(one, "value")) && !has_figure(f->list, one))
+            add_in_order(merged, one);
+    }
+    json_array_foreach(f->list, i, one) add_in_order(merged, one);
+    json_decref(before);
+    f->list = merged;
+    json_object_set_new(f->document, "figures", merged);
+}
+
 int figures_finish(struct figures *f) {
     struct err e = {0};
     const char *folder = getenv("EDGESTILL_BENCH_DIR");
     char path[1024];
     snprintf(path, sizeof path, "%s/%s.json", folder ? folder : "build/bench", f->name);
+    if (f->keep)
+        take_over(f, path);
     print_table(f);
     char *text = json_dumps(f->document, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
     int rc = text ? file_make_folders(folder ? folder : "build/bench", &e) : ERR_NO_MEMORY;

@@ -1,5 +1,6 @@
 /* What a measurement hands over: figures with ids, printed as a table and written to build/bench/NAME.json as
- * {"bench":"NAME","figures":[{"id":"1.2","name":…,"value":…,"unit":…,"n":…,"min":…,"max":…,"note":…}]}.
+ * {"bench":"NAME","figures":[{"id":"1.2","name":…,"value":…,"unit":…,"n":…,"min":…,"max":…,
+ * "measured_at":…,"note":…}]}.
  *
  *     struct figures *f = figures_new("kernels");
  *     figures_add(f, &(struct figure){.id = "2.1", .name = "matrix product", .unit = "GFLOP/s", .value = 120,
@@ -33,6 +34,9 @@ void figures_add(struct figures *f, const struct figure *one);
 void figures_skip(struct figures *f, const char *id, const char *name, const char *reason);
 /* Adds a text to the document beside the figures, such as the machine or a setting. */
 void figures_context(struct figures *f, const char *key, const char *text);
+/* For measurements in parts: figures of the file written before that this run does not measure again stay in it, those of
+ * models or settings that it did not touch as well. Each says when it was measured. Call it first. */
+void figures_keep(struct figures *f);
 /* Prints the table, writes the file, frees. 0, or 1 with a message when the file cannot be written. */
 int figures_finish(struct figures *f);
 

@@ -39,16 +39,19 @@ const struct shape_model *shape_pick(const struct shape_model *m) {
     return getenv("DEVICE_SMALL") ? &shape_small : m;
 }
 
-int shape_file(const struct shape_model *m, char path[256], struct err *e) {
+int shape_file(const struct shape_model *m, const char *prompt_tag, char path[256], struct err *e) {
     char f16[256];
-    snprintf(path, 256, "build/bench/shapes/%s.gguf", m->name);
+    struct tiny_gguf shape = m->shape;
+    shape.prompt_tag = prompt_tag;
+    snprintf(path, 256, "build/bench/shapes/%s%s%.12s.gguf", m->name, prompt_tag ? "-" : "",
+             prompt_tag ? prompt_tag : "");
     snprintf(f16, sizeof f16, "%.240s.f16", path);
     if (file_exists(path))
         return 0;
     fprintf(stderr, "making %s (random weights)\n", path);
     int rc = file_make_folders("build/bench/shapes", e);
     if (rc == 0)
-        rc = tiny_gguf_write(f16, &m->shape, e);
+        rc = tiny_gguf_write(f16, &shape, e);
     if (rc == 0)
         rc = quantize_file(f16, path, &(struct quantize_options){.type = m->type}, e);
     unlink(f16);
@@ -64,7 +67,22 @@ static void add_words(struct str *out, int n, struct rng *r) {
         str_addf(out, " %s", words[rng_range(r, 0, 7)]);
 }
 
-static int build_task(struct task *t, int n_words, struct err *e) {
+/* Names of fields are two words where values are short. */
+static const char *const long_names[] = {"first", "second", "third", "fourth"};
+static const char *const short_names[] = {"claim delay", "approved share", "visit type", "claim amount",
+                                          "record type", "record days",    "delay days", "approved amount",
+                                          "visit share", "record label",   "claim days", "claim type"};
+
+struct fields {
+    const char *const *names;
+    int n;
+};
+static struct fields fields_of(const struct shape_request *q) {
+    return q->short_values ? (struct fields){short_names, 12} : (struct fields){long_names, 4};
+}
+
+static int build_task(struct task *t, const struct shape_request *q, int n_words, struct err *e) {
+    struct fields fields = fields_of(q);
     struct str json = {0};
     struct rng r;
     struct arena a;
@@ -74,11 +92,11 @@ static int build_task(struct task *t, int n_words, struct err *e) {
                    "1\",\"kind\":\"classify\",\"name\":\"shape\",\"sentence\":\"Label records.\","
                    "\"instruction\":\"Label the record:");
     add_words(&json, n_words, &r);
-    str_add(&json,
-            "\",\"fields\":[{\"name\":\"first\",\"type\":\"text\"},{\"name\":\"second\",\"type\":\"text\"},"
-            "{\"name\":\"third\",\"type\":\"text\"},{\"name\":\"fourth\",\"type\":\"text\"}],"
-            "\"labels\":[{\"name\":\"normal\",\"definition\":\"otherwise\"},{\"name\":\"odd\",\"definition\":"
-            "\"a rule\"}]}");
+    str_add(&json, "\",\"fields\":[");
+    for (int i = 0; i < fields.n; i++)
+        str_addf(&json, "%s{\"name\":\"%s\",\"type\":\"text\"}", i ? "," : "", fields.names[i]);
+    str_add(&json, "],\"labels\":[{\"name\":\"good\",\"definition\":\"otherwise\"},{\"name\":\"weak\","
+                   "\"definition\":\"a rule\"}]}");
     arena_init(&a);
     int rc = json_node_parse(&a, "shape", 0, str_text(&json), json.len, &root, e);
     if (rc == 0)
@@ -88,14 +106,18 @@ static int build_task(struct task *t, int n_words, struct err *e) {
     return rc;
 }
 
-static int build_record(const struct task *t, struct arena *a, int n_words, struct rng *r, struct record *out,
-                        struct err *e) {
+/* n_words over all fields; of short values every second is a number instead of words. */
+static int build_record(const struct task *t, const struct shape_request *q, struct arena *a, int n_words,
+                        struct rng *r, struct record *out, struct err *e) {
+    struct fields fields = fields_of(q);
     struct str json = {0};
     struct node *root = NULL;
-    static const char *const names[] = {"first", "second", "third", "fourth"};
-    for (int i = 0; i < 4; i++) {
-        str_addf(&json, "%s\"%s\":\"", i ? "," : "{", names[i]);
-        add_words(&json, n_words / 4 + (i < n_words % 4), r);
+    for (int i = 0; i < fields.n; i++) {
+        str_addf(&json, "%s\"%s\":\"", i ? "," : "{", fields.names[i]);
+        if (q->short_values && i % 2)
+            str_addf(&json, "%d", (int)rng_range(r, 10, 99));
+        else
+            add_words(&json, n_words / fields.n + (i < n_words % fields.n), r);
         str_add_char(&json, '"');
     }
     str_add_char(&json, '}');
@@ -116,50 +138,62 @@ static int count(struct shape_task *t, const struct lm *m, const struct record *
     return rc;
 }
 
-static int fit_prefix(struct shape_task *t, const struct lm *m, int64_t n_prefix, struct err *e) {
+static int fit_prefix(struct shape_task *t, const struct lm *m, const struct shape_request *q,
+                      struct err *e) {
     for (int words = 1;; words++) {
-        int rc = build_task(&t->task, words, e);
+        int rc = build_task(&t->task, q, words, e);
         if (rc == 0)
-            rc = prompt_from_model(&t->prompt, &t->task, m, e);
+            rc = prompt_from_base(&t->prompt, &t->task, m, (struct prompt_form){0}, e);
         if (rc == 0)
             rc = count(t, m, NULL, &t->prefix_tokens, e);
-        if (rc < 0 || t->prefix_tokens >= n_prefix)
+        if (rc < 0 || t->prefix_tokens >= q->n_prefix)
             return rc;
         prompt_release(&t->prompt);
         task_release(&t->task);
     }
 }
 
-static int fit_records(struct shape_task *t, const struct lm *m, int64_t n_record, struct err *e) {
+static int fit_records(struct shape_task *t, const struct lm *m, const struct shape_request *q,
+                       struct err *e) {
     enum { ROWS = 24 };
     struct rng r;
-    int words = 0, rc = 0;
+    int words = fields_of(q).n, rc = 0;
     rng_seed(&r, 2);
     t->rows.records = calloc(ROWS, sizeof *t->rows.records);
     if (!t->rows.records)
         return err_set(e, ERR_NO_MEMORY, "shape_task_make", "no memory for rows");
-    for (t->record_tokens = 0; t->record_tokens < n_record && rc == 0; words++) {
-        rc = build_record(&t->task, &t->rows.arena, words, &r, &t->rows.records[0], e);
+    for (t->record_tokens = 0; t->record_tokens < q->n_record && rc == 0; words++) {
+        rc = build_record(&t->task, q, &t->rows.arena, words, &r, &t->rows.records[0], e);
         if (rc == 0)
             rc = count(t, m, &t->rows.records[0], &t->record_tokens, e);
     }
     for (t->rows.n = 0; t->rows.n < ROWS && rc == 0; t->rows.n++) {
-        rc = build_record(&t->task, &t->rows.arena, words - 1, &r, &t->rows.records[t->rows.n], e);
+        rc = build_record(&t->task, q, &t->rows.arena, words - 1, &r, &t->rows.records[t->rows.n], e);
         t->rows.records[t->rows.n].label = (int)rng_range(&r, 0, 1);
     }
     return rc;
 }
 
-int shape_task_make(struct shape_task *t, const char *model, int64_t n_prefix, int64_t n_record,
-                    struct err *e) {
+/* The same task and records, written in the form that was asked for. */
+static int take_form(struct shape_task *t, const struct lm *m, const struct shape_request *q, struct err *e) {
+    prompt_release(&t->prompt);
+    int rc = prompt_from_base(&t->prompt, &t->task, m, q->form, e);
+    if (rc == 0)
+        rc = count(t, m, NULL, &t->prefix_tokens, e);
+    return rc == 0 ? count(t, m, &t->rows.records[0], &t->record_tokens, e) : rc;
+}
+
+int shape_task_make(struct shape_task *t, const char *model, const struct shape_request *q, struct err *e) {
     struct lm *m = NULL;
     *t = (struct shape_task){0};
     arena_init(&t->rows.arena);
     int rc = lm_open(&m, model, &(struct lm_options){.vocab_only = true}, e);
     if (rc == 0)
-        rc = fit_prefix(t, m, n_prefix, e);
+        rc = fit_prefix(t, m, q, e);
     if (rc == 0)
-        rc = fit_records(t, m, n_record, e);
+        rc = fit_records(t, m, q, e);
+    if (rc == 0)
+        rc = take_form(t, m, q, e);
     for (int i = 0; i < t->task.n_labels && rc == 0; i++) {
         int32_t ids[64];
         const char *label = t->task.labels[i].name;
@@ -207,7 +241,7 @@ int shape_record(const struct shape_task *t, int64_t i, struct str *json) {
 
 int shape_prompt(const struct shape_task *t, int64_t i, struct str *text) {
     str_add(text, t->prompt.head);
-    int rc = prompt_record(&t->task, &t->rows.records[i % t->rows.n], text);
+    int rc = prompt_render(&t->prompt, &t->task, &t->rows.records[i % t->rows.n], text);
     str_add(text, t->prompt.tail);
     return rc;
 }

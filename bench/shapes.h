@@ -19,20 +19,25 @@ extern const struct shape_model shape_qwen3, shape_qwen3_trimmed, shape_tinyllam
 /* The model, or the small one when DEVICE_SMALL is set: to try a measurement, not to measure. */
 const struct shape_model *shape_pick(const struct shape_model *m);
 
-/* The quantised file's path, made when it is not there (minutes, and the 16-bit file's size on disk meanwhile). */
-int shape_file(const struct shape_model *m, char path[256], struct err *e);
+/* The quantised file's path, made when it is not there (minutes, and the 16-bit file's size on disk meanwhile). `prompt_tag`: that of
+ * the prompt it answers in, as a trained model carries it; NULL: a base's. */
+int shape_file(const struct shape_model *m, const char *prompt_tag, char path[256], struct err *e);
 
-/* A task of text fields whose prompts have n_prefix and n_record tokens in the model's vocabulary, or just over: "labelled fields" as
- * the paper has them. Two labels of up to four tokens. */
+/* A task whose prompts have n_prefix and n_record tokens in the model's vocabulary, or just over, when they are written out: the
+ * instruction, and "labelled fields" as the paper has them. Two labels of four tokens. A form says how they are written instead. */
+struct shape_request {
+    int64_t n_prefix, n_record;
+    bool short_values; /* twelve fields of a word or a number, as in a table; else four of running text */
+    struct prompt_form form;
+};
 struct shape_task {
     struct task task;
     struct prompt prompt;
-    struct rows rows; /* 24, labels by chance */
-    int64_t prefix_tokens, record_tokens;
-    int label_tokens; /* of the longest label */
+    struct rows rows;                     /* 24, labels by chance */
+    int64_t prefix_tokens, record_tokens; /* in its form */
+    int label_tokens;                     /* of the longest label */
 };
-int shape_task_make(struct shape_task *t, const char *model, int64_t n_prefix, int64_t n_record,
-                    struct err *e);
+int shape_task_make(struct shape_task *t, const char *model, const struct shape_request *q, struct err *e);
 void shape_task_release(struct shape_task *t);
 
 /* A bundle for this machine (amd64) or "arm64". memory_bytes: the plan's, 0 none. */

@@ -1,32 +1,30 @@
-/* SHA-256 through libcrypto's EVP interface: see hash.h. */
+/* SHA-256 through libcrypto's own functions for it, not its EVP interface: that brings all of libcrypto along where it is linked as
+ * an archive (the device's program), 6 MB for a hash. See hash.h. */
+#define OPENSSL_API_COMPAT 0x10101000L /* they are marked as deprecated since 3.0, in favour of EVP */
 #include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct sha256 {
-    EVP_MD_CTX *context;
+    SHA256_CTX context;
 };
 
 struct sha256 *sha256_new(void) {
     struct sha256 *h = calloc(1, sizeof *h);
-    if (!h)
-        return NULL;
-    h->context = EVP_MD_CTX_new();
-    if (h->context && EVP_DigestInit_ex(h->context, EVP_sha256(), NULL) == 1)
+    if (h && SHA256_Init(&h->context) == 1)
         return h;
-    EVP_MD_CTX_free(h->context);
     free(h);
     return NULL;
 }
 
 void sha256_add(struct sha256 *h, const void *bytes, size_t n) {
     if (h && n > 0)
-        EVP_DigestUpdate(h->context, bytes, n);
+        SHA256_Update(&h->context, bytes, n);
 }
 
 void sha256_add_text(struct sha256 *h, const char *text) {
@@ -35,19 +33,17 @@ void sha256_add_text(struct sha256 *h, const char *text) {
 
 void sha256_finish(struct sha256 *h, char hex[SHA256_HEX]) {
     static const char digits[] = "0123456789abcdef";
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int n = 0;
+    unsigned char digest[SHA256_DIGEST_LENGTH];
     hex[0] = '\0';
     if (!h)
         return;
-    if (EVP_DigestFinal_ex(h->context, digest, &n) == 1 && n == 32) {
-        for (unsigned int i = 0; i < n; i++) {
+    if (SHA256_Final(digest, &h->context) == 1) {
+        for (size_t i = 0; i < sizeof digest; i++) {
             hex[2 * i] = digits[digest[i] >> 4];
             hex[2 * i + 1] = digits[digest[i] & 15];
         }
-        hex[2 * n] = '\0';
+        hex[2 * sizeof digest] = '\0';
     }
-    EVP_MD_CTX_free(h->context);
     free(h);
 }
 

@@ -54,6 +54,9 @@ static const struct {
                 {"libgmp.so*", "libgmp10*"},
                 {"libffi.so*", "libffi[0-9]*"}};
 
+/* Linked into edgestill-run itself where their archives are (tools/configure.sh). */
+static const char *const inside[] = {"libmicrohttpd.so", "libcrypto.so"};
+
 static const struct arch *find_arch(const char *name) {
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
         if (str_equal(archs[i].name, name))
@@ -259,6 +262,8 @@ static int add_licences(struct runtime *r, const struct places *p, struct err *e
         if (strncmp(r->files[i].name, "lib/", 4) == 0)
             rc = add_licence(r, p, soname, e);
     }
+    for (size_t i = 0; i < sizeof inside / sizeof *inside && rc == 0; i++)
+        rc = add_licence(r, p, inside[i], e);
     const char *lock = arena_printf(&r->arena, "%s/edgestill.lock", p->prefix);
     if (rc == 0 && lock &&
         file_exists(lock)) /* names and versions of the packages, for whoever wants their sources */

@@ -261,6 +261,8 @@ int tiny_gguf_write(const char *path, const struct tiny_gguf *options, struct er
     if (rc == 0) {
         put_shape(k.gguf, &m);
         put_vocab(k.gguf, &vocab, m.chat_template);
+        if (m.prompt_tag)
+            gguf_set_val_str(k.gguf, "edgestill.prompt", m.prompt_tag);
         /* A deviation of 0.1 in the head gives logits that differ by a few units: neither flat nor one-hot.
          */
         make_tensor(&k, "token_embd.weight", m.type, m.n_embd, m.n_vocab, 0, 0.1F);

@@ -41,6 +41,7 @@ struct tiny_gguf {
     uint64_t seed;             /* of the weights */
     enum ggml_type type;       /* of the matrices [F32]; norms and biases stay F32 */
     const char *chat_template; /* [ChatML]; "": none */
+    const char *prompt_tag;    /* struct prompt's: a model trained with that prompt [none: a base] */
 };
 
 int tiny_gguf_write(const char *path, const struct tiny_gguf *options, struct err *e);
