@@ -27,6 +27,7 @@ static int read_runtime(struct bundle *b, struct err *e) {
         (rc = node_i64(runtime, "threads", true, &b->n_threads, e)) < 0 ||
         (rc = node_i64(runtime, "outputs", false, &b->n_outputs, e)) < 0 ||
         (rc = node_string(runtime, "kv_type", false, &b->kv_type, e)) < 0 ||
+        (rc = node_bool(runtime, "flash_attention", false, &b->flash_attention, e)) < 0 ||
         (rc = node_bool(runtime, "prefix_state", false, &b->prefix_state, e)) < 0)
         return rc;
     if (b->n_ctx < 1 || b->n_ctx > 1 << 20 || b->n_batch < 1 || b->n_batch > b->n_ctx || b->n_threads < 0 ||

@@ -84,16 +84,39 @@ int receipt_write(const struct selftest *s, const char *path, struct err *e) {
 
 /* ---- for people ---- */
 
-static void print_figure(struct str *out, const char *text, double value, const char *unit) {
+static void add_value(struct str *out, double value, const char *unit) {
     char size[32];
+    if (strcmp(unit, "bytes") == 0)
+        str_add(out, str_bytes(size, sizeof size, (int64_t)value));
+    else if (strcmp(unit, "s") == 0 && value < 1)
+        str_addf(out, "%.1f ms", value * 1e3);
+    else
+        str_addf(out, "%.1f %s", value, unit);
+}
+
+/* The plan's figure of that name; below 0 when it has none. */
+static double predicted(const struct selftest *s, const char *name) {
+    const struct node *all = node_get(s->runner.bundle.manifest, "predicted");
+    struct node *one = NULL;
+    double value = -1;
+    if (all && node_map(all, name, false, &one, NULL) == 0 && one)
+        node_number(one, "value", false, &value, NULL);
+    return value;
+}
+
+static void print_figure(const struct selftest *s, struct str *out, const char *name, const char *text,
+                         double value, const char *unit) {
     if (!isfinite(value) || value < 0)
         return;
-    if (strcmp(unit, "bytes") == 0)
-        str_addf(out, "  %-32s %s\n", text, str_bytes(size, sizeof size, (int64_t)value));
-    else if (strcmp(unit, "s") == 0 && value < 1)
-        str_addf(out, "  %-32s %.1f ms\n", text, value * 1e3);
-    else
-        str_addf(out, "  %-32s %.1f %s\n", text, value, unit);
+    str_addf(out, "  %-32s ", text);
+    add_value(out, value, unit);
+    double planned = predicted(s, name);
+    if (planned >= 0) {
+        str_add(out, " (predicted ");
+        add_value(out, planned, unit);
+        str_add_char(out, ')');
+    }
+    str_add_char(out, '\n');
 }
 
 static void print_memory(const struct selftest *s, struct str *out) {
@@ -124,7 +147,7 @@ void receipt_print(const struct selftest *s, struct str *out) {
         str_addf(out, "  row %lld: %s here, %s on the host (%.3f there, %.3f here)\n", (long long)d->row,
                  d->here, d->host, d->host_p, d->here_p);
     }
-#define X(name, text, unit) print_figure(out, text, s->measured.name, unit);
+#define X(name, text, unit) print_figure(s, out, #name, text, s->measured.name, unit);
     SELFTEST_FIGURES(X)
 #undef X
     if (s->emulated)

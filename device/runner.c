@@ -19,7 +19,8 @@ static int open_model(struct runner *r, const struct runner_options *q, struct e
                            .n_batch = (int)b->n_batch,
                            .n_outputs = (int)b->n_outputs,
                            .n_threads = r->n_threads,
-                           .kv_type = b->kv_type};
+                           .kv_type = b->kv_type,
+                           .flash_attention = b->flash_attention};
     int rc = q->any_memory ? 0 : guard_memory(b->memory_need_bytes, guard_available_bytes(), e);
     if (rc < 0)
         return rc;

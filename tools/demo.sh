@@ -91,7 +91,7 @@ fi
 cd "$demo"
 begin=$(now_ms)
 
-heading "1 of 9: a sentence and a device"
+heading "1 of 10: a sentence and a device"
 if [ -f "$project/edgestill.yaml" ]; then
     typed edgestill init "$name" --task "$(cat "$example/task.txt")" --device "$device"
     echo "The project is there: $project"
@@ -112,40 +112,69 @@ fi
 typed cd "$name"
 cd "$name"
 
-heading "2 of 9: the task, $draft"
+heading "2 of 10: the task, $draft"
 run task edgestill task
 run task-accept edgestill task --accept
 
-heading "3 of 9: what fits the device"
+heading "3 of 10: what fits the device"
 run plan edgestill plan --base embedded --accept 1
 
-heading "4 of 9: $data"
+heading "4 of 10: $data"
 run generate edgestill generate
 
-heading "5 of 9: fine-tuning"
+heading "5 of 10: fine-tuning"
 run train edgestill train
 
-heading "6 of 9: compressing"
+heading "6 of 10: compressing"
 run compress edgestill compress
 
-heading "7 of 9: how good is it?"
+heading "7 of 10: how good is it?"
 if [ -z "$own" ] && { [ ! -f "../$held_out" ] || [ "$(($(wc -l <"../$held_out") - 1))" -lt "$rows" ]; }; then
     run simulate edgestill-simulate "../../../examples/$name/rule.yaml" --rows "$rows" --balanced --out "../$held_out"
 fi
 run eval edgestill eval --rows "../$held_out"
 
-heading "8 of 9: the bundle for the device, and its self-test under emulation"
+heading "8 of 10: the bundle for the device, and its self-test on two emulated processors"
 run bundle edgestill bundle
-hash=$(sha256sum "dist/"*/bundle.json | cut -d' ' -f1)
-if ! command -v qemu-aarch64-static >/dev/null && ! command -v qemu-aarch64 >/dev/null && [ "$(uname -m)" != aarch64 ]; then
+bundle=$(echo dist/*-arm64)
+hash=$(sha256sum "$bundle/bundle.json" | cut -d' ' -f1)
+emulator=$(command -v qemu-aarch64-static || command -v qemu-aarch64 || :)
+[ "$(uname -m)" != aarch64 ] || emulator=here
+if [ -z "$emulator" ]; then
     echo "No emulator for arm64 is here (qemu-user-static), so the self-test is left out. On the device: ./selftest"
-elif grep -qs "$hash" receipts/*.json; then
-    echo "The self-test's receipt for this bundle is there: $(grep -ls "$hash" receipts/*.json)"
 else
-    run self-test edgestill bundle --selftest --core cortex-a76 --rows 32 --threads 2
+    for core in cortex-a76:32 cortex-a35:8; do # a Raspberry Pi 5's, and one without dot products
+        rows=${core#*:} core=${core%:*}
+        receipt=receipts/$(basename "$bundle")-emulated-$core.json
+        if grep -qs "$hash" "$receipt"; then
+            echo "The receipt of $core for this bundle is there: $receipt"
+        else
+            run "self-test-$core" edgestill bundle --selftest --core "$core" --rows "$rows" --threads 2
+        fi
+        [ "$emulator" != here ] || break
+    done
 fi
 
-heading "9 of 9: predicted beside measured"
+# Records of the bundle's golden rows, which training did not see.
+records() { sed -n -E "1,$2"'s/^\{"record":(\{.*\}),"(label|answer)":.*/\1/p' "$1/golden.jsonl"; }
+
+heading "9 of 10: the runner decides"
+if [ -z "$emulator" ]; then
+    echo "Left out without an emulator. On the device: ./run FIELD=VALUE..., ./run < records.jsonl, ./run --serve"
+else
+    if [ "$emulator" != here ]; then
+        export EDGESTILL_EMULATOR="$(basename "$emulator") -cpu cortex-a76"
+        typed export "EDGESTILL_EMULATOR=$EDGESTILL_EMULATOR"
+    fi
+    run run-one "$bundle/run" "$(records "$bundle" 1)"
+    records "$bundle" 6 >../records.jsonl
+    printf '%s$ %s/run < ../records.jsonl%s\n' "$bold" "$bundle" "$plain"
+    "$bundle/run" <../records.jsonl >../answers.jsonl || fail "the pipe ended with an error" "see build/demo/answers.jsonl"
+    cat ../answers.jsonl
+    unset EDGESTILL_EMULATOR
+fi
+
+heading "10 of 10: predicted beside measured"
 run report edgestill report --summary ../summary.json --seconds "$times"
 
 total=$((($(now_ms) - begin) / 1000))

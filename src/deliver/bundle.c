@@ -112,7 +112,8 @@ static int open_model(struct build *b, struct err *e) {
     struct lm_options o = {.n_ctx = (int)p->context,
                            .n_batch = (int)b->facts.n_batch,
                            .n_threads = b->q->n_threads,
-                           .kv_type = plan_kv_type_text(p->kv_type)};
+                           .kv_type = plan_kv_type_text(p->kv_type),
+                           .flash_attention = true};
     rc = b->facts.model_license ? lm_open(&b->lm, b->q->model, &o, e) : no_memory(e);
     if (rc == 0)
         rc = prompt_from_model(&b->prompt, b->q->task, b->lm, e);
@@ -225,6 +226,7 @@ static const struct {
              {"uninstall", bundle_text_uninstall, true},
              {"edgestill.service", bundle_text_unit, false},
              {"Modelfile", bundle_text_modelfile, false},
+             {"grammar.gbnf", bundle_text_grammar, false},
              {"with-llama-server", bundle_text_llama_server, true}};
 
 /* bundle.json is last: it names all the others and not itself. */
@@ -235,7 +237,8 @@ static int add_texts(struct build *b, struct err *e) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts && rc == 0; i++) {
         struct str text = {0};
         texts[i].write(&b->facts, &text);
-        rc = add_text(b, texts[i].name, &text, texts[i].executable, e);
+        if (text.len > 0)
+            rc = add_text(b, texts[i].name, &text, texts[i].executable, e);
     }
     if (rc < 0)
         return rc;

@@ -7,14 +7,14 @@
  *       task.json, prompt.json, model/student.gguf
  *       prefix.state           KV state of the prompt's prefix, computed by the host
  *       golden.jsonl           {"record":{...},"label":"normal","probabilities":{"suspicious":0.02,...}}: rows with the host's answers
- *       edgestill.service, install, uninstall, Modelfile, with-llama-server
+ *       edgestill.service, install, uninstall, Modelfile, grammar.gbnf, with-llama-server
  *       bin/edgestill-run, lib/, lib/backends/, licenses/
  *     dist/claims-arm64.tar.zst   the same, reproducible
  *
  *   bundle.json: {"format":"edgestill.bundle/1","name":"claims","arch":"arm64","device":"rpi5-8gb","task":"the sentence",
- *     "runtime":{"context":512,"batch":128,"threads":3,"kv_type":"f16","outputs":7,"prefix_state":true,"prefix_tokens":41},
+ *     "runtime":{"context":512,"batch":128,"threads":3,"kv_type":"f16","flash_attention":true,"outputs":7,"prefix_state":true,"prefix_tokens":41},
  *     "tolerance":0.05,"golden_rows":64,"predicted":{"memory_bytes":{"value":..,"low":..,"high":..,"basis":".."},...},
- *     "model_license":"...","prompt_sha256":"...","versions":{"edgestill":"0.1.0","runtime":"llama 0.7.0, ggml 0.27.0"},
+ *     "model_license":"...","licenses":["licenses/libc6/copyright",...],"prompt_sha256":"...","versions":{"edgestill":"0.1.0","runtime":"llama 0.7.0, ggml 0.27.0"},
  *     "files":{"README.md":sha256,...}}      every other file of the bundle
  *
  * The same inputs give the same bytes. The folder appears whole or not at all. */

@@ -1,6 +1,7 @@
 /* Unit, install scripts, other runtimes. */
 #include "deliver/bundle_service.h"
 #include "format/json.h"
+#include "task/answer.h"
 #include <string.h>
 
 /* What a control group counts besides the process's own memory: page tables, sockets, file cache that cannot go at once. */
@@ -203,6 +204,16 @@ static void add_threads(const struct bundle_facts *f, struct str *out) {
         str_addf(out, " --threads %d", f->q->plan->threads);
 }
 
+void bundle_text_grammar(const struct bundle_facts *f, struct str *out) {
+    const struct task *t = f->q->task;
+    if (t->kind == TASK_CLASSIFY) {
+        add_grammar(t, out);
+        str_add_char(out, '\n');
+    } else {
+        answer_grammar(t, out);
+    }
+}
+
 void bundle_text_llama_server(const struct bundle_facts *f, struct str *out) {
     str_add(out, "#!/bin/sh\n"
                  "# Serves the model with llama.cpp's own server, where that is installed. See README.md.\n"
@@ -210,6 +221,8 @@ void bundle_text_llama_server(const struct bundle_facts *f, struct str *out) {
                  "exec llama-server --model \"$here/model/student.gguf\"");
     str_addf(out, " --ctx-size %lld", (long long)f->n_ctx);
     add_threads(f, out);
+    if (f->q->task->kind != TASK_RESPOND)
+        str_add(out, " \\\n    --grammar-file \"$here/grammar.gbnf\"");
     str_add(out, " --parallel 1 \\\n    --host 127.0.0.1 --port 8080 \"$@\"\n");
 }
 

@@ -13,6 +13,8 @@ void bundle_text_uninstall(const struct bundle_facts *f, struct str *out);
 
 /* For Ollama, and a start script for llama.cpp's own server. */
 void bundle_text_modelfile(const struct bundle_facts *f, struct str *out);
+/* What an answer may be, for llama.cpp; nothing for a free text. */
+void bundle_text_grammar(const struct bundle_facts *f, struct str *out);
 void bundle_text_llama_server(const struct bundle_facts *f, struct str *out);
 
 /* The README's sections on all of these. */

@@ -14,10 +14,12 @@ void bundle_text_run(const struct bundle_facts *f, struct str *out) {
              "#!/bin/sh\n"
              "# Starts edgestill-run with this folder's own loader and libraries, whatever the system's are. "
              "See README.md.\n"
+             "# EDGESTILL_EMULATOR='qemu-aarch64-static -cpu cortex-a76' tries it on a machine of another "
+             "architecture.\n"
              "here=$(dirname -- \"$(readlink -f -- \"$0\")\") || exit 1\n"
              "export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-10000} # threads that wait soon sleep: others need the "
              "cores, too\n"
-             "exec \"$here/lib/%s\" --inhibit-rpath '' --library-path \"$here/lib\" "
+             "exec ${EDGESTILL_EMULATOR:-} \"$here/lib/%s\" --inhibit-rpath '' --library-path \"$here/lib\" "
              "\"$here/bin/edgestill-run\" \\\n"
              "    --bundle \"$here\" \"$@\"\n",
              f->loader);
@@ -163,6 +165,20 @@ static void add_abstain(struct str *out, const struct abstain *a) {
     str_add(out, "]}");
 }
 
+/* The texts of everything in it that others wrote. */
+static void add_licenses(struct str *out, const struct bundle_facts *f) {
+    bool first = true;
+    str_add(out, ",\n  \"licenses\": [");
+    for (int64_t i = 0; i < f->n_files; i++) {
+        if (strncmp(f->files[i].name, "licenses/", 9) != 0)
+            continue;
+        str_add(out, first ? "\n    " : ",\n    ");
+        json_text_string(out, f->files[i].name);
+        first = false;
+    }
+    str_add_char(out, ']');
+}
+
 void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
     const struct plan *p = f->q->plan;
     str_add(out, "{\n  \"format\": \"" BUNDLE_FORMAT "\"");
@@ -172,7 +188,7 @@ void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
     add_key(out, "task", f->q->task->sentence);
     str_addf(out,
              ",\n  \"runtime\": {\"context\": %lld, \"batch\": %lld, \"threads\": %d, \"kv_type\": \"%s\", "
-             "\"outputs\": %lld, "
+             "\"flash_attention\": true, \"outputs\": %lld, "
              "\"prefix_state\": %s, \"prefix_tokens\": %lld}",
              (long long)f->n_ctx, (long long)f->n_batch, p->threads, plan_kv_type_text(p->kv_type),
              (long long)f->n_outputs, f->prefix_state ? "true" : "false", (long long)f->prefix_tokens);
@@ -184,6 +200,7 @@ void bundle_text_manifest(const struct bundle_facts *f, struct str *out) {
     add_predictions(out, p);
     add_key(out, "quantisation", p->quantisation);
     add_key(out, "model_license", f->model_license);
+    add_licenses(out, f);
     add_key(out, "prompt_sha256", f->prompt_sha256);
     str_add(out, ",\n  \"versions\": {\"edgestill\": \"" EDGESTILL_VERSION "\", \"runtime\": ");
     json_text_string(out, lm_version());

@@ -53,7 +53,7 @@ struct lm_options {
     bool no_repack;       /* keep weights as they are in the file: less memory, slower */
     const char *kv_type;  /* "f16" (NULL), "q8_0" (with flash attention), "f32" */
     bool
-        flash_attention; /* less memory for long contexts; rounds to 16 bits: logits vary by 2e-3 with the batch */
+        flash_attention; /* as devices decide: a fifth sooner; rounds to 16 bits, logits vary by 2e-3 with the batch */
     const char *lora;      /* adapter GGUF to apply, NULL: none */
     float lora_scale;      /* 0: 1 */
     lm_observe_fn observe; /* NULL: none */

@@ -40,6 +40,7 @@ static void expect_files(const json_t *files) {
                                            "uninstall",
                                            "edgestill.service",
                                            "Modelfile",
+                                           "grammar.gbnf",
                                            "with-llama-server",
                                            "task.json",
                                            "prompt.json",
@@ -153,6 +154,10 @@ static void test_texts_speak_of_this_task(void **state) {
     expect_words("one/Modelfile", "Label the claim as suspicious or normal.\n{{ .Prompt }}\n<|im_end|>");
     expect_words("one/Modelfile", "PARAMETER stop \"<|im_end|>\"\n");
     expect_words("one/with-llama-server", "--ctx-size 512 --threads 2 ");
+    expect_words("one/with-llama-server", "--grammar-file \"$here/grammar.gbnf\"");
+    expect_words("one/grammar.gbnf", "root ::= \"suspicious\" | \"normal\"\n");
+    expect_words("one/bundle.json", "\"licenses\": [\n    \"licenses/");
+    expect_words("one/bundle.json", "\"flash_attention\": true");
     expect_words("one/README.md", "root ::= \\\"suspicious\\\" | \\\"normal\\\"");
     expect_words("one/README.md", "sudo ./install");
     for (size_t i = 0; i < 5; i++) {
