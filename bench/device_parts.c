@@ -113,8 +113,10 @@ static int limit_one(struct figures *f, const struct shape_model *m, int64_t lim
     char model[256], name[160];
     struct shape_task t;
     struct limited free_run, held;
-    const struct shape_bundle b = {"amd64", "build/bench/device-work/limited", bench_threads(),
-                                   (double)limit_mb * 1e6};
+    const struct shape_bundle b = {.arch = "amd64",
+                                   .folder = "build/bench/device-work/limited",
+                                   .n_threads = bench_threads(),
+                                   .memory_bytes = (double)limit_mb * 1e6};
     int n = (int)chain_setting("DEVICE_RUNS", 9);
     n = n > 64 ? 64 : n;
     int rc = shape_file(m, NULL, model, e);
@@ -155,7 +157,8 @@ int bench_emulated(struct figures *f, struct err *e) {
     static const char *const cores[] = {"cortex-a76", "cortex-a35"};
     char model[256], name[160];
     struct shape_task t;
-    const struct shape_bundle b = {"arm64", "build/bench/device-work/arm64", 2, 0};
+    const struct shape_bundle b = {
+        .arch = "arm64", .folder = "build/bench/device-work/arm64", .n_threads = 2};
     int rc = shape_file(&shape_small, NULL, model, e);
     if (rc == 0)
         rc = shape_task_make(&t, model, &brief, e);
@@ -278,7 +281,7 @@ int bench_load(struct figures *f, struct err *e) {
     struct shape_task t;
     struct serving s;
     double seconds = (double)chain_setting("DEVICE_LOAD_S", 60);
-    const struct shape_bundle b = {"amd64", "build/bench/device-work/load", 1, 0};
+    const struct shape_bundle b = {.arch = "amd64", .folder = "build/bench/device-work/load", .n_threads = 1};
     struct load l = {.server = &s, .task = &t, .seconds = calloc(MOST_TIMES, sizeof(double))};
     int port = free_port(), rc = l.seconds ? shape_file(&shape_small, NULL, model, e) : ERR_NO_MEMORY;
     if (rc == 0)

@@ -67,6 +67,7 @@ static void add_llama(struct words *w, const char *program) {
 static void serving_words(struct words *w, const struct contender *c, int port) {
     *w = (struct words){0};
     snprintf(w->threads, sizeof w->threads, "%d", c->n_threads);
+    setenv("OPENBLAS_NUM_THREADS", w->threads, 1); /* its BLAS does not keep to --threads */
     if (c->kind == OURS) {
         snprintf(w->run, sizeof w->run, "%s/run", c->from);
         snprintf(w->port, sizeof w->port, "127.0.0.1:%d", port);
@@ -284,7 +285,7 @@ int bench_race(struct figures *f, const struct shape_model *m, struct err *e) {
     char model[256], name[200];
     struct shape_task t;
     int threads = bench_threads();
-    const struct shape_bundle b = {"amd64", WORK "/race", threads, 0};
+    const struct shape_bundle b = {.arch = "amd64", .folder = WORK "/race", .n_threads = threads};
     const struct shape_request q = {.n_prefix = 150, .n_record = 100};
     static struct contender all[3];
     all[0] = contender("edgestill-run", OURS, &t, b.folder, threads);
@@ -344,7 +345,9 @@ int bench_paper(struct figures *f, struct err *e) {
     const char *name = "qwen3-0.6b";
     struct shape_task t = {0}, small = {0};
     int threads = (int)chain_setting("DEVICE_THREADS", 1);
-    const struct shape_bundle b = {"amd64", WORK "/trimmed", threads, 0};
+    /* context and batch cut to what the task needs, as a plan does */
+    const struct shape_bundle b = {
+        .arch = "amd64", .folder = WORK "/trimmed", .n_threads = threads, .n_ctx = 64, .n_batch = 64};
     static struct contender two[2];
     two[0] = contender("llama-server, whole vocabulary, cold", LLAMA_COLD, &t, full, threads);
     two[1] = contender("edgestill-run, 16,000 tokens, compact form", OURS, &small, b.folder, threads);

@@ -215,8 +215,8 @@ void shape_task_release(struct shape_task *t) {
 int shape_bundle_make(const struct shape_task *t, const char *model, const struct shape_bundle *b,
                       struct err *e) {
     struct plan plan = {.quantisation = "as in its name",
-                        .context = 512,
-                        .ubatch = 128,
+                        .context = b->n_ctx ? b->n_ctx : 512,
+                        .ubatch = b->n_batch ? b->n_batch : 128,
                         .threads = b->n_threads,
                         .prefix_state = true};
     struct bundle_result r;

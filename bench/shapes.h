@@ -45,6 +45,7 @@ struct shape_bundle {
     const char *arch, *folder;
     int n_threads;
     double memory_bytes;
+    int n_ctx, n_batch; /* 0: 512, 128 */
 };
 int shape_bundle_make(const struct shape_task *t, const char *model, const struct shape_bundle *b,
                       struct err *e);

@@ -70,7 +70,8 @@ static void test_answers_are_the_classifiers(void **state) {
     struct lm *m = NULL;
     struct prompt p;
     struct classifier *c = NULL;
-    assert_int_equal(lm_open(&m, "m.gguf", &(struct lm_options){.n_threads = 1}, NULL), 0);
+    assert_int_equal(
+        lm_open(&m, "m.gguf", &(struct lm_options){.n_threads = 1, .flash_attention = true}, NULL), 0);
     assert_int_equal(prompt_from_model(&p, &task, m, NULL), 0);
     assert_int_equal(classifier_new(&c, m, &task, &p, NULL), 0);
     assert_string_equal(scores.prompt_hash, p.hash);
