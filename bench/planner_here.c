@@ -391,7 +391,8 @@ static int compare_training(int i, enum plan_method method, struct training *t) 
                                       .label_tokens = 2 * ANSWER,
                                       .longest_tokens = HEAD + OWN + ANSWER,
                                       .n_records = ROWS,
-                                      .epochs = 1};
+                                      .epochs = 1,
+                                      .batch_rows = BATCH};
     struct predict_host host;
     struct mix_work work;
     struct err e = {0};

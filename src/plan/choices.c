@@ -34,6 +34,7 @@ static void training_rows(const struct recommend_input *in, const struct base *b
     train_settings_default(
         &s, &(struct train_shape){.n_params = shape_params(&b->shape), .n_rows = t->n_records, .lora = true},
         reasons);
+    t->batch_rows = s.batch_rows;
     t->epochs = in->epochs > 0 ? in->epochs : (int64_t)ceil(EPOCHS_USED * (double)s.epochs);
 }
 

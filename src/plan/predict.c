@@ -23,8 +23,16 @@ static const double ROUNDED_CACHE = 4.5;
 /* Shorter records than the typical one: so many more of them fit into the same tokens. */
 static const double MORE_ROWS = 1.1;
 
-/* Share of the sgemm rate that a training step reaches end to end, and how far off it may be. */
-static const double TRAIN_EFFICIENCY = 0.45, TRAIN_SPREAD = 2.5;
+/* Share of the product's rate that a training step reaches end to end. With adapters it grows with the model's width. Fitted to what
+ * bench-planner (figure 4.3) measured on one machine for widths of 256, 448 and 640, and bench-train for 2048; other machines
+ * may be off by TRAIN_SPREAD. */
+static const double EFFICIENCY_LORA = 0.86, EFFICIENCY_WIDTH = 270, EFFICIENCY_FULL = 0.66,
+                    TRAIN_SPREAD = 1.8;
+
+static double train_efficiency(const struct predict_input *in) {
+    double lora = EFFICIENCY_LORA * (1 - exp(-(double)in->shape->n_embd / EFFICIENCY_WIDTH));
+    return in->method == PLAN_FULL ? EFFICIENCY_FULL : lora;
+}
 
 static struct estimate around(double value, double spread, const char *basis) {
     return (struct estimate){value, value / spread, value * spread, basis};
@@ -137,7 +145,20 @@ static struct estimate decision(const struct predict_input *in, const struct mix
 
 /* ---- training here ---- */
 
-enum { BATCH_ROWS = 32 /* of a step, as the trainer's defaults have it for most sets */ };
+enum {
+    BATCH_ROWS = 32, /* of a step, as the trainer's defaults have it for most sets */
+    LEAST_SHARED = 8 /* a shorter prefix is computed with every sample, as the trainer does */
+};
+
+static double batch_rows(const struct predict_task *t) {
+    return t->batch_rows > 0 ? (double)t->batch_rows : BATCH_ROWS;
+}
+
+/* Tokens that go through the blocks for one sample: its own, and its part of the prefix that its step computes once. */
+static double sample_tokens(const struct predict_task *t) {
+    double own = (double)(t->record_tokens + t->answer_tokens), prefix = (double)t->prefix_tokens;
+    return own + (t->prefix_tokens < LEAST_SHARED ? prefix : prefix / batch_rows(t));
+}
 
 /* The trainer's own plan, for a model that does not exist yet: it asks for the shape alone. A large frozen base is kept as its
  * file has it: 16 bits. */
@@ -162,7 +183,7 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
     double own = (double)(t->record_tokens + t->answer_tokens);
     struct train_need need = {.longest = t->longest_tokens,
                               .shared = t->prefix_tokens,
-                              .step_tokens = (int64_t)(MORE_ROWS * own * BATCH_ROWS),
+                              .step_tokens = (int64_t)(MORE_ROWS * own * batch_rows(t)),
                               .targets_per_token =
                                   MORE_ROWS * (double)t->answer_tokens / (own > 0 ? own : 1)};
     struct train_memory memory;
@@ -195,19 +216,19 @@ void predict_training(const struct predict_input *in, const struct mix_work *wor
     if (h == NULL || h->macs_per_s <= 0)
         return;
     double block = sum(work->block_macs), params = (double)shape_params(s);
-    double tokens = (double)(in->task->prefix_tokens + in->task->record_tokens + in->task->answer_tokens);
+    double tokens = sample_tokens(in->task);
     double targets = (double)in->task->answer_tokens + 1;
     double passes =
         in->method == PLAN_FULL ? 3 : 2; /* forward, and back to the inputs; full adds back to the weights */
     double lora = in->method == PLAN_LORA ? 3 * adapter_values(s, in->rank) : 0;
     double sample = tokens * (passes * block + lora) + targets * passes * work->head_macs;
-    double n = (double)(in->task->n_records * in->task->epochs);
-    out->train_s = around(
-        n * sample / (h->macs_per_s * TRAIN_EFFICIENCY), TRAIN_SPREAD,
-        SAY(a,
-            "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
-            "reaches here on %d threads",
-            n, sample / 1e9, TRAIN_EFFICIENCY * 100, h->macs_per_s / 1e9, h->measured_size, h->threads));
+    double n = (double)(in->task->n_records * in->task->epochs), efficiency = train_efficiency(in);
+    out->train_s =
+        around(n * sample / (h->macs_per_s * efficiency), TRAIN_SPREAD,
+               SAY(a,
+                   "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
+                   "reaches here on %d threads",
+                   n, sample / 1e9, efficiency * 100, h->macs_per_s / 1e9, h->measured_size, h->threads));
     out->train_memory_bytes = training_memory(in, params, a);
 }
 

@@ -27,6 +27,7 @@ struct predict_task {
     int64_t longest_tokens; /* of a whole prompt with answer, for the context */
     bool counted;           /* false: estimated from the text's length */
     int64_t n_records, epochs;
+    int64_t batch_rows; /* of an optimiser step, in which the prefix is computed once; 0: 32 */
 };
 
 struct predict_input {

@@ -17,8 +17,8 @@ struct ops_count {
 /* One table at a time can be counted in a process. */
 void ops_count_wrap(struct ops *o, struct ops_count *c);
 
-/* Rate of the table's product in multiply-adds per second of wall time and of processor time (a core's): C [m, n] = A B^T, `n_times`
- * times. */
+/* Rate of the table's product C [m, n] = A B^T in multiply-adds per second of wall time, the best of `n_times` runs, and per second of
+ * processor time (a core's), over all of them. */
 struct ops_rate {
     double per_s, per_cpu_s;
 };

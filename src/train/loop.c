@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "train/checkpoint.h"
 #include "train/loop_log.h"
+#include "train/rate.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +82,9 @@ static uint64_t hash_run(const struct loop *l) {
 static int check_arguments(const struct loop *l, struct err *e) {
     if (l->train->n_rows < 1)
         return err_set(e, ERR_INPUT, "train_run", "there is no row to train on");
+    if (!l->m->trained || !l->m->trained->gradient)
+        return err_set(e, ERR_INPUT, "train_run",
+                       "nothing of the model is trained: add adapters or train all of it");
     if (l->s.epochs < 1 || l->s.batch_rows < 1 || !(l->s.learning_rate > 0))
         return err_set(e, ERR_INPUT, "train_run", "epochs, rows a step and learning rate must be positive");
     return 0;
@@ -108,13 +112,12 @@ static int plan_memory(struct loop *l, struct err *e) {
 
 /* What the machine's product reaches by itself, to set the run beside it. */
 static int measure_product(struct loop *l, struct err *e) {
-    struct ops_rate rate;
-    int64_t d = l->m->config.d_model, m = l->memory.limits.n_tokens < 1024 ? l->memory.limits.n_tokens : 1024;
+    struct ops_rate rate = {0};
+    int64_t rows = l->memory.limits.n_tokens < 1024 ? l->memory.limits.n_tokens : 1024;
     if (!l->s.count)
         return 0;
-    int times = (int)(2e8 / ((double)m * (double)d * (double)d)) + 2;
-    int rc = ops_measure_product(l->m->ops, m, d, d, times, &rate, e);
-    l->product_rate = rc == 0 ? rate.per_s : 0;
+    int rc = train_product_rate(l->m, rows, &rate, e);
+    l->product_rate = rate.per_s;
     l->counted = l->s.count->macs;
     return rc;
 }

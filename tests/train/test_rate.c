@@ -1,0 +1,58 @@
+/* The product's rate on a model's shapes: there where it can be measured, absent where it would be noise. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "train/rate.h"
+
+static struct nn_model model_of(const struct ops *ops, int width) {
+    return (struct nn_model){.config = {.n_layer = 2,
+                                        .d_model = width,
+                                        .n_heads = width / 64,
+                                        .n_kv_heads = 1,
+                                        .head_dim = 64,
+                                        .d_ff = 3 * width,
+                                        .n_vocab = 100},
+                             .ops = ops};
+}
+
+static void test_measured_where_products_are_large_enough(void **state) {
+    (void)state;
+    struct ops ops;
+    struct ops_count count;
+    struct ops_rate rate = {0};
+    struct err e = {0};
+    assert_int_equal(ops_open_cpu(&ops, 2, &e), 0);
+    ops_count_wrap(&ops, &count);
+    struct nn_model m = model_of(&ops, 256);
+    assert_int_equal(train_product_rate(&m, 300, &rate, &e), 0);
+    assert_true(isfinite(rate.per_s) && rate.per_s > 0);
+    assert_true(isfinite(rate.per_cpu_s) && rate.per_cpu_s > 0);
+    assert_true(count.macs >= 5e9); /* five shapes, a billion each */
+    ops.close(&ops);
+}
+
+static void test_nothing_is_told_of_tiny_models(void **state) {
+    (void)state;
+    struct ops ops;
+    struct ops_count count;
+    struct ops_rate rate = {1, 1};
+    struct err e = {0};
+    assert_int_equal(ops_open_cpu(&ops, 1, &e), 0);
+    ops_count_wrap(&ops, &count);
+    struct nn_model m = model_of(&ops, 64);
+    assert_int_equal(train_product_rate(&m, 1024, &rate, &e), 0);
+    assert_true(rate.per_s == 0 && rate.per_cpu_s == 0 && count.macs == 0);
+    ops.close(&ops);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_measured_where_products_are_large_enough),
+        cmocka_unit_test(test_nothing_is_told_of_tiny_models),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
