@@ -7,8 +7,8 @@ VARIANT  usual   rows padded to a multiple of 64, logits at every token (the def
          best    rows as long as they are, logits at the answer alone, nothing recomputed
          plain   contexts of 128 tokens, every token a target
 
-One warm-up step on a micro-batch, then one measured step of SAMPLES samples, forward, backward and AdamW. Float32, all cores, the
-threads sleep while they wait (so that processor time is work). TRAIN_LAYERS as for bench/train.c.
+One warm-up step on a micro-batch, then one measured step of SAMPLES samples, forward, backward and AdamW. Float32, all cores, settings
+as installed. TRAIN_LAYERS as for bench/train.c.
 """
 import json
 import math
@@ -17,8 +17,6 @@ import resource
 import sys
 import time
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -89,7 +89,7 @@ static const struct wish wishes[] = {
      "qwen3-0.6b Q4_K_M; qwen2.5-0.5b-instruct Q6_K; smollm2-360m-instruct Q6_K; smollm2-135m-instruct Q6_K"},
     {"n100-8gb",
      {.max_train_s = 4 * 3600},
-     "embedded Q4_K_M; qwen3-0.6b Q8_0; gemma-3-1b-it Q8_0; qwen2.5-0.5b-instruct Q8_0"},
+     "embedded Q4_K_M; qwen2.5-1.5b-instruct Q8_0; qwen3-1.7b Q8_0; smollm2-1.7b-instruct Q8_0"},
     {"jetson-orin-nano-8gb",
      {.max_memory_bytes = 2e9},
      "embedded Q4_K_M; tinyllama-1.1b-chat Q4_K_M; llama-3.2-1b-instruct Q4_K_M; qwen3-0.6b Q8_0"},
