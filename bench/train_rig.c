@@ -269,7 +269,9 @@ static double step(struct rig *r, int n_samples) {
     int end = r->path == TRAIN_PLAIN ? CONTEXT : r->path == TRAIN_NAIVE ? WHOLE : WHOLE - 1;
     int targets = r->path == TRAIN_PLAIN ? CONTEXT : ANSWER,
         at_once = (int)(r->run.limits.n_tokens / (end - from));
+    int n_batches = (n_samples + at_once - 1) / at_once;
     double loss = 0, part;
+    at_once = (n_samples + n_batches - 1) / n_batches; /* alike, as the trainer's */
     nn_zero_gradients(&r->m);
     if (r->path == TRAIN_FAST) {
         int32_t head[PREFIX];

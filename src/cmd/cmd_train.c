@@ -40,6 +40,8 @@ static const struct option_def options[] = {
      "full-labelled"},
     {"trim", OPTION_FLAG, NULL, "train on a vocabulary cut to what the task needs: faster, and less memory",
      NULL},
+    {"seed", OPTION_INT, "N", "another order of the records, other first adapters (default: the project's)",
+     NULL},
     {"threads", OPTION_INT, "N", "threads to compute with (default: one a core)", NULL},
     {"restart", OPTION_FLAG, NULL, "forget an unfinished run and start anew", NULL},
     {0},
@@ -116,7 +118,7 @@ static int choose_settings(struct training *t) {
     if (!(s->soft_share >= 0 && s->soft_share <= 1))
         return err_set(t->e, ERR_USAGE, "train", "--soft is a share from 0 to 1, not %g",
                        (double)s->soft_share);
-    s->seed = t->project.seed;
+    s->seed = (uint64_t)cmd_int(c, "seed", (int64_t)t->project.seed);
     s->count = &t->count;
     if (cmd_flag(c, "plain")) {
         s->no_prefix = true;
@@ -173,6 +175,8 @@ static int describe(struct training *t) {
     manifest_setting(m, "batch", json_integer(t->settings.batch_rows));
     manifest_setting(m, "rate", json_real((double)t->settings.learning_rate));
     manifest_setting(m, "patience", json_integer(t->settings.patience));
+    if (t->settings.plain) /* the same but for rounding */
+        manifest_setting(m, "plain", json_true());
     manifest_version(m, "llama.cpp", lm_version());
     return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "catalog/data.h"
+#include "model/arch.h"
 #include "plan/choices.h"
 #include "plan/tokens.h"
 #include <math.h>
@@ -124,7 +125,11 @@ static int drop(struct list *l, const struct base *b, const struct candidate *c,
 static int consider(const struct recommend_input *in, struct recommendation *r, const struct base *b,
                     struct list *l, struct err *e) {
     if (b->unsupported != NULL)
-        return drop(l, b, NULL, arena_printf(&r->arena, "not supported: %s", b->unsupported), e);
+        return drop(l, b, NULL,
+                    arena_printf(&r->arena, "not supported: %s%s%s", b->unsupported,
+                                 b->wished ? "; architectures that work: " : "",
+                                 b->wished ? model_arch_names() : ""),
+                    e);
     if (!licence_allowed(&in->limits, b->license))
         return drop(l, b, NULL, arena_printf(&r->arena, "licence: %s", b->license), e);
     struct candidate mixes[MOST_CHOICES], nearest;

@@ -373,6 +373,25 @@ static int flush(struct loop *l, double divisor, double *sum, struct err *e) {
     return rc;
 }
 
+/* The rows of a step with each answer that has a weight, pair by pair. */
+static float pair_weight(const struct loop *l, const int64_t *rows, int64_t pair) {
+    int n_labels = l->train->form->n_labels;
+    return dataset_label_weight(l->train, rows[pair / n_labels], (int)(pair % n_labels), l->s.soft_share);
+}
+
+/* Tokens from which a micro-batch is full: as few batches as the packer's room allows, all about the same size. A small rest would
+ * read all weights for a few rows. */
+static int64_t even_share(const struct loop *l, const int64_t *rows, int64_t n_pairs) {
+    int n_labels = l->train->form->n_labels;
+    int64_t total = 0, room = l->packer.capacity;
+    for (int64_t pair = 0; pair < n_pairs; pair++)
+        if (pair_weight(l, rows, pair) > 0)
+            total += dataset_row_tokens(l->train, rows[pair / n_labels], (int)(pair % n_labels)) -
+                     l->packer.n_shared;
+    int64_t n_batches = (total + room - 1) / room;
+    return n_batches > 0 ? (total + n_batches - 1) / n_batches : room;
+}
+
 /* Rows order[first, first + n) through the model in as many batches as they need; gradients of the mean are added up. */
 static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, double *loss, struct err *e) {
     double weights = 0, sum = 0;
@@ -384,11 +403,13 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     if (n > 1) /* one row alone has nobody to share with */
         rc = train_share(l->m, &l->run, &l->packer, l->train, e);
     l->state.tokens += l->packer.n_shared;
+    int64_t full = even_share(l, rows, n * n_labels);
     for (int64_t pair = 0; pair < n * n_labels && rc == 0; pair++) {
         int64_t row = rows[pair / n_labels];
         int label = (int)(pair % n_labels);
-        float weight = dataset_label_weight(l->train, row, label, l->s.soft_share);
-        if (weight <= 0 || packer_add(&l->packer, l->train, row, label, weight))
+        float weight = pair_weight(l, rows, pair);
+        bool room = l->packer.n_tokens < full;
+        if (weight <= 0 || (room && packer_add(&l->packer, l->train, row, label, weight)))
             continue;
         rc = flush(l, weights, &sum, e);
         packer_add(&l->packer, l->train, row, label, weight); /* it has room for the longest row */

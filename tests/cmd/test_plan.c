@@ -283,6 +283,7 @@ static void test_a_file_of_ones_own(void **state) {
     assert_int_equal(tiny_gguf_write("granite.gguf", &(struct tiny_gguf){.arch = "granite"}, &e), 0);
     assert_int_equal(plan(NULL, &e, WORDS("--base", "granite.gguf", "--accept", "1")), ERR_UNSUPPORTED);
     assert_non_null(strstr(e.message, "granite"));
+    assert_non_null(strstr(e.message, "architectures that work: llama, qwen2, qwen3, gemma3"));
     assert_int_equal(plan(NULL, &e, WORDS("--base", "embedded", "--max-memory", "1KB")), ERR_UNSUPPORTED);
     assert_non_null(strstr(e.message, "memory"));
     write_text("broken.gguf", "GGUF and then nothing");

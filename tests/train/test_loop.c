@@ -157,6 +157,28 @@ static void test_shared_head_changes_nothing(void **state) {
     assert_true(fabs(loss[0] / loss[1] - 1) < 1e-4 && fabs(weights[0] / weights[1] - 1) < 1e-4);
 }
 
+/* However few tokens go through at once, a step's gradients are the same sums in another order. Measured: as above. */
+static void test_micro_batches_change_nothing(void **state) {
+    (void)state;
+    double loss[2], weights[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        struct setup s;
+        struct train_result r;
+        struct err e = {0};
+        begin(&s, i ? "at-once" : "bit-by-bit");
+        s.s.micro_tokens = i ? 1000 : 20;
+        s.s.epochs = 1;
+        s.s.learning_rate = 1e-3f;
+        assert_int_equal(run(&s, &r, &e), 0);
+        loss[i] = r.best_loss;
+        for (int64_t k = 0; k < s.m.adapter.n_values; k++)
+            weights[i] += fabs((double)s.m.adapter.value[k]);
+        end(&s);
+    }
+    print_message("loss %.9f and %.9f, weights %.9f and %.9f\n", loss[0], loss[1], weights[0], weights[1]);
+    assert_true(fabs(loss[0] / loss[1] - 1) < 1e-4 && fabs(weights[0] / weights[1] - 1) < 1e-4);
+}
+
 /* A step's loss with soft targets is the labels' losses weighted by them. Measured: 1e-8. */
 static void test_soft_targets(void **state) {
     (void)state;
@@ -358,6 +380,7 @@ int main(void) {
         cmocka_unit_test(test_rows_without_anything_to_learn_are_refused),
         cmocka_unit_test(test_it_learns_and_repeats_itself),
         cmocka_unit_test(test_shared_head_changes_nothing),
+        cmocka_unit_test(test_micro_batches_change_nothing),
         cmocka_unit_test(test_soft_targets),
         cmocka_unit_test(test_killed_again_and_again),
         cmocka_unit_test(test_interrupted_again_and_again),
