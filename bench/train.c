@@ -289,6 +289,6 @@ int main(int argc, char **argv) {
     add_big(&b, f);
     figures_skip(
         f, "2.3", "fast path against llama-finetune",
-        "Debian's llama.cpp does not ship it; upstream it trains F32 models of all weights, no adapters");
+        "not in the llama.cpp packages that tools/setup.sh takes; it trains all weights in F32, no adapters");
     return figures_finish(f);
 }

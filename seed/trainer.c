@@ -128,7 +128,12 @@ int trainer_examine(struct nn_model *m, struct bpe *b, int n_conditions, int64_t
             target[k] = k + 1 >= answer ? d.ids[k + 1] : -1;
         }
         start[1] = (int32_t)length;
-        struct nn_batch batch = {length, d.ids, position, target, NULL, 1, start, 0};
+        struct nn_batch batch = {.n_tokens = length,
+                                 .token = d.ids,
+                                 .position = position,
+                                 .target = target,
+                                 .n_seq = 1,
+                                 .start = start};
         code = nn_forward_logits(m, &run, &batch, logits, e);
         bool exact = code == 0;
         for (int64_t k = answer - 1; k < length && exact; k++, at++) {

@@ -9,6 +9,7 @@
 #include "compress/vocabulary.h"
 #include "llama/lm.h"
 #include "plan/plan.h"
+#include "train/host/likely.h"
 #include "train/host/rows.h"
 #include "train/host/verify.h"
 #include "train/host/weights.h"
@@ -31,7 +32,12 @@ static const struct option_def options[] = {
     {"base-memory", OPTION_STRING, "HOW",
      "keep the frozen base as f32, or stored as in its file (default: by its size)", NULL},
     {"soft", OPTION_NUMBER, "X",
-     "share of the teacher's votes in the target, from 0 to 1; the rest is the label (default: 0)", NULL},
+     "share of the teacher's votes in the target, from 0 to 1; the rest is the label (default: 0; 0.5 with "
+     "--teacher-model)",
+     NULL},
+    {"teacher-model", OPTION_STRING, "FILE",
+     "a GGUF with the base's vocabulary: its most probable tokens are the soft target", NULL},
+    {"top-k", OPTION_INT, "N", "how many of them at each token of an answer", "8"},
     {"plain", OPTION_FLAG, NULL, "make none of the exact savings: slow, to check them", NULL},
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
@@ -114,10 +120,12 @@ static int choose_settings(struct training *t) {
     s->batch_rows = cmd_int(c, "batch", s->batch_rows);
     s->learning_rate = (float)cmd_number(c, "rate", (double)s->learning_rate);
     s->patience = cmd_int(c, "patience", s->patience);
-    s->soft_share = (float)cmd_number(c, "soft", 0);
-    if (!(s->soft_share >= 0 && s->soft_share <= 1))
-        return err_set(t->e, ERR_USAGE, "train", "--soft is a share from 0 to 1, not %g",
-                       (double)s->soft_share);
+    bool likely = cmd_string(c, "teacher-model") != NULL;
+    double share = cmd_number(c, "soft", likely ? 0.5 : 0);
+    if (!(share >= 0 && share <= 1))
+        return err_set(t->e, ERR_USAGE, "train", "--soft is a share from 0 to 1, not %g", share);
+    s->soft_share = likely ? 0 : (float)share;
+    s->likely_share = likely ? (float)share : 0;
     s->seed = (uint64_t)cmd_int(c, "seed", (int64_t)t->project.seed);
     s->count = &t->count;
     if (cmd_flag(c, "plain")) {
@@ -175,6 +183,14 @@ static int describe(struct training *t) {
     manifest_setting(m, "batch", json_integer(t->settings.batch_rows));
     manifest_setting(m, "rate", json_real((double)t->settings.learning_rate));
     manifest_setting(m, "patience", json_integer(t->settings.patience));
+    const char *teacher = cmd_string(t->c, "teacher-model");
+    if (teacher) {
+        if ((rc = sha256_file(teacher, hex, t->e)) < 0)
+            return err_context(t->e, "--teacher-model");
+        manifest_input_hash(m, "teacher-model", hex);
+        manifest_setting(m, "likely", json_real((double)t->settings.likely_share));
+        manifest_setting(m, "top_k", json_integer(cmd_int(t->c, "top-k", 8)));
+    }
     if (t->settings.plain) /* the same but for rounding */
         manifest_setting(m, "plain", json_true());
     manifest_version(m, "llama.cpp", lm_version());
@@ -295,6 +311,19 @@ static int read_rows(struct training *t) {
         rc = err_set(t->e, ERR_FORMAT, "train", "%s has %d tokens but weights for %d", base,
                      lm_n_vocab(t->lm), config.n_vocab);
     return rc;
+}
+
+/* The teacher's tokens along the answers of the training records. */
+static int read_teacher(struct training *t) {
+    struct progress progress;
+    const struct likely_from from = {.teacher = cmd_string(t->c, "teacher-model"),
+                                     .student = t->lm,
+                                     .n_top = (int)cmd_int(t->c, "top-k", 8),
+                                     .n_threads = (int)cmd_int(t->c, "threads", 0),
+                                     .progress = &progress};
+    if (!from.teacher)
+        return 0;
+    return likely_read(&t->rows.train, &from, t->e);
 }
 
 /* Before anything large is taken. */
@@ -515,7 +544,7 @@ static int train(struct training *t) {
     if (!(folder = path_of(t, "train")))
         return ERR_NO_MEMORY;
     if ((rc = file_make_folders(folder, t->e)) < 0 || (cmd_flag(t->c, "trim") && (rc = trim_base(t)) < 0) ||
-        (rc = read_rows(t)) < 0)
+        (rc = read_rows(t)) < 0 || (rc = read_teacher(t)) < 0)
         return rc;
     print_choice(t);
     if ((rc = make_model(t)) < 0 || (rc = fine_tune(t)) < 0 || (rc = export(t)) < 0)

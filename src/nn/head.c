@@ -68,6 +68,47 @@ static void blocked_rows(const struct nn_pass *p, int64_t i, int64_t n, double d
     o->add(o, acc, y->hs, -scale, n * d);
 }
 
+/* The terms of what a teacher holds possible beside the target (transformer.c, set_others): y->mix = their rows of the head, summed. */
+static void mix_others(const struct nn_pass *p, double divisor) {
+    const struct ops *o = p->m->ops;
+    struct nn_memory *y = p->y;
+    const struct nn_tensor *t = nn_base_tensor(p->m, -1, head_kind(p->m));
+    float *dw = nn_gradient(p->m, -1, head_kind(p->m));
+    int64_t d = t->cols, pitch = p->limits->n_targets;
+    o->zero(o, y->mix, (size_t)(p->n * d) * sizeof(float));
+    for (int j = 0; j <= p->n_others; j++) {
+        nn_matrix_gather(p->m, t, y->hs, y->other + j * pitch, p->n);
+        o->scale_rows(o, y->hs, y->other_weight + j * pitch, p->n, d);
+        o->add(o, y->mix, y->hs, 1, p->n * d);
+        if (divisor <= 0 || !dw)
+            continue;
+        o->copy(o, y->hs, y->hn, p->n * d);
+        o->scale_rows(o, y->hs, y->other_weight + j * pitch, p->n, d);
+        o->scale(o, y->hs, (float)(1 / divisor), p->n * d);
+        o->embed_backward(o, dw, y->hs, y->other + j * pitch, p->n, d, t->rows);
+    }
+}
+
+static void add_others(const struct nn_pass *p, double divisor) {
+    const struct ops *o = p->m->ops;
+    struct nn_memory *y = p->y;
+    int64_t d = p->m->config.d_model;
+    size_t bytes = (size_t)(p->n * d) * sizeof(float);
+    mix_others(p, divisor);
+    o->download(o, y->host_mix, y->mix, bytes);
+    o->download(o, y->host_hn, y->hn, bytes);
+    o->download(o, y->host_loss, y->row_loss, (size_t)p->n * sizeof(float));
+    for (int64_t i = 0; i < p->n; i++) {
+        double dot = 0;
+        for (int64_t k = i * d; k < (i + 1) * d; k++)
+            dot += (double)y->host_mix[k] * (double)y->host_hn[k];
+        y->host_loss[i] += (float)dot;
+    }
+    o->upload(o, y->row_loss, y->host_loss, (size_t)p->n * sizeof(float));
+    if (divisor > 0)
+        o->add(o, y->dhn, y->mix, (float)(1 / divisor), p->n * d);
+}
+
 void nn_head(const struct nn_pass *p, double divisor) {
     const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
@@ -75,6 +116,8 @@ void nn_head(const struct nn_pass *p, double divisor) {
     nn_watch_input(p->m, nn_base_tensor(p->m, -1, head_kind(p->m)), y->hn, p->n);
     for (int64_t i = 0; i < p->n; i += p->limits->head_rows)
         (blocked ? blocked_rows : whole_rows)(p, i, smaller(p->limits->head_rows, p->n - i), divisor);
+    if (p->n_others > 0)
+        add_others(p, divisor);
     if (divisor <= 0)
         return;
     o->zero(o, y->dxn, (size_t)(p->n * p->m->config.d_model) * sizeof(float));

@@ -98,9 +98,14 @@ struct nn_memory {
         *factor;                          /* [head_rows] of the head in blocks; lowest: -INFINITY */
     int32_t *row, *target, *row_position; /* [N] */
     int32_t *wanted;                      /* [N] target, 0 where there is none */
+    int32_t *other;                       /* [n_others + 1, N] the target, then the others */
+    float *other_weight; /* [n_others + 1, N] the sum of the others' weights, then minus each */
+    float *mix;          /* [N, D] rows of the head summed with those weights */
     int32_t *host_row, *host_target, *host_position, *host_wanted;
     float *host_weight, *host_loss; /* host memory, [N] each */
-    int32_t *host_prefix_position;  /* [P] */
+    int32_t *host_other;            /* as above */
+    float *host_other_weight, *host_mix, *host_hn;
+    int32_t *host_prefix_position; /* [P] */
 };
 
 /* ---- a pass over one stream ---- */
@@ -112,6 +117,7 @@ struct nn_pass {
     struct nn_stream *stream;
     int64_t t, n;     /* tokens; rows at which the last block's output is needed (the prefix: none) */
     bool few;         /* the last block works at the n rows alone */
+    int n_others;     /* of the batch */
     int64_t n_prefix; /* tokens of the shared prefix before each sequence; 0: none, or this is the prefix */
     int64_t prefix_stride; /* floats between layers in prefix_dk */
     bool is_prefix;

@@ -140,6 +140,11 @@ static void place_head(struct placer *p, struct nn_memory *y, const struct nn_mo
     y->target = place(p, n, sizeof(int32_t));
     y->wanted = place(p, n, sizeof(int32_t));
     y->row_position = place(p, n, sizeof(int32_t));
+    if (l->n_others > 0) {
+        y->other = place(p, (l->n_others + 1) * n, sizeof(int32_t));
+        y->other_weight = floats(p, (l->n_others + 1) * n);
+        y->mix = floats(p, n * d);
+    }
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -214,6 +219,14 @@ static int alloc_host(struct nn_memory *y, const struct nn_model *m, const struc
     y->host_position = calloc(n, sizeof *y->host_position);
     y->host_weight = calloc(n, sizeof *y->host_weight);
     y->host_loss = calloc(n, sizeof *y->host_loss);
+    if (l->n_others > 0) {
+        y->host_other = calloc(n * (size_t)(l->n_others + 1), sizeof *y->host_other);
+        y->host_other_weight = calloc(n * (size_t)(l->n_others + 1), sizeof *y->host_other_weight);
+        y->host_mix = calloc(n * (size_t)m->config.d_model, sizeof *y->host_mix);
+        y->host_hn = calloc(n * (size_t)m->config.d_model, sizeof *y->host_hn);
+        if (!y->host_other || !y->host_other_weight || !y->host_mix || !y->host_hn)
+            return ERR_NO_MEMORY;
+    }
     y->host_prefix_position = calloc((size_t)l->n_prefix + 1, sizeof *y->host_prefix_position);
     for (int64_t i = 0; y->host_prefix_position && i < l->n_prefix; i++)
         y->host_prefix_position[i] = (int32_t)i;
@@ -267,6 +280,10 @@ void nn_run_release(struct nn_run *r) {
         free(y->host_prefix_position);
         free(y->host_position);
         free(y->host_weight);
+        free(y->host_other);
+        free(y->host_other_weight);
+        free(y->host_mix);
+        free(y->host_hn);
         free(y->host_loss);
         free(y);
     }

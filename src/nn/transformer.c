@@ -40,6 +40,32 @@ static void backward_blocks(const struct nn_pass *p, float *dx) {
 
 /* ---- a batch ---- */
 
+/* -log p(target) with the sum of all weights w = w_t + sum of w_j counts the target too often, and the others not at all. What is
+ * missing is linear in the row: with logit = h . W it is h . (sum of w_j (W_target - W_j)). Here are its terms. */
+static void set_others(const struct nn_pass *p, const struct nn_batch *b, int64_t t, int64_t n) {
+    struct nn_memory *y = p->y;
+    int64_t pitch = p->limits->n_targets;
+    float sum = 0;
+    for (int j = 0; j < p->n_others; j++) {
+        bool wanted = b->target[t] >= 0;
+        float weight = wanted ? b->other_weight[t * b->n_others + j] : 0;
+        y->host_other[(j + 1) * pitch + n] = wanted && weight > 0 ? b->other[t * b->n_others + j] : 0;
+        y->host_other_weight[(j + 1) * pitch + n] = -weight;
+        sum += weight;
+    }
+    y->host_other[n] = y->host_wanted[n];
+    y->host_other_weight[n] = sum;
+    y->host_weight[n] += sum;
+}
+
+static void upload_others(const struct nn_pass *p) {
+    struct nn_memory *y = p->y;
+    const struct ops *o = p->m->ops;
+    size_t n = (size_t)(p->limits->n_targets * (p->n_others + 1));
+    o->upload(o, y->other, y->host_other, n * sizeof *y->host_other);
+    o->upload(o, y->other_weight, y->host_other_weight, n * sizeof *y->host_other_weight);
+}
+
 /* Tokens, and the rows with a target, in order, to the backend. */
 static void upload_batch(const struct nn_pass *p, const struct nn_batch *b) {
     struct nn_memory *y = p->y;
@@ -54,8 +80,13 @@ static void upload_batch(const struct nn_pass *p, const struct nn_batch *b) {
         y->host_target[n] = b->target[t];
         y->host_wanted[n] = wanted ? b->target[t] : 0;
         y->host_position[n] = b->position[t];
-        y->host_weight[n++] = !wanted ? 0 : b->weight ? b->weight[t] : 1;
+        y->host_weight[n] = !wanted ? 0 : b->weight ? b->weight[t] : 1;
+        if (p->n_others > 0)
+            set_others(p, b, t, n);
+        n++;
     }
+    if (p->n_others > 0)
+        upload_others(p);
     o->upload(o, p->stream->token, b->token, (size_t)p->t * sizeof *b->token);
     o->upload(o, p->stream->position, b->position, (size_t)p->t * sizeof *b->position);
     o->upload(o, y->row, y->host_row, (size_t)n * sizeof *y->host_row);
@@ -96,6 +127,12 @@ int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct er
             return err_set(e, ERR_INPUT, "nn_batch_check",
                            "token %lld: id %d or target %d is not in the vocabulary of %d", (long long)t,
                            b->token[t], b->target[t], c->n_vocab);
+        for (int j = 0; j < b->n_others && b->target[t] >= 0; j++) {
+            int32_t other = b->other[t * b->n_others + j];
+            if (b->other_weight[t * b->n_others + j] > 0 && (other < 0 || other >= c->n_vocab))
+                return err_set(e, ERR_INPUT, "nn_batch_check",
+                               "token %lld: further target %d is not in the vocabulary", (long long)t, other);
+        }
         if (b->position[t] < b->n_prefix || b->position[t] >= c->n_ctx)
             return err_set(e, ERR_INPUT, "nn_batch_check",
                            "token %lld stands at position %d, the model's context is %d", (long long)t,
@@ -116,6 +153,9 @@ static int begin(struct nn_pass *p, struct nn_model *m, struct nn_run *r, const 
                        (long long)b->n_tokens, (long long)n, (long long)l->n_tokens, (long long)l->n_targets);
     if (n == 0)
         return err_set(e, ERR_INPUT, "nn_forward", "no token of the batch has a target");
+    if (b->n_others > l->n_others)
+        return err_set(e, ERR_INPUT, "nn_forward", "%d further targets a token; the run has room for %d",
+                       b->n_others, l->n_others);
     if (b->n_prefix != 0 && b->n_prefix != r->n_prefix)
         return err_set(e, ERR_INPUT, "nn_forward", "a batch after %lld shared tokens; the run has %lld",
                        (long long)b->n_prefix, (long long)r->n_prefix);
@@ -127,6 +167,7 @@ static int begin(struct nn_pass *p, struct nn_model *m, struct nn_run *r, const 
                           .t = b->n_tokens,
                           .n = n,
                           .n_prefix = b->n_prefix,
+                          .n_others = b->n_others,
                           .n_seq = b->n_seq,
                           .start = b->start};
     p->few = !(l->plain & NN_PLAIN_LAST) && 4 * n < 3 * b->n_tokens; /* gathering costs less than it saves */

@@ -35,6 +35,11 @@ struct nn_batch {
     int n_seq;
     const int32_t *start; /* [n_seq + 1] */
     int64_t n_prefix; /* tokens of the run's shared prefix that every sequence comes after; 0: stands alone */
+    /* What a teacher holds possible beside the target: the loss of token t grows by the sum over j of
+     * other_weight[t, j] * -log p(other[t, j]). [T, n_others] each, read where there is a target; a weight of 0: none. */
+    int n_others;
+    const int32_t *other;
+    const float *other_weight;
 };
 /* Ids, positions and starts in range? ERR_INPUT naming the token. nn_forward_* do not check again. */
 int nn_batch_check(const struct nn_model *m, const struct nn_batch *b, struct err *e);
@@ -63,6 +68,7 @@ struct nn_limits {
     int64_t head_rows; /* rows of logits held at once; 0: 512, fewer for large vocabularies */
     int64_t head_cols; /* columns of logits held at once, where the head is frozen; 0: as many as make 8 MB */
     int n_recompute; /* lowest blocks that keep nothing but their input, and are computed again for backward */
+    int n_others;    /* of a batch, at most */
     bool forward_only; /* no memory for backward */
     unsigned plain;    /* NN_PLAIN_* */
 };

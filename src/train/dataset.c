@@ -9,6 +9,7 @@ void dataset_release(struct dataset *d) {
     free(d->tokens);
     free(d->rows);
     free(d->soft);
+    free(d->likely);
     *d = (struct dataset){0};
 }
 
@@ -44,7 +45,7 @@ int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t 
         return err_set(e, ERR_NO_MEMORY, "dataset_add", "no room for record %lld", (long long)row->id);
     memcpy(d->tokens + d->n_tokens, ids, (size_t)row->n * sizeof *ids);
     d->rows[d->n_rows] = *row;
-    d->rows[d->n_rows].soft_at = -1;
+    d->rows[d->n_rows].soft_at = d->rows[d->n_rows].likely_at = -1;
     d->rows[d->n_rows++].at = d->n_tokens;
     d->n_tokens += row->n;
     return 0;
@@ -62,6 +63,32 @@ int dataset_soften(struct dataset *d, const float *probabilities, struct err *e)
     memcpy(d->soft + d->n_soft, probabilities, (size_t)n * sizeof *d->soft);
     d->rows[d->n_rows - 1].soft_at = d->n_soft;
     d->n_soft += n;
+    return 0;
+}
+
+int dataset_add_likely(struct dataset *d, int64_t at, const struct likely_token *top, int n, struct err *e) {
+    if (at < 0 || at >= d->n_rows || n < 1 || (d->n_likely > 0 && d->n_likely != n))
+        return err_set(e, ERR_INPUT, "dataset_add_likely", "%d tokens a place, after %d", n, d->n_likely);
+    struct dataset_row *row = &d->rows[at];
+    int64_t n_places = d->form->answers[row->label].n, n_values = n_places * n;
+    if (mem_grow((void **)&d->likely, &d->likely_capacity, d->n_likely_values + n_values, sizeof *d->likely) <
+        0)
+        return err_set(e, ERR_NO_MEMORY, "dataset_add_likely", "no room for a teacher's tokens");
+    for (int64_t i = 0; i < n_places; i++) {
+        double sum = 0;
+        for (int j = 0; j < n; j++)
+            sum += top[i * n + j].p >= 0 ? (double)top[i * n + j].p : NAN;
+        if (!(sum > 0) || !isfinite(sum))
+            return err_set(e, ERR_INPUT, "dataset_add_likely",
+                           "record %lld: the teacher's probabilities at token %lld of its answer sum to %g",
+                           (long long)row->id, (long long)i, sum);
+        for (int j = 0; j < n; j++)
+            d->likely[d->n_likely_values + i * n + j] =
+                (struct likely_token){top[i * n + j].token, (float)((double)top[i * n + j].p / sum)};
+    }
+    d->n_likely = n;
+    row->likely_at = d->n_likely_values;
+    d->n_likely_values += n_values;
     return 0;
 }
 
@@ -168,6 +195,11 @@ uint64_t dataset_hash(const struct dataset *d, uint64_t seed) {
         h = hash_ids(h, d->tokens + d->rows[i].at, d->rows[i].n);
         h = hash_word(h, (uint64_t)d->rows[i].soft_at);
     }
+    for (int64_t i = 0; i < d->n_likely_values; i++) {
+        uint32_t word;
+        memcpy(&word, &d->likely[i].p, sizeof word);
+        h = hash_word(hash_word(h, (uint64_t)d->likely[i].token), word);
+    }
     for (int64_t i = 0; i < d->n_soft; i++) {
         uint32_t word;
         memcpy(&word, &d->soft[i], sizeof word);
@@ -195,7 +227,19 @@ int packer_init(struct packer *p, int64_t capacity, struct err *e) {
     return 0;
 }
 
+int packer_init_others(struct packer *p, int n_others, struct err *e) {
+    size_t n = (size_t)p->capacity * (size_t)n_others;
+    p->n_others = n_others;
+    p->other = calloc(n + 1, sizeof *p->other);
+    p->other_weight = calloc(n + 1, sizeof *p->other_weight);
+    return p->other && p->other_weight
+               ? 0
+               : err_set(e, ERR_NO_MEMORY, "packer_init_others", "no room for a teacher's tokens");
+}
+
 void packer_release(struct packer *p) {
+    free(p->other);
+    free(p->other_weight);
     free(p->token);
     free(p->position);
     free(p->target);
@@ -227,6 +271,20 @@ static void append(struct packer *p, const int32_t *ids, int64_t n, int64_t *at)
     }
 }
 
+/* The weight of token `at`, the place-th of row i's answer, goes to the target and to what the teacher holds likely there. */
+static void share_weight(struct packer *p, const struct dataset *d, int64_t i, int64_t at, int64_t place) {
+    const struct dataset_row *row = &d->rows[i];
+    float share = row->likely_at < 0 ? 0 : p->others_share, weight = p->weight[at];
+    p->weight[at] = (1 - share) * weight;
+    for (int j = 0; j < p->n_others; j++) {
+        bool named = row->likely_at >= 0 && j < d->n_likely;
+        struct likely_token top =
+            named ? d->likely[row->likely_at + place * d->n_likely + j] : (struct likely_token){0};
+        p->other[at * p->n_others + j] = top.token;
+        p->other_weight[at * p->n_others + j] = share * weight * top.p;
+    }
+}
+
 bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight) {
     const struct dataset_row *row = &d->rows[i];
     const struct token_span *answer = &d->form->answers[label];
@@ -240,6 +298,8 @@ bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label,
     for (int64_t j = 0; j < answer->n; j++) {
         p->target[last + j] = answer->ids[j];
         p->weight[last + j] = weight;
+        if (p->others_share > 0 && label == row->label)
+            share_weight(p, d, i, last + j, j);
     }
     p->start[++p->n_seq] = (int32_t)p->n_tokens;
     return true;
@@ -253,5 +313,8 @@ struct nn_batch packer_batch(const struct packer *p) {
                              .weight = p->weight,
                              .n_seq = p->n_seq,
                              .start = p->start,
-                             .n_prefix = p->n_shared};
+                             .n_prefix = p->n_shared,
+                             .n_others = p->others_share > 0 ? p->n_others : 0,
+                             .other = p->other,
+                             .other_weight = p->other_weight};
 }

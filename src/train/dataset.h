@@ -31,6 +31,14 @@ struct dataset_row {
     int32_t label;
     float weight;
     int64_t soft_at; /* in dataset.soft, where the labels' probabilities stand; -1: there are none */
+    int64_t
+        likely_at; /* in dataset.likely, where a teacher's tokens for its answer stand; -1: there are none */
+};
+
+/* A token that a teacher with the same vocabulary holds possible, and its probability. */
+struct likely_token {
+    int32_t token;
+    float p;
 };
 
 struct dataset { /* {0} and form is empty */
@@ -41,6 +49,9 @@ struct dataset { /* {0} and form is empty */
     int64_t n_rows, rows_capacity;
     float *soft; /* [n_labels] for each row that has them */
     int64_t n_soft, soft_capacity;
+    int n_likely;                /* tokens that a teacher names at each place of an answer; 0: none does */
+    struct likely_token *likely; /* [answer's n, n_likely] for each row that has them */
+    int64_t n_likely_values, likely_capacity;
 };
 void dataset_release(struct dataset *d);
 
@@ -54,6 +65,10 @@ int dataset_soften(struct dataset *d, const float *probabilities, struct err *e)
 /* The weight of `label` as row i's answer when the target is (1 - share) its own label and `share` the teacher's probabilities;
  * cross-entropy with such a target is the sum of the labels' losses so weighted. 0 for what is below a thousandth. */
 float dataset_label_weight(const struct dataset *d, int64_t i, int label, float share);
+
+/* What a teacher would write in place of each token of row i's own answer: top[answer's n, n], the same n for all rows.
+ * Probabilities are brought to a sum of 1 at each place. ERR_INPUT: negative, or none above 0. */
+int dataset_add_likely(struct dataset *d, int64_t i, const struct likely_token *top, int n, struct err *e);
 
 /* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
@@ -77,10 +92,15 @@ struct packer {
     int64_t n_shared; /* of each row's first tokens, left out: the batch comes after a prefix */
     int32_t *token, *position, *target, *start;
     float *weight;
+    int n_others;       /* of each token with a target: nn_batch.other; 0: none */
+    float others_share; /* of the target's weight that goes to what the teacher holds likely; 0: none */
+    int32_t *other;
+    float *other_weight;
     int64_t n_tokens;
     int n_seq;
 };
 int packer_init(struct packer *p, int64_t capacity, struct err *e);
+int packer_init_others(struct packer *p, int n_others, struct err *e); /* room for them, after packer_init */
 void packer_release(struct packer *p);
 void packer_clear(struct packer *p);
 void packer_share(struct packer *p, int64_t n_shared); /* clears it */

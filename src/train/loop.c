@@ -65,10 +65,10 @@ struct loop {
 
 static uint64_t hash_run(const struct loop *l) {
     const struct train_settings *s = &l->s;
-    double numbers[] = {(double)s->epochs,     (double)s->batch_rows,   (double)s->learning_rate,
-                        (double)s->warmup,     (double)s->weight_decay, (double)s->patience,
-                        (double)s->eval_steps, (double)s->micro_tokens, (double)s->soft_share,
-                        (double)s->no_prefix,  (double)s->plain};
+    double numbers[] = {(double)s->epochs,       (double)s->batch_rows,   (double)s->learning_rate,
+                        (double)s->warmup,       (double)s->weight_decay, (double)s->patience,
+                        (double)s->eval_steps,   (double)s->micro_tokens, (double)s->soft_share,
+                        (double)s->likely_share, (double)s->no_prefix,    (double)s->plain};
     uint64_t h = s->seed ^ s->identity;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         uint64_t word;
@@ -98,6 +98,7 @@ static int64_t base_bytes(const struct nn_model *m) {
 static int plan_memory(struct loop *l, struct err *e) {
     struct train_need need = dataset_need(l->train, l->validation, l->s.batch_rows, l->s.no_prefix);
     need.plain = l->s.plain;
+    need.n_others = l->s.likely_share > 0 ? l->train->n_likely : 0;
     need.micro_tokens = l->s.micro_tokens;
     train_memory_plan(l->m, base_bytes(l->m), &need, mem_total_bytes(), &l->memory);
     int64_t wanted = l->memory.run_bytes + 8 * l->m->trained->n_values, available = mem_available_bytes();
@@ -130,6 +131,8 @@ static int begin_memory(struct loop *l, struct err *e) {
         return err_set(e, ERR_NO_MEMORY, "train_run", "no room for the order of %lld rows",
                        (long long)l->train->n_rows);
     int rc = packer_init(&l->packer, l->s.micro_tokens, e);
+    if (rc == 0 && l->memory.limits.n_others > 0)
+        rc = packer_init_others(&l->packer, l->memory.limits.n_others, e);
     if (rc == 0)
         rc = nn_run_init(&l->run, l->m, &l->memory.limits, e);
     struct optimizer_options o = {.learning_rate = l->s.learning_rate,
@@ -403,6 +406,7 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     if (n > 1) /* one row alone has nobody to share with */
         rc = train_share(l->m, &l->run, &l->packer, l->train, e);
     l->state.tokens += l->packer.n_shared;
+    l->packer.others_share = l->packer.n_others > 0 ? l->s.likely_share : 0;
     int64_t full = even_share(l, rows, n * n_labels);
     for (int64_t pair = 0; pair < n * n_labels && rc == 0; pair++) {
         int64_t row = rows[pair / n_labels];
@@ -416,6 +420,7 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     }
     if (rc == 0)
         rc = flush(l, weights, &sum, e);
+    l->packer.others_share = 0; /* evaluations know the answers alone */
     if (rc == 0 && l->packer.n_shared > 0)
         rc = nn_prefix_backward(l->m, &l->run, e);
     *loss = sum / weights;

@@ -28,7 +28,9 @@ struct train_settings {
     int64_t eval_steps; /* steps between evaluations; 0: an epoch, at most 200 */
     float
         soft_share; /* of the teacher's probabilities in the target, where rows have them; the rest is the label */
-    uint64_t seed;        /* order of the rows */
+    float
+        likely_share; /* the same of the tokens that a teacher with this vocabulary names (dataset_add_likely) */
+    uint64_t seed;    /* order of the rows */
     int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
     uint64_t
         identity; /* the caller's hash of base and prompt: a checkpoint of another run is not continued */

@@ -24,6 +24,7 @@ static int64_t run_bytes(const struct nn_model *m, const struct train_need *n, s
                             .n_targets = targets < 1 ? 1 : targets,
                             .n_prefix = n->shared,
                             .n_recompute = n_recompute,
+                            .n_others = n->n_others,
                             .plain = n->plain};
     return (int64_t)nn_run_bytes(m, l);
 }

@@ -11,6 +11,7 @@ struct train_need {
     int64_t shared;           /* that all rows begin with and that are computed once; 0: none */
     int64_t step_tokens;      /* of all rows of a step behind what they share; 0: unknown */
     double targets_per_token; /* at most, behind what is shared */
+    int n_others;             /* further targets of a token */
     unsigned plain;           /* NN_PLAIN_* */
     int64_t micro_tokens;     /* tokens at once; 0: as memory allows, at most 4096 */
 };

@@ -42,7 +42,12 @@ static float *trainers_logits(const char *path, const int32_t *token, int n_voca
     check(weights_load(&m, f, &e), &e);
     nn_model_freeze(&m);
     check(nn_run_init(&run, &m, &(struct nn_limits){.n_tokens = N_TOKENS, .forward_only = true}, &e), &e);
-    struct nn_batch b = {N_TOKENS, token, position, token, NULL, 1, start, 0};
+    struct nn_batch b = {.n_tokens = N_TOKENS,
+                         .token = token,
+                         .position = position,
+                         .target = token,
+                         .n_seq = 1,
+                         .start = start};
     check(nn_forward_logits(&m, &run, &b, logits, &e), &e);
     nn_run_release(&run);
     nn_model_release(&m);

@@ -58,7 +58,12 @@ static void open_trainer_kept(struct trainer *t, const char *path, int rank, boo
     }
     t->start[0] = 0;
     t->start[1] = N_TOKENS;
-    t->batch = (struct nn_batch){N_TOKENS, t->token, t->position, t->target, NULL, 1, t->start, 0};
+    t->batch = (struct nn_batch){.n_tokens = N_TOKENS,
+                                 .token = t->token,
+                                 .position = t->position,
+                                 .target = t->target,
+                                 .n_seq = 1,
+                                 .start = t->start};
 }
 
 static void open_trainer(struct trainer *t, const char *path, int rank) {

@@ -197,6 +197,25 @@ static void test_small_and_short(void **state) {
     assert_int_equal(run("train", NULL, &e, WORDS("--form", "brief")), ERR_USAGE);
 }
 
+/* A larger file of the same vocabulary beside the labels; one of another is refused. */
+static void test_a_teachers_tokens(void **state) {
+    (void)state;
+    struct err e;
+    struct tiny_gguf teacher = {.n_embd = 256, .n_ff = 256, .n_vocab = 640, .n_layer = 3, .seed = 8};
+    assert_int_equal(tiny_gguf_write("teacher.gguf", &teacher, &e), 0);
+    int rc =
+        run("train", NULL, &e, WORDS("--epochs", "1", "--teacher-model", "teacher.gguf", "--top-k", "4"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    teacher.n_vocab = 641;
+    assert_int_equal(tiny_gguf_write("teacher.gguf", &teacher, &e), 0);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1", "--teacher-model", "teacher.gguf")),
+                     ERR_MISMATCH);
+    assert_non_null(strstr(e.message, "641"));
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1", "--teacher-model", "nowhere.gguf")),
+                     ERR_NOT_FOUND);
+}
+
 static void test_a_quantised_base(void **state) {
     (void)state;
     struct err e;
@@ -233,6 +252,7 @@ int main(void) {
         cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
         cmocka_unit_test(test_small_and_short),
+        cmocka_unit_test(test_a_teachers_tokens),
         cmocka_unit_test(test_a_quantised_base),
         cmocka_unit_test(test_what_is_refused),
     };
