@@ -122,6 +122,17 @@ static int clusters_of(const struct catalog *c, const char *text, struct cluster
     return n < 2 ? n : 2;
 }
 
+/* Intel's N-series, whose cores are those of the N100: "N95", "N200", "i3-N305". */
+static bool names_n_series(const char *text) {
+    for (const char *at = strpbrk(text, "nN"); at != NULL; at = strpbrk(at + 1, "nN")) {
+        size_t digits = strspn(at + 1, "0123456789");
+        bool alone = at == text || at[-1] == ' ' || at[-1] == '-';
+        if (alone && (digits == 2 || digits == 3) && !isalnum((unsigned char)at[1 + digits]))
+            return true;
+    }
+    return false;
+}
+
 /* "4x Cortex-A76 2.4GHz" as a device with such cores, "Intel i5, 6x 4.4 GHz" as an x86-64 machine; false: neither is named. */
 static bool from_facts(const struct catalog *c, const char *text, struct catalog_device *out) {
     static const char *const with_dotprod[] = {"cortex-a55", "cortex-a76", "cortex-a78", "cortex-a720",
@@ -134,8 +145,8 @@ static bool from_facts(const struct catalog *c, const char *text, struct catalog
     if (x86) {
         const char *count = strstr(text, "x ");
         bool counted = count != NULL && count > text && isdigit((unsigned char)count[-1]);
-        cores[0] =
-            (struct cluster){"x86-avx2", counted ? count[-1] - '0' : 0, clock_after(counted ? count : text)};
+        cores[0] = (struct cluster){names_n_series(text) ? "gracemont" : "x86-avx2",
+                                    counted ? count[-1] - '0' : 0, clock_after(counted ? count : text)};
     }
     x86 = x86 || str_equal(cores[0].core, "gracemont");
     *out = (struct catalog_device){.name = "by its facts",

@@ -86,6 +86,10 @@ static void test_matching(void **state) {
     assert_string_equal(matched("a phone", "6x Cortex-A55 + 1x+1x Cortex-A78", &d), "by its facts");
     assert_string_equal(d.core, "cortex-a78");
     assert_true(d.cores.value == 2 && d.second_cores.value == 6 && !d.clock_mhz.known);
+    assert_string_equal(matched("a mini PC", "Intel N97 3.6 GHz", &d), "by its facts");
+    assert_string_equal(d.core, "gracemont");
+    assert_string_equal(matched("a mini PC", "Intel Core i3-N305, 8x 3.8 GHz", &d), "by its facts");
+    assert_true(str_equal(d.core, "gracemont") && d.cores.value == 8);
     assert_string_equal(matched("a laptop", "AMD Ryzen 7, 8x 5.1 GHz", &d), "by its facts");
     assert_true(d.cores.value == 8 && fabs(d.clock_mhz.value - 5100) < 1);
     assert_string_equal(matched("a mystery", "unheard of", &d), "nothing");
