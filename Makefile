@@ -127,7 +127,8 @@ RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
 HELPER_SRC := $(wildcard tests/*/make_*.c)#  programs that shell tests use
 SUPPORT_SRC := $(wildcard tests/support/*.c)
-BENCH_LIB  := bench/figures.c bench/chain.c bench/shapes.c bench/serving.c bench/device_parts.c bench/device_race.c bench/scatter.c bench/planner_here.c bench/train_rig.c
+BENCH_LIB  := $(addprefix bench/, figures.c chain.c shapes.c serving.c device_parts.c device_race.c scatter.c planner_here.c train_rig.c \
+                compressing.c compress_tools.c compress_large.c)
 BENCH_SRC  := $(filter-out $(BENCH_LIB),$(wildcard bench/*.c))
 SIM_SRC    := $(wildcard examples/simulate*.c)
 SEED_SRC   := $(wildcard seed/*.c)

@@ -50,7 +50,7 @@ int main(void) {
     struct err e = {0};
     char text[64];
     struct figures *f = figures_new("device");
-    figures_keep(f);
+    figures_update(f);
     if (file_make_folders("build/bench/device-work", &e) < 0 || lm_backend_init(NULL, &e) < 0) {
         fprintf(stderr, "bench: %s\n", e.message);
         return 2;

@@ -67,6 +67,48 @@ void figures_context(struct figures *f, const char *key, const char *text) {
     json_object_set_new(f->document, key, must(json_string(text)));
 }
 
+/* ---- in parts ---- */
+
+int figures_count(const struct figures *f) {
+    return (int)json_array_size(f->list);
+}
+
+double figures_value(const struct figures *f, const char *id, const char *name) {
+    size_t i;
+    json_t *one;
+    json_array_foreach(f->list, i, one) {
+        const char *its_id = json_string_value(json_object_get(one, "id"));
+        const char *its_name = json_string_value(json_object_get(one, "name"));
+        if (its_id && its_name && strcmp(its_id, id) == 0 && strcmp(its_name, name) == 0)
+            return json_number_value(json_object_get(one, "value"));
+    }
+    return NAN;
+}
+
+void figures_keep(const struct figures *f, int from, const char *path) {
+    struct err e = {0};
+    json_t *part = must(json_array());
+    for (size_t i = (size_t)from; i < json_array_size(f->list); i++)
+        json_array_append(part, json_array_get(f->list, i));
+    char *text = json_dumps(part, JSON_INDENT(1) | JSON_REAL_PRECISION(8));
+    int rc = text ? file_write(path, text, strlen(text), &e) : ERR_NO_MEMORY;
+    free(text);
+    json_decref(part);
+    if (rc < 0) {
+        log_err(&e);
+        exit(1);
+    }
+}
+
+bool figures_recall(struct figures *f, const char *path) {
+    json_t *part = json_load_file(path, 0, NULL);
+    bool there = json_is_array(part);
+    if (there)
+        json_array_extend(f->list, part);
+    json_decref(part);
+    return there;
+}
+
 /* ---- the table ---- */
 
 static void print_number(const json_t *j, int width) {
@@ -100,7 +142,7 @@ static void print_table(const struct figures *f) {
 
 /* ---- figures of earlier runs ---- */
 
-void figures_keep(struct figures *f) {
+void figures_update(struct figures *f) {
     f->keep = true;
 }
 

@@ -14,6 +14,7 @@
 #ifndef BENCH_FIGURES_H
 #define BENCH_FIGURES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,7 +37,13 @@ void figures_skip(struct figures *f, const char *id, const char *name, const cha
 void figures_context(struct figures *f, const char *key, const char *text);
 /* For measurements in parts: figures of the file written before that this run does not measure again stay in it, those of
  * models or settings that it did not touch as well. Each says when it was measured. Call it first. */
-void figures_keep(struct figures *f);
+void figures_update(struct figures *f);
+/* For measurements that take hours in all: figures_keep writes what was added since there were `from` figures to a file, and
+ * figures_recall adds them again another time; false when there is no such file. */
+int figures_count(const struct figures *f);
+double figures_value(const struct figures *f, const char *id, const char *name); /* NAN: not there */
+void figures_keep(const struct figures *f, int from, const char *path);
+bool figures_recall(struct figures *f, const char *path);
 /* Prints the table, writes the file, frees. 0, or 1 with a message when the file cannot be written. */
 int figures_finish(struct figures *f);
 

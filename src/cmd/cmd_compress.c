@@ -15,6 +15,7 @@
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct option_def options[] = {
@@ -25,6 +26,7 @@ static const struct option_def options[] = {
     {"calibration", OPTION_INT, "N", "training rows for the importance matrix", "256"},
     {"size", OPTION_NUMBER, "MB", "choose types so that the tensors take at most so many million bytes",
      NULL},
+    {"bits", OPTION_NUMBER, "N", "choose types so that a weight takes at most N bits on average", NULL},
     {"latency", OPTION_NUMBER, "SECONDS", "choose types so that the device decides within so many seconds",
      NULL},
     {"recover", OPTION_STRING, "WHEN",
@@ -76,6 +78,7 @@ static int read_options(struct compression *x) {
     double size_mb = cmd_number(c, "size", 0);
     q->tolerance = cmd_number(c, "tolerance", 0);
     q->budget.seconds = cmd_number(c, "latency", 0);
+    q->budget.bits = cmd_number(c, "bits", 0);
     q->no_imatrix = cmd_flag(c, "no-imatrix");
     q->no_search = cmd_flag(c, "no-search");
     q->whole_vocabulary = cmd_flag(c, "full-vocabulary");
@@ -86,8 +89,8 @@ static int read_options(struct compression *x) {
         return err_set(x->e, ERR_USAGE, "compress",
                        "--calibration takes a number from 1 on, --threads and --reserve from 0, --tolerance "
                        "from 0 to 1");
-    if (!(size_mb >= 0 && size_mb < 1e6) || !(q->budget.seconds >= 0))
-        return err_set(x->e, ERR_USAGE, "compress", "--size and --latency take positive numbers");
+    if (!(size_mb >= 0 && size_mb < 1e6) || !(q->budget.seconds >= 0) || !(q->budget.bits >= 0))
+        return err_set(x->e, ERR_USAGE, "compress", "--size, --bits and --latency take positive numbers");
     q->budget.bytes = (int64_t)(size_mb * 1e6);
     q->calibration.n_rows = n_rows;
     q->vocabulary.reserve = (int32_t)reserve;
@@ -172,6 +175,16 @@ static int open_records(struct compression *x) {
     return rc;
 }
 
+/* By its whole name, since manifests take relative ones as the project's. */
+static int note_imatrix(struct compression *x) {
+    const char *given = x->request.imatrix;
+    char *whole = realpath(given, NULL);
+    int rc = whole ? manifest_input(&x->manifest, whole, x->e)
+                   : err_set_errno(x->e, ERR_NOT_FOUND, "compress", "cannot read %s", given);
+    free(whole);
+    return rc;
+}
+
 static int describe(struct compression *x) {
     struct manifest *m = &x->manifest;
     const struct compress_request *q = &x->request;
@@ -183,6 +196,8 @@ static int describe(struct compression *x) {
         err_hint(x->e, "train the student first: %s", project_command(&x->project, "train"));
     if (rc == 0)
         rc = manifest_input(m, "task.yaml", x->e);
+    if (rc == 0 && q->imatrix)
+        rc = note_imatrix(x);
     for (int i = 0; i < q->n_types; i++)
         json_array_append_new(types, json_string(q->types[i]));
     if (rc < 0) {
@@ -193,6 +208,7 @@ static int describe(struct compression *x) {
     manifest_setting(m, "calibration", json_integer(q->no_imatrix ? 0 : q->calibration.n_rows));
     manifest_setting(m, "tolerance", json_real(q->tolerance));
     manifest_setting(m, "size", json_integer(q->budget.bytes));
+    manifest_setting(m, "bits", json_real(q->budget.bits));
     manifest_setting(m, "latency", json_real(q->budget.seconds));
     manifest_setting(m, "recover", json_integer(q->recovery));
     manifest_setting(m, "reserve", json_integer(q->vocabulary.reserve));

@@ -6,6 +6,7 @@
 #include "cmd/cmd.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
+#include "cmd/train_forms.h"
 #include "compress/vocabulary.h"
 #include "llama/lm.h"
 #include "plan/plan.h"
@@ -14,6 +15,7 @@
 #include "train/host/verify.h"
 #include "train/host/weights.h"
 #include "train/loop.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,8 +44,10 @@ static const struct option_def options[] = {
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
     {"form", OPTION_STRING, "FORM",
-     "what of the prompt the student reads: full, short or none, then labelled or compact: \"none-compact\"",
-     "full-labelled"},
+     "what of the prompt the student reads: full, short or none, then labelled or compact: \"none-compact\"; "
+     "auto: "
+     "the shortest that answers as well (default: as edgestill.yaml says, else full-labelled)",
+     NULL},
     {"trim", OPTION_FLAG, NULL, "train on a vocabulary cut to what the task needs: faster, and less memory",
      NULL},
     {"seed", OPTION_INT, "N", "another order of the records, other first adapters (default: the project's)",
@@ -56,6 +60,8 @@ static const struct option_def options[] = {
 struct training {
     struct cmd_ctx *c;
     struct err *e;
+    const char *folder; /* of what is made, below the project: "train" */
+    const char *form_name;
     struct project project;
     struct task task;
     struct plan plan;
@@ -84,6 +90,19 @@ static const char *path_of(struct training *t, const char *name) {
     if (!path)
         err_set(t->e, ERR_NO_MEMORY, "train", "out of memory");
     return path;
+}
+
+/* A file of the stage itself, by its name below the project. */
+static const char *name_in(struct training *t, const char *name) {
+    const char *whole = arena_printf(&t->project.arena, "%s/%s", t->folder, name);
+    if (!whole)
+        err_set(t->e, ERR_NO_MEMORY, "train", "out of memory");
+    return whole;
+}
+
+static const char *path_in(struct training *t, const char *name) {
+    const char *whole = name_in(t, name);
+    return whole ? path_of(t, whole) : NULL;
 }
 
 /* ---- what is to be done ---- */
@@ -135,10 +154,10 @@ static int choose_settings(struct training *t) {
     t->lora.rank_stabilised = cmd_flag(c, "rslora");
     t->lora.rank = (int)cmd_int(c, "rank", t->plan.rank);
     t->lora.alpha = t->plan.rank > 0 ? (float)(t->plan.alpha * t->lora.rank / t->plan.rank) : 0;
-    if (!prompt_form_parse(cmd_string(c, "form"), &t->form))
+    if (!prompt_form_parse(t->form_name, &t->form))
         return err_set(t->e, ERR_USAGE, "train",
-                       "--form takes full, short or none, then labelled or compact: not \"%s\"",
-                       cmd_string(c, "form"));
+                       "--form takes auto, or full, short or none, then labelled or compact: not \"%s\"",
+                       t->form_name);
     int rc_base = choose_base_memory(t, shape.n_params, shape.lora);
     if (rc_base < 0)
         return rc_base;
@@ -155,7 +174,8 @@ static int describe(struct training *t) {
     struct manifest *m = &t->manifest;
     char hex[SHA256_HEX];
     static const enum store_split splits[] = {STORE_TRAIN, STORE_VALIDATION};
-    int rc = manifest_init(m, t->project.dir, "train", MANIFEST_TRAIN, t->e);
+    const char *file = name_in(t, "manifest.json");
+    int rc = file ? manifest_init(m, t->project.dir, "train", file, t->e) : ERR_NO_MEMORY;
     if (rc == 0)
         rc = manifest_input(m, "task.yaml", t->e);
     if (rc == 0)
@@ -172,7 +192,7 @@ static int describe(struct training *t) {
         return rc;
     manifest_seed(m, t->settings.seed);
     manifest_setting(m, "vocabulary", json_string(cmd_flag(t->c, "trim") ? "task" : "full"));
-    manifest_setting(m, "form", json_string(cmd_string(t->c, "form")));
+    manifest_setting(m, "form", json_string(t->form_name));
     manifest_setting(m, "method", json_string(plan_method_text(t->plan.method)));
     manifest_setting(m, "rank", json_integer(t->lora.rank));
     manifest_setting(m, "alpha", json_real((double)t->lora.alpha));
@@ -266,7 +286,7 @@ static void close_all(struct training *t) {
 static int trim_base(struct training *t) {
     struct rows training = {0}, validation = {0};
     struct vocabulary_trim trim;
-    const char *path = path_of(t, "train/base-trimmed.gguf");
+    const char *path = path_in(t, "base-trimmed.gguf");
     if (!path)
         return ERR_NO_MEMORY;
     int64_t n_validation = 0;
@@ -414,8 +434,7 @@ static uint64_t first_bits(const char *hex) {
 static int fine_tune(struct training *t) {
     char base_hash[SHA256_HEX];
     struct progress progress;
-    struct train_files files = {path_of(t, "train/checkpoint"), path_of(t, "train/best"),
-                                path_of(t, "train/log.jsonl")};
+    struct train_files files = {path_in(t, "checkpoint"), path_in(t, "best"), path_in(t, "log.jsonl")};
     if (!files.checkpoint || !files.best || !files.log)
         return ERR_NO_MEMORY;
     int rc = manifest_hash(t->project.dir, str_text(&t->base_path), base_hash, t->e);
@@ -432,7 +451,7 @@ static int fine_tune(struct training *t) {
 
 static int write_prompt(struct training *t) {
     struct str json = {0};
-    const char *path = path_of(t, "train/prompt.json");
+    const char *path = path_in(t, "prompt.json");
     int rc = path ? prompt_to_json(&t->prompt, &json, t->e) : ERR_NO_MEMORY;
     if (rc == 0)
         rc = file_write(path, json.data, json.len, t->e);
@@ -476,9 +495,12 @@ static int verify_export(struct training *t, const char *adapter, const char *me
     return rc;
 }
 
+/* The adapter comes last: full training has none. */
+static const char *const train_outputs[] = {"merged-f16.gguf", "prompt.json", "log.jsonl", "adapter.gguf"};
+
 static int export(struct training *t) {
     bool lora = t->plan.method == PLAN_LORA;
-    const char *adapter = path_of(t, "train/adapter.gguf"), *merged = path_of(t, "train/merged-f16.gguf");
+    const char *adapter = path_in(t, "adapter.gguf"), *merged = path_in(t, "merged-f16.gguf");
     if (!adapter || !merged)
         return ERR_NO_MEMORY;
     int rc = write_prompt(t);
@@ -490,10 +512,10 @@ static int export(struct training *t) {
         rc = weights_write_merged(&t->model, t->base, merged, MODEL_F16, t->prompt.tag, t->e);
     if (rc == 0)
         rc = verify_export(t, lora ? adapter : NULL, merged);
-    static const char *const names[] = {"train/merged-f16.gguf", "train/prompt.json", "train/log.jsonl",
-                                        "train/adapter.gguf"};
-    for (int i = 0; i < (lora ? 4 : 3) && rc == 0; i++)
-        rc = manifest_output(&t->manifest, names[i], t->e);
+    for (int i = 0; i < (lora ? 4 : 3) && rc == 0; i++) {
+        const char *name = name_in(t, train_outputs[i]);
+        rc = name ? manifest_output(&t->manifest, name, t->e) : ERR_NO_MEMORY;
+    }
     return rc == 0 ? manifest_write(&t->manifest, t->e) : rc;
 }
 
@@ -524,8 +546,8 @@ static void report(struct training *t) {
     } else {
         cmd_print(c, "no validation records: the last weights were taken\n");
     }
-    cmd_print(c, "wrote train/merged-f16.gguf%s\n",
-              t->plan.method == PLAN_LORA ? " and train/adapter.gguf" : "");
+    cmd_print(c, "wrote %s/merged-f16.gguf%s\n", t->folder,
+              t->plan.method == PLAN_LORA ? " and adapter.gguf" : "");
 }
 
 static int train(struct training *t) {
@@ -538,10 +560,10 @@ static int train(struct training *t) {
     str_release(&why);
     json_object_set_new(t->c->result, "up_to_date", json_boolean(current));
     if (current && !cmd_flag(t->c, "restart")) {
-        cmd_print(t->c, "train: up to date\n");
+        cmd_print(t->c, "%s: up to date\n", t->folder);
         return 0;
     }
-    if (!(folder = path_of(t, "train")))
+    if (!(folder = path_of(t, t->folder)))
         return ERR_NO_MEMORY;
     if ((rc = file_make_folders(folder, t->e)) < 0 || (cmd_flag(t->c, "trim") && (rc = trim_base(t)) < 0) ||
         (rc = read_rows(t)) < 0 || (rc = read_teacher(t)) < 0)
@@ -553,11 +575,31 @@ static int train(struct training *t) {
     return 0;
 }
 
-static int run_train(struct cmd_ctx *c) {
-    struct training t = {.c = c, .e = &c->err};
+static int train_form(struct cmd_ctx *c, const char *folder, const char *form) {
+    struct training t = {.c = c, .e = &c->err, .folder = folder, .form_name = form};
     int rc = train(&t);
     close_all(&t);
     return rc;
+}
+
+/* The form that is asked for, here or in edgestill.yaml. */
+static int find_form(struct cmd_ctx *c, char form[PROMPT_FORM_TEXT]) {
+    struct project p;
+    const char *asked = cmd_string(c, "form");
+    int rc = project_open(&p, c->project_dir, &c->err);
+    if (rc < 0)
+        return rc;
+    snprintf(form, PROMPT_FORM_TEXT, "%s", asked ? asked : p.form ? p.form : "full-labelled");
+    project_release(&p);
+    return 0;
+}
+
+static int run_train(struct cmd_ctx *c) {
+    char form[PROMPT_FORM_TEXT];
+    int rc = find_form(c, form);
+    if (rc < 0)
+        return rc;
+    return strcmp(form, "auto") == 0 ? train_forms(c, train_form) : train_form(c, "train", form);
 }
 
 const struct verb verb_train = {"train", "fine-tune the accepted base on the accepted records", "[options]",

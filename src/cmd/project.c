@@ -151,8 +151,9 @@ static int not_empty(const struct node *root, const char *key, const char *text,
 
 static int read_root(struct project *p, const struct node *root, struct err *e) {
     static const char *const known[] = {"format", "task",    "device", "base", "teacher",
-                                        "data",   "records", "seed",   NULL};
+                                        "data",   "records", "seed",   "form", NULL};
     const char *format = NULL;
+    struct prompt_form form;
     int64_t seed = 1;
     p->n_records = DEFAULT_RECORDS;
     int code;
@@ -170,9 +171,15 @@ static int read_root(struct project *p, const struct node *root, struct err *e) 
         (code = node_i64(root, "records", false, &p->n_records, e)) < 0 ||
         (code = in_range(root, "records", p->n_records, 1, MOST_RECORDS, e)) < 0 ||
         (code = node_i64(root, "seed", false, &seed, e)) < 0 ||
-        (code = in_range(root, "seed", seed, 0, INT64_MAX, e)) < 0)
+        (code = in_range(root, "seed", seed, 0, INT64_MAX, e)) < 0 ||
+        (code = node_string(root, "form", false, &p->form, e)) < 0)
         return code;
     p->seed = (uint64_t)seed;
+    if (p->form && strcmp(p->form, "auto") != 0 && !prompt_form_parse(p->form, &form))
+        return node_error(node_get(root, "form"), e, "project_open",
+                          "\"form\" is auto, or full, short or none, then labelled or compact "
+                          "(\"none-compact\"), not \"%s\"",
+                          p->form);
     code = read_teacher(p, root, e);
     return code < 0 ? code : read_data(p, root, e);
 }

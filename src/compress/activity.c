@@ -307,6 +307,8 @@ int activity_save(const struct activity *a, const char *imatrix_path, const char
     double rows = (double)a->n_rows;
     int rc = activity_imatrix(a, &squares, e);
     if (rc == 0)
+        imatrix_set_model(squares, a->model);
+    if (rc == 0)
         rc = imatrix_new(&gradients, e);
     bool ok = rc == 0;
     for (int i = 0; i < a->n_matrices && ok; i++)

@@ -31,7 +31,8 @@ struct activity {
     struct arena arena;
     struct activity_matrix *matrices; /* in the order of the model's tensors */
     int n_matrices;
-    int64_t n_rows; /* of data */
+    int64_t n_rows;         /* of data */
+    char model[SHA256_HEX]; /* hash of the file that the student comes from; "": not said */
     /* The embedding as a table: squared gradients at what was looked up [d_model], and how often each token was [n_vocab]. */
     double *embedded, *looked_up;
     int64_t d_model, n_vocab;

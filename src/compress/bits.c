@@ -257,8 +257,25 @@ static bool solve(const struct bits_table *t, const struct bits_budget *b, struc
     return true;
 }
 
-int bits_choose(const struct bits_table *t, const struct bits_budget *b, int *types,
+bool bits_budget_given(const struct bits_budget *b) {
+    return b->bytes > 0 || b->bits > 0 || b->seconds > 0;
+}
+
+/* Both limits of size as one of bytes. */
+static struct bits_budget in_bytes(const struct bits_table *t, const struct bits_budget *b) {
+    struct bits_budget out = *b;
+    double values = (double)t->other_bytes / sizeof(float);
+    for (int i = 0; i < t->n_matrices; i++)
+        values += (double)(t->matrices[i].rows * t->matrices[i].cols);
+    int64_t bytes = (int64_t)(b->bits * values / 8);
+    if (b->bits > 0 && (out.bytes <= 0 || bytes < out.bytes))
+        out.bytes = bytes;
+    return out;
+}
+
+int bits_choose(const struct bits_table *t, const struct bits_budget *budget, int *types,
                 struct bits_outcome *outcome, struct err *e) {
+    struct bits_budget both = in_bytes(t, budget), *b = &both;
     double per_byte = b->bytes > 0 ? 1 / (double)b->bytes : 0,
            per_second = b->seconds > 0 ? 1 / b->seconds : 0;
     /* With two limits either may be the one that binds, or both. */

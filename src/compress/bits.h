@@ -58,8 +58,10 @@ void bits_release(struct bits_table *t); /* safe to repeat */
 
 struct bits_budget {
     int64_t bytes;  /* of all tensors; 0: no limit */
+    double bits;    /* the same limit for each value of the model, on average; 0: no limit */
     double seconds; /* a decision; 0: no limit */
 };
+bool bits_budget_given(const struct bits_budget *b);
 
 struct bits_outcome {
     double loss, seconds;

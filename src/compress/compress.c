@@ -33,8 +33,8 @@ static int check_request(const struct compress_request *q, struct err *e) {
         if (q->no_imatrix && quantize_mix_needs_imatrix(q->types[i]))
             return err_set(e, ERR_USAGE, "compress_run", "%s needs an importance matrix", q->types[i]);
     }
-    if (q->no_imatrix && (q->imatrix || q->recovery == COMPRESS_RECOVER_ALWAYS || q->budget.bytes > 0 ||
-                          q->budget.seconds > 0))
+    if (q->no_imatrix &&
+        (q->imatrix || q->recovery == COMPRESS_RECOVER_ALWAYS || bits_budget_given(&q->budget)))
         return err_set(e, ERR_USAGE, "compress_run",
                        "without an importance matrix there is neither a budget nor recovery");
     return 0;
@@ -53,6 +53,8 @@ static int prepare(struct compress_run_state *x, struct err *e) {
     if (rc < 0)
         return rc;
     quantize_preview_release(&first);
+    if (q->imatrix && (rc = compress_check_imatrix(q, e)) < 0)
+        return rc;
     rc = file_make_folders(q->folder, e);
     x->capacity = 2 * q->n_types + 2;
     r->candidates = arena_calloc(&r->arena, (size_t)x->capacity, sizeof *r->candidates);
@@ -125,7 +127,7 @@ static int open_search(struct compress_run_state *x, struct err *e) {
 
 static int make_candidates(struct compress_run_state *x, struct err *e) {
     const struct compress_request *q = x->q;
-    bool budget = q->budget.bytes > 0 || q->budget.seconds > 0;
+    bool budget = bits_budget_given(&q->budget);
     int rc = 0;
     if (budget && !x->searching)
         return err_set(e, ERR_UNSUPPORTED, "compress_run", "types cannot be searched for this student: %s",

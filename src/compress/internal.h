@@ -35,6 +35,9 @@ bool compress_good_enough(const struct compress_run_state *x, const struct compr
 
 /* matrix.c: importance matrix and sensitivities, collected or read. */
 int compress_get_matrix(struct compress_run_state *x, struct err *e);
+/* A matrix of the user's, before anything is computed. Ours say which file they were collected with; of others only names and widths
+ * can be compared. */
+int compress_check_imatrix(const struct compress_request *q, struct err *e);
 
 /* candidates.c: each makes files and measures them. */
 int compress_make_stock(struct compress_run_state *x, const char *type, struct err *e);

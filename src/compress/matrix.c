@@ -49,6 +49,8 @@ static int collect_own(struct compress_run_state *x, const char *path, const cha
     rc = activity_collect(&x->activity, &x->student, &d, &o, &p, e);
     progress_end(&p);
     dataset_release(&d);
+    if (rc == 0)
+        rc = sha256_file(x->q->source, x->activity.model, e);
     return rc < 0 ? rc : activity_save(&x->activity, path, beside, key, e);
 }
 
@@ -79,7 +81,47 @@ static int get_foreign(struct compress_run_state *x, const char *path, const cha
     int rc = calibrate(&x->im, x->source, x->q->task, x->q->training, &o, &p, &n, e);
     progress_end(&p);
     x->r->calibration_rows = n;
-    return rc < 0 ? rc : imatrix_save(x->im, path, key, n, e);
+    char model[SHA256_HEX];
+    if (rc == 0)
+        rc = sha256_file(x->q->source, model, e);
+    if (rc < 0)
+        return rc;
+    imatrix_set_model(x->im, model);
+    return imatrix_save(x->im, path, key, n, e);
+}
+
+/* ---- the user's own ---- */
+
+int compress_check_imatrix(const struct compress_request *q, struct err *e) {
+    char model[SHA256_HEX];
+    struct imatrix *im;
+    struct quantize_preview p;
+    int rc = imatrix_load(&im, q->imatrix, e);
+    if (rc < 0)
+        return rc;
+    if (*imatrix_model(im))
+        rc = sha256_file(q->source, model, e);
+    if (rc == 0 && *imatrix_model(im) && strcmp(imatrix_model(im), model) != 0) {
+        rc = err_set(
+            e, ERR_MISMATCH, "compress_run",
+            "the importance matrix %s is of another model: it was collected with %.12s, and %s is %.12s",
+            q->imatrix, imatrix_model(im), q->source, model);
+        err_hint(e, "leave --imatrix out: one is collected from this student's training rows");
+    }
+    if (rc == 0)
+        rc = quantize_preview(&p, q->source, &(struct quantize_options){.type = q->types[0], .imatrix = im},
+                              e);
+    if (rc == 0)
+        quantize_preview_release(&p);
+    imatrix_free(im);
+    return rc;
+}
+
+static int get_users(struct compress_run_state *x, struct err *e) {
+    imatrix_free(x->im);
+    x->im = NULL;
+    x->r->calibration_rows = 0;
+    return imatrix_load(&x->im, x->q->imatrix, e);
 }
 
 int compress_get_matrix(struct compress_run_state *x, struct err *e) {
@@ -94,10 +136,5 @@ int compress_get_matrix(struct compress_run_state *x, struct err *e) {
     if (rc < 0)
         return rc;
     rc = x->opened ? get_own(x, path, beside, key, e) : get_foreign(x, path, key, e);
-    if (rc < 0 || !x->q->imatrix)
-        return rc;
-    imatrix_free(x->im); /* the user's own, for the quantiser; the search keeps what was seen here */
-    x->im = NULL;
-    x->r->calibration_rows = 0;
-    return imatrix_load(&x->im, x->q->imatrix, e);
+    return rc < 0 || !x->q->imatrix ? rc : get_users(x, e); /* the search keeps what was seen here */
 }

@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, LARGE_PARAMS = 50000000 };
+/* Finding the best scales of K-quants takes longer than the step itself, and a step moves few weights into another code: in
+ * between, what rounding changed last time is added to the new weights. */
+enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, ROUND_EVERY = 4, LARGE_PARAMS = 50000000 };
 #define LEAST_PROBABLE 0.02
 
 static int no_memory(struct err *e) {
@@ -92,7 +94,8 @@ int rounding_apply(struct nn_model *m, const struct rounding *r, struct err *e) 
 
 /* ---- the run ---- */
 
-/* Between steps model.base.value holds the rounded weights of `master`. */
+/* Between steps model.base.value holds the rounded weights of `master`, or nearly: master + `change`, the rounding's of at most
+ * ROUND_EVERY steps ago. At an evaluation they are rounded. */
 struct recovery {
     struct student *s;
     const struct rounding *r;
@@ -100,6 +103,7 @@ struct recovery {
     struct recover_options o;
     struct thread_pool *pool;
     float *master, *best; /* weights before rounding, [n_values] */
+    float *change;        /* [n_values] */
     double *soft, *truth,
         *now; /* probabilities: training [rows, labels], judge's of the student and of the rounded one */
     int64_t *order;
@@ -110,7 +114,7 @@ struct recovery {
 };
 
 int64_t recover_memory_bytes(const struct nn_model *m) {
-    return 5 * m->base.n_values * (int64_t)sizeof(float); /* gradient, two moments, master, best */
+    return 6 * m->base.n_values * (int64_t)sizeof(float); /* gradient, two moments, master, best, change */
 }
 
 static size_t slab_bytes(const struct recovery *x) {
@@ -151,11 +155,12 @@ static int allocate(struct recovery *x, struct err *e) {
     int n = x->training->form->n_labels;
     x->master = malloc(slab_bytes(x));
     x->best = malloc(slab_bytes(x));
+    x->change = malloc(slab_bytes(x));
     x->soft = calloc((size_t)(x->training->n_rows * n), sizeof *x->soft);
     x->truth = calloc((size_t)(x->judge->n_rows * n), sizeof *x->truth);
     x->now = calloc((size_t)(x->judge->n_rows * n), sizeof *x->now);
     x->order = calloc((size_t)x->training->n_rows, sizeof *x->order);
-    if (!x->master || !x->best || !x->soft || !x->truth || !x->now || !x->order)
+    if (!x->master || !x->best || !x->change || !x->soft || !x->truth || !x->now || !x->order)
         return no_memory(e);
     memcpy(x->master, x->s->model.base.value, slab_bytes(x));
     memcpy(x->best, x->master, slab_bytes(x));
@@ -196,6 +201,7 @@ static void end(struct recovery *x) {
     thread_pool_free(x->pool);
     free(x->master);
     free(x->best);
+    free(x->change);
     free(x->soft);
     free(x->truth);
     free(x->now);
@@ -225,6 +231,16 @@ static int learn(struct recovery *x, const int64_t *rows, int64_t n, struct err 
     return rc < 0 ? rc : flush(x, (double)n, e);
 }
 
+/* From `master` to the rounded weights. */
+static int round_now(struct recovery *x, struct err *e) {
+    struct nn_model *m = &x->s->model;
+    memcpy(m->base.value, x->master, slab_bytes(x));
+    int rc = round_all(m, x->r, x->pool, e);
+    for (int64_t i = 0; i < m->base.n_values; i++)
+        x->change[i] = m->base.value[i] - x->master[i];
+    return rc;
+}
+
 static int step(struct recovery *x, const int64_t *rows, int64_t n, struct err *e) {
     struct optimizer_report report;
     struct nn_model *m = &x->s->model;
@@ -237,8 +253,11 @@ static int step(struct recovery *x, const int64_t *rows, int64_t n, struct err *
     if (rc < 0)
         return rc;
     memcpy(x->master, m->base.value, slab_bytes(x));
-    x->result.steps++;
-    return round_all(m, x->r, x->pool, e);
+    if (++x->result.steps % ROUND_EVERY == 0)
+        return round_now(x, e);
+    for (int64_t i = 0; i < m->base.n_values; i++)
+        m->base.value[i] += x->change[i];
+    return 0;
 }
 
 static void shuffle(struct recovery *x, struct rng *rng) {
@@ -260,6 +279,8 @@ static int epoch(struct recovery *x, struct progress *p, struct err *e) {
         progress_update(p, x->result.steps);
     }
     if (rc == 0)
+        rc = round_now(x, e);
+    if (rc == 0)
         rc = judge(x, &divergence, e);
     if (rc == 0 && divergence < x->result.after) {
         x->result.after = divergence;
@@ -272,7 +293,7 @@ static int epoch(struct recovery *x, struct progress *p, struct err *e) {
 static int train(struct recovery *x, struct progress *p, struct err *e) {
     struct rng rng;
     rng_seed(&rng, x->o.seed);
-    int rc = round_all(&x->s->model, x->r, x->pool, e);
+    int rc = round_now(x, e);
     if (rc == 0)
         rc = judge(x, &x->result.before, e);
     x->result.after = x->result.before;

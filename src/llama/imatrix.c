@@ -4,8 +4,11 @@
 #include "base/mem.h"
 #include "llama/lm_internal.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MODEL_KEY "edgestill.model"
 
 struct entry {
     char *weight;
@@ -19,6 +22,7 @@ struct imatrix { /* entries are kept sorted by name: a few hundred at most */
     int64_t n, capacity, n_rows;
     double weight;
     char *dataset;
+    char model[SHA256_HEX];
 };
 
 int imatrix_new(struct imatrix **out, struct err *e) {
@@ -118,6 +122,14 @@ const char *imatrix_dataset(const struct imatrix *im) {
     return im->dataset ? im->dataset : "";
 }
 
+void imatrix_set_model(struct imatrix *im, const char hash[SHA256_HEX]) {
+    snprintf(im->model, sizeof im->model, "%s", hash);
+}
+
+const char *imatrix_model(const struct imatrix *im) {
+    return im->model;
+}
+
 int64_t imatrix_rows(const struct imatrix *im) {
     return im->n_rows;
 }
@@ -153,6 +165,8 @@ int imatrix_save(const struct imatrix *im, const char *path, const char *dataset
     if (rc == 0) {
         gguf_set_val_str(g, "general.type", "imatrix");
         gguf_set_arr_str(g, "imatrix.datasets", &dataset, 1);
+        if (im->model[0])
+            gguf_set_val_str(g, MODEL_KEY, im->model);
         gguf_set_val_u32(g, "imatrix.chunk_count", (uint32_t)(n_rows > 0 ? n_rows : 1));
         gguf_set_val_u32(g, "imatrix.chunk_size", 1);
         for (int64_t i = 0; i < im->n; i++) {
@@ -177,7 +191,10 @@ static bool is_imatrix(const struct gguf_context *g) {
 }
 
 static void take_origin(struct imatrix *im, const struct gguf_context *g) {
-    int64_t names = gguf_find_key(g, "imatrix.datasets"), rows = gguf_find_key(g, "imatrix.chunk_count");
+    int64_t names = gguf_find_key(g, "imatrix.datasets"), rows = gguf_find_key(g, "imatrix.chunk_count"),
+            model = gguf_find_key(g, MODEL_KEY);
+    if (model >= 0 && gguf_get_kv_type(g, model) == GGUF_TYPE_STRING)
+        snprintf(im->model, sizeof im->model, "%s", gguf_get_val_str(g, model));
     if (names >= 0 && gguf_get_kv_type(g, names) == GGUF_TYPE_ARRAY &&
         gguf_get_arr_type(g, names) == GGUF_TYPE_STRING && gguf_get_arr_n(g, names) > 0)
         im->dataset = strdup(gguf_get_arr_str(g, names, 0));

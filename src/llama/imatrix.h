@@ -12,6 +12,7 @@
 #ifndef LLAMA_IMATRIX_H
 #define LLAMA_IMATRIX_H
 
+#include "base/hash.h"
 #include "llama/lm.h"
 
 struct imatrix; /* opaque; one thread at a time */
@@ -48,6 +49,9 @@ int imatrix_load(struct imatrix **out, const char *path, struct err *e);
 
 /* What a loaded matrix was saved with: "" and 0 for one that was not. */
 const char *imatrix_dataset(const struct imatrix *im);
+/* The hash of the model that it was collected with, where it says so; "" where not. Saved with it. */
+void imatrix_set_model(struct imatrix *im, const char hash[SHA256_HEX]);
+const char *imatrix_model(const struct imatrix *im);
 int64_t imatrix_rows(const struct imatrix *im);
 
 #endif
