@@ -24,7 +24,6 @@ struct measuring {
     struct bits_table *t;
     struct student *s;
     const struct activity *a;
-    const struct bits_device *device;
     struct thread_pool *pool;
     float *importance; /* of the matrix at hand */
     float *before;     /* [n, cols] sample */
@@ -41,12 +40,12 @@ static bool offer(struct bits_table *t, const char *name, const struct bits_devi
     return known && block_type_find(name, &t->types[t->n_types]) ? (t->n_types++, true) : false;
 }
 
-static double seconds_of(const struct measuring *x, const struct bits_matrix *m, int type) {
-    const struct bits_device *d = x->device;
+static double seconds_of(const struct bits_table *t, const struct bits_device *d, const struct bits_matrix *m,
+                         int type) {
     bool head = strcmp(m->name, "output.weight") == 0 || strcmp(m->name, "token_embd.weight") == 0;
     double macs = (double)(m->rows * m->cols) * (double)(head ? d->head_rows : d->tokens_read);
     for (int i = 0; i < d->n_speeds; i++)
-        if (strcmp(d->speeds[i].type, x->t->types[type].name) == 0)
+        if (strcmp(d->speeds[i].type, t->types[type].name) == 0)
             return m->looked_up ? 0
                                 : fmax(macs * d->speeds[i].s_per_mac,
                                        (double)m->bytes[type] * d->speeds[i].s_per_byte);
@@ -85,12 +84,6 @@ static int measure_matrix(struct measuring *x, struct bits_matrix *m, struct err
         return err_set(e, ERR_UNSUPPORTED, "bits_measure", "%s is no matrix that is trained", m->name);
     x->m = m;
     x->activity = activity_find(x->a, m->name);
-    m->looked_up = !x->activity;
-    for (int i = 0; i < x->t->n_types; i++) {
-        m->fits[i] = m->cols % x->t->types[i].n_values == 0;
-        m->bytes[i] = m->fits[i] ? block_type_bytes(&x->t->types[i], m->rows, m->cols) : 0;
-        m->seconds[i] = seconds_of(x, m, i);
-    }
     bool table = strcmp(m->name, "token_embd.weight") == 0; /* its rows are worth very different amounts */
     x->stride = table ? 1 : (m->rows + SAMPLE_ROWS - 1) / SAMPLE_ROWS;
     x->n = (m->rows + x->stride - 1) / x->stride;
@@ -130,15 +123,40 @@ static int list_matrices(struct bits_table *t, const struct model_file *f, struc
     return 0;
 }
 
-int bits_measure(struct bits_table *out, struct student *s, const struct activity *a,
-                 const struct bits_device *device, struct progress *p, struct err *e) {
+static void describe(const struct bits_table *t, const struct activity *a, const struct bits_device *d,
+                     struct bits_matrix *m) {
+    m->looked_up = !activity_find(a, m->name);
+    for (int i = 0; i < t->n_types; i++) {
+        m->fits[i] = m->cols % t->types[i].n_values == 0;
+        m->bytes[i] = m->fits[i] ? block_type_bytes(&t->types[i], m->rows, m->cols) : 0;
+        m->seconds[i] = seconds_of(t, d, m, i);
+    }
+}
+
+int bits_list(struct bits_table *out, const struct student *s, const struct activity *a,
+              const struct bits_device *device, struct err *e) {
     struct bits_table t = {.has_speeds = device->n_speeds > 0};
-    struct measuring x = {.t = &t, .s = s, .a = a, .device = device};
     arena_init(&t.arena);
     for (size_t i = 0; i < sizeof offered / sizeof *offered; i++)
         offer(&t, offered[i], device);
     int rc = list_matrices(&t, s->file, e);
-    if (rc == 0 && !(x.pool = thread_pool_new(s->ops.n_threads, e)))
+    for (int i = 0; i < t.n_matrices && rc == 0; i++)
+        describe(&t, a, device, &t.matrices[i]);
+    if (rc < 0)
+        bits_release(&t);
+    else
+        *out = t;
+    return rc;
+}
+
+int bits_measure(struct bits_table *out, struct student *s, const struct activity *a,
+                 const struct bits_device *device, struct progress *p, struct err *e) {
+    struct bits_table t;
+    struct measuring x = {.t = &t, .s = s, .a = a};
+    int rc = bits_list(&t, s, a, device, e);
+    if (rc < 0)
+        return rc;
+    if (!(x.pool = thread_pool_new(s->ops.n_threads, e)))
         rc = ERR_NO_MEMORY;
     if (p)
         p->total = t.n_matrices;

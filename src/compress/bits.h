@@ -54,6 +54,9 @@ struct bits_table {
 
 int bits_measure(struct bits_table *out, struct student *s, const struct activity *a,
                  const struct bits_device *device, struct progress *p, struct err *e);
+/* The same without the losses, which are 0: for those that were kept. */
+int bits_list(struct bits_table *out, const struct student *s, const struct activity *a,
+              const struct bits_device *device, struct err *e);
 void bits_release(struct bits_table *t); /* safe to repeat */
 
 struct bits_budget {

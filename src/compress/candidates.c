@@ -20,7 +20,7 @@ static int measure(struct compress_run_state *x, struct compress_candidate *c, c
     if (!compress_measures(x))
         return 0;
     const char *what = arena_printf(&x->r->arena, "measure %s", c->name);
-    int rc = compress_score(x, path, what ? what : "measure", &c->scores, e);
+    int rc = compress_score(x, path, what ? what : "measure", !c->recovered, &c->scores, e);
     return rc < 0 ? rc : compress_compare(x, c, e);
 }
 
@@ -72,8 +72,9 @@ static int make(struct compress_run_state *x, struct recipe *m, struct err *e) {
         c->device_s = x->table.has_speeds ? outcome.seconds : 0;
     }
     quantize_preview_release(&preview);
-    x->r->n_candidates++; /* from here on its scores are released with the result */
-    rc = quantise(x, m, &o, path, e);
+    x->r->n_candidates++;                   /* from here on its scores are released with the result */
+    if (m->recovered || !file_exists(path)) /* it is whole, and this request's (kept.h) */
+        rc = quantise(x, m, &o, path, e);
     if (rc < 0)
         return rc;
     c->file_bytes = file_size(path);

@@ -2,6 +2,7 @@
 #include "compress/compress.h"
 #include "base/file.h"
 #include "compress/internal.h"
+#include "compress/kept.h"
 #include "llama/lm.h"
 #include <math.h>
 #include <stdio.h>
@@ -60,7 +61,9 @@ static int prepare(struct compress_run_state *x, struct err *e) {
     r->candidates = arena_calloc(&r->arena, (size_t)x->capacity, sizeof *r->candidates);
     r->source_bytes = file_size(q->source);
     x->source = q->source;
-    return rc == 0 && !r->candidates ? compress_no_memory(e) : rc;
+    if (rc == 0 && !r->candidates)
+        rc = compress_no_memory(e);
+    return rc < 0 ? rc : kept_begin(x, e);
 }
 
 static int trim(struct compress_run_state *x, struct err *e) {
@@ -83,13 +86,13 @@ static int measure_source(struct compress_run_state *x, struct err *e) {
     struct scores trimmed = {0};
     if (!compress_measures(x))
         return 0;
-    int rc = compress_score(x, x->q->source, "measure the 16-bit file", &r->source, e);
+    int rc = compress_score(x, x->q->source, "measure the 16-bit file", true, &r->source, e);
     if (rc < 0)
         return rc;
     r->source_accuracy = compress_accuracy(&r->source);
     rc = compress_add_step(x, "16-bit", r->source_bytes, &r->source, e);
     if (rc == 0 && r->vocabulary.trimmed)
-        rc = compress_score(x, x->source, "measure the trimmed file", &trimmed, e);
+        rc = compress_score(x, x->source, "measure the trimmed file", true, &trimmed, e);
     if (rc == 0 && r->vocabulary.trimmed)
         rc = compress_add_step(x, "trimmed", r->vocabulary.bytes_after, &trimmed, e);
     scores_release(&trimmed);
@@ -116,9 +119,15 @@ static int open_search(struct compress_run_state *x, struct err *e) {
     struct progress p;
     if (!x->opened || x->q->no_search)
         return 0;
-    progress_begin(&p, "types for each tensor", "tensor", 0);
-    int rc = bits_measure(&x->table, &x->student, &x->activity, &x->q->device, &p, e);
-    progress_end(&p);
+    int rc = bits_list(&x->table, &x->student, &x->activity, &x->q->device, e);
+    if (rc == 0 && !kept_losses_read(x, &x->table)) {
+        bits_release(&x->table);
+        progress_begin(&p, "types for each tensor", "tensor", 0);
+        rc = bits_measure(&x->table, &x->student, &x->activity, &x->q->device, &p, e);
+        progress_end(&p);
+        if (rc == 0)
+            rc = kept_losses_write(x, &x->table, e);
+    }
     x->searching = x->r->searched = rc == 0;
     return rc;
 }
@@ -161,11 +170,7 @@ static int keep_chosen(struct compress_run_state *x, struct err *e) {
         return compress_no_memory(e);
     if (rename(from, to) != 0)
         return err_set_errno(e, ERR_IO, "compress_run", "cannot rename %s to %s", from, to);
-    for (int i = 0; i < x->r->n_candidates; i++) {
-        const char *path = compress_candidate_path(x, i);
-        if (i != x->r->chosen && path)
-            unlink(path);
-    }
+    kept_end(x);
     if (x->source != x->q->source)
         unlink(x->source);
     return 0;

@@ -16,8 +16,8 @@
  * one, then the one whose probabilities stay closest to the source's. Where none is good enough, the most accurate. (That a loss
  * is not significant does not excuse it: on few rows hardly any loss is.)
  *
- * What was collected is kept and used again while source, rows and settings are the same, so that an interrupted run loses at most
- * one candidate. */
+ * What was collected is kept and used again while source, rows and settings are the same; so are, until the choice is made, losses,
+ * candidates and their answers (kept.h): an interrupted run loses at most what it was at. */
 #ifndef COMPRESS_COMPRESS_H
 #define COMPRESS_COMPRESS_H
 

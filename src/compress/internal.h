@@ -16,6 +16,7 @@ struct compress_run_state {
     struct imatrix *im;
     bool opened, searching;
     int capacity; /* of r->candidates */
+    int n_scored; /* files whose answers were asked for: each run asks in the same order */
 };
 
 const char *compress_path(struct compress_run_state *x, const char *name);
@@ -24,8 +25,9 @@ int compress_no_memory(struct err *e);
 
 /* measure.c */
 bool compress_measures(const struct compress_run_state *x);
-int compress_score(struct compress_run_state *x, const char *gguf, const char *what, struct scores *out,
-                   struct err *e);
+/* `keep`: the answers are a file's that the request alone decides, so those of an interrupted run will do. */
+int compress_score(struct compress_run_state *x, const char *gguf, const char *what, bool keep,
+                   struct scores *out, struct err *e);
 double compress_accuracy(const struct scores *s);
 int compress_compare(struct compress_run_state *x, struct compress_candidate *c, struct err *e);
 int compress_add_step(struct compress_run_state *x, const char *name, int64_t bytes, const struct scores *s,

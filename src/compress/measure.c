@@ -1,22 +1,22 @@
 /* Scoring candidates on validation rows, and choosing one. */
-#include "compress/internal.h"
+#include "compress/kept.h"
 #include <math.h>
 
 bool compress_measures(const struct compress_run_state *x) {
     return x->q->validation && x->q->validation->n > 0;
 }
 
-int compress_score(struct compress_run_state *x, const char *gguf, const char *what, struct scores *out,
-                   struct err *e) {
+int compress_score(struct compress_run_state *x, const char *gguf, const char *what, bool keep,
+                   struct scores *out, struct err *e) {
     struct progress p;
     struct score_options o = {.n_threads = x->q->n_threads};
-    int rc = scores_init(out, x->q->task, x->q->validation, e);
-    if (rc < 0)
+    int rc = scores_init(out, x->q->task, x->q->validation, e), number = x->n_scored++;
+    if (rc < 0 || (keep && kept_scores_read(x, number, out)))
         return rc;
     progress_begin(&p, what, "row", x->q->validation->n);
     rc = score_model(out, gguf, x->q->task, x->q->validation, &o, &p, e);
     progress_end(&p);
-    return rc;
+    return rc < 0 || !keep ? rc : kept_scores_write(x, number, out, e);
 }
 
 double compress_accuracy(const struct scores *s) {

@@ -13,6 +13,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -151,6 +153,67 @@ static void test_the_smallest_good_one_is_chosen(void **state) {
     compress_release(&r);
 }
 
+static ino_t inode(const char *path) {
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_ino;
+}
+
+/* A folder in the chosen file's place makes the last step fail, with everything before it done. */
+static void stop_at_the_end(const struct compress_request *q) {
+    struct err e = {0};
+    struct compress_result r;
+    assert_int_equal(mkdir("stopped/student.gguf", 0755), 0);
+    assert_int_equal(compress_run(&r, q, &e), ERR_IO);
+    assert_int_equal(rmdir("stopped/student.gguf"), 0);
+    assert_true(file_exists("stopped/candidate-0.gguf"));
+}
+
+/* Kept answers are told from new ones by a mark: certainty of the first label everywhere. */
+static void mark_answers(const char *path) {
+    struct err e = {0};
+    struct scores s;
+    must(scores_read(&s, &t.task, path, &e), &e);
+    for (int64_t i = 0; i < s.n; i++) {
+        s.prob[i * s.n_labels] = 1;
+        for (int k = 1; k < s.n_labels; k++)
+            s.prob[i * s.n_labels + k] = 0;
+    }
+    must(scores_write(&s, &t.task, &t.validation, path, &e), &e);
+    scores_release(&s);
+}
+
+static void test_an_interrupted_choice_goes_on(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct compress_result r;
+    const char *types[] = {"Q6_K", "Q8_0"};
+    struct compress_request q = request(types, 2);
+    q.folder = "stopped";
+    q.whole_vocabulary = true;
+    q.tolerance = 1;
+    must(file_make_folders("stopped", &e), &e);
+    stop_at_the_end(&q);
+    assert_true(file_exists("stopped/losses.json"));
+    mark_answers("stopped/scores-1.csv"); /* 0 is the 16-bit file's */
+    must(compress_run(&r, &q, &e), &e);
+    assert_true(r.candidates[0].divergence > 0.05); /* as marked; else below 0.01 */
+    assert_true(r.candidates[2].divergence < 0.05);
+    assert_false(file_exists("stopped/candidate-0.gguf"));
+    assert_false(file_exists("stopped/scores-1.csv"));
+    assert_false(file_exists("stopped/choice.json"));
+    compress_release(&r);
+
+    stop_at_the_end(&q);
+    ino_t first = inode("stopped/candidate-0.gguf");
+    mark_answers("stopped/scores-1.csv");
+    q.calibration.n_rows = 5; /* another request: nothing of the old one counts */
+    must(compress_run(&r, &q, &e), &e);
+    assert_true(r.candidates[0].divergence < 0.05);
+    assert_true(inode("stopped/student.gguf") != first);
+    compress_release(&r);
+}
+
 static void expect_refused(const struct compress_request *q, int code, const char *words) {
     struct err e = {0};
     struct compress_result r;
@@ -193,6 +256,7 @@ int main(void) {
         cmocka_unit_test(test_calibration_equals_whole_prompts),
         cmocka_unit_test(test_one_type_is_taken_and_measured),
         cmocka_unit_test(test_the_smallest_good_one_is_chosen),
+        cmocka_unit_test(test_an_interrupted_choice_goes_on),
         cmocka_unit_test(test_wrong_requests_are_refused),
         cmocka_unit_test(test_divergence),
     };
