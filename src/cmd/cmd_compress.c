@@ -29,6 +29,11 @@ static const struct option_def options[] = {
     {"bits", OPTION_NUMBER, "N", "choose types so that a weight takes at most N bits on average", NULL},
     {"latency", OPTION_NUMBER, "SECONDS", "choose types so that the device decides within so many seconds",
      NULL},
+    {"prefer", OPTION_STRING, "WHAT",
+     "of the files that answer as well as the 16-bit one: size (the smallest), or speed (the one that "
+     "decides soonest "
+     "on the device)",
+     "size"},
     {"recover", OPTION_STRING, "WHEN",
      "train on through the rounding: auto (when accuracy was lost), always, never", "auto"},
     {"full-vocabulary", OPTION_FLAG, NULL, "keep all of the vocabulary, not just what the task needs", NULL},
@@ -95,6 +100,10 @@ static int read_options(struct compression *x) {
     q->calibration.n_rows = n_rows;
     q->vocabulary.reserve = (int32_t)reserve;
     q->n_threads = (int)n_threads;
+    const char *prefer = cmd_string(c, "prefer");
+    q->prefer_speed = strcmp(prefer, "speed") == 0;
+    if (!q->prefer_speed && strcmp(prefer, "size") != 0)
+        return err_set(x->e, ERR_USAGE, "compress", "--prefer takes size or speed, not \"%s\"", prefer);
     return read_recovery(x);
 }
 
@@ -210,6 +219,7 @@ static int describe(struct compression *x) {
     manifest_setting(m, "size", json_integer(q->budget.bytes));
     manifest_setting(m, "bits", json_real(q->budget.bits));
     manifest_setting(m, "latency", json_real(q->budget.seconds));
+    manifest_setting(m, "prefer", json_string(q->prefer_speed ? "speed" : "size"));
     manifest_setting(m, "recover", json_integer(q->recovery));
     manifest_setting(m, "reserve", json_integer(q->vocabulary.reserve));
     manifest_setting(m, "vocabulary", json_string(q->whole_vocabulary ? "full" : "task"));
@@ -247,6 +257,7 @@ static int open_all(struct compression *x) {
     q->task = &x->task;
     q->training = &x->training;
     q->validation = &x->validation;
+    q->kv_type = plan_kv_type_text(x->plan.kv_type);
     return q->source && q->folder ? 0 : err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
 }
 

@@ -25,12 +25,17 @@ static void print_vocabulary(struct cmd_ctx *c, const struct vocabulary_trim *v)
 
 static void print_candidates(struct cmd_ctx *c, const struct compress_result *r, bool measured) {
     char size[32];
-    cmd_print(c, "\n%-30s %9s %5s %9s %10s %11s\n", "candidate", "size", "bits", "accuracy", "agreement",
-              measured ? "divergence" : "");
+    bool timed = r->least_seconds > 0;
+    cmd_print(c, "\n%-30s %9s %5s%s %9s %10s %11s\n", "candidate", "size", "bits", timed ? "    device" : "",
+              "accuracy", "agreement", measured ? "divergence" : "");
     for (int i = 0; i < r->n_candidates; i++) {
         const struct compress_candidate *k = &r->candidates[i];
         cmd_print(c, "%-30s %9s %5.2f", k->name, str_bytes(size, sizeof size, k->file_bytes),
                   k->bits_per_weight);
+        if (timed && k->device_s > 0)
+            cmd_print(c, " %6.3g ms", 1e3 * k->device_s);
+        else if (timed)
+            cmd_print(c, " %9s", "");
         if (measured)
             cmd_print(c, " %8.1f%% %9.1f%%", 100 * k->accuracy, 100 * k->agreement);
         if (isfinite(k->divergence))
@@ -39,23 +44,31 @@ static void print_candidates(struct cmd_ctx *c, const struct compress_result *r,
     }
 }
 
-/* Every candidate as a letter: size to the right, accuracy upwards; the chosen one in brackets. */
-static void print_front(struct cmd_ctx *c, const struct compress_result *r) {
+static double size_of(const struct compress_candidate *k) {
+    return (double)k->file_bytes;
+}
+
+static double time_of(const struct compress_candidate *k) {
+    return k->device_s;
+}
+
+typedef double axis_fn(const struct compress_candidate *k);
+
+/* Every candidate as a letter: what it costs to the right, accuracy upwards; the chosen one in brackets. */
+static void plot_front(struct cmd_ctx *c, const struct compress_result *r, axis_fn *cost, const char *title) {
     char plot[PLOT_HEIGHT][PLOT_WIDTH + 4];
     double low = r->source_accuracy, high = r->source_accuracy, least = INFINITY, most = 0;
-    if (r->n_candidates < 3)
-        return;
     for (int i = 0; i < r->n_candidates; i++) {
         const struct compress_candidate *k = &r->candidates[i];
         low = fmin(low, k->accuracy);
         high = fmax(high, k->accuracy);
-        least = fmin(least, (double)k->file_bytes);
-        most = fmax(most, (double)k->file_bytes);
+        least = fmin(least, cost(k));
+        most = fmax(most, cost(k));
     }
     memset(plot, ' ', sizeof plot);
     for (int i = 0; i < r->n_candidates; i++) {
         const struct compress_candidate *k = &r->candidates[i];
-        double x = most > least ? ((double)k->file_bytes - least) / (most - least) : 0,
+        double x = most > least ? (cost(k) - least) / (most - least) : 0,
                y = high > low ? (k->accuracy - low) / (high - low) : 1;
         char *at = &plot[PLOT_HEIGHT - 1 - (int)lround(y * (PLOT_HEIGHT - 1))]
                         [1 + (int)lround(x * (PLOT_WIDTH - 1))];
@@ -65,14 +78,32 @@ static void print_front(struct cmd_ctx *c, const struct compress_result *r) {
             at[1] = ')';
         }
     }
-    cmd_print(c, "\naccuracy over size\n");
+    cmd_print(c, "\naccuracy over %s\n", title);
     for (int y = 0; y < PLOT_HEIGHT; y++)
         cmd_print(c, "%6.1f%% |%.*s\n", 100 * (high - (high - low) * y / (PLOT_HEIGHT - 1)), PLOT_WIDTH + 3,
                   plot[y]);
     cmd_print(c, "        +%.*s\n", PLOT_WIDTH, "--------------------------------------------------------");
+}
+
+static void print_front(struct cmd_ctx *c, const struct compress_result *r) {
+    if (r->n_candidates < 3)
+        return;
+    plot_front(c, r, size_of, "size");
+    if (r->least_seconds > 0)
+        plot_front(c, r, time_of, "time of a decision on the device");
     for (int i = 0; i < r->n_candidates; i++)
         cmd_print(c, "  %c %s", 'A' + i % 26, r->candidates[i].name);
     cmd_print(c, "\n");
+}
+
+/* What another preference would give. */
+static void print_speed(struct cmd_ctx *c, const struct compress_result *r) {
+    const struct compress_candidate *k = &r->candidates[r->chosen];
+    if (r->least_seconds > 0 && k->device_s > 1.2 * r->least_seconds)
+        cmd_print(c,
+                  "this device could decide %.1f times as fast with other types, in a larger file: --prefer "
+                  "speed\n",
+                  k->device_s / r->least_seconds);
 }
 
 static void print_ledger(struct cmd_ctx *c, const struct compress_result *r, int64_t n_validation) {
@@ -111,6 +142,7 @@ void compress_print(struct cmd_ctx *c, const struct compress_result *r, int64_t 
         cmd_print(c, "no validation rows: nothing was measured\n");
     }
     cmd_print(c, "wrote model/student.gguf: %s, %s\n", k->name, r->reason);
+    print_speed(c, r);
 }
 
 /* ---- JSON ---- */

@@ -175,12 +175,22 @@ static int make_matrices(struct collector *c, struct err *e) {
     return 0;
 }
 
+static struct nn_limits limits_of(const struct collector *c, int64_t n_tokens) {
+    return (struct nn_limits){.n_tokens = n_tokens,
+                              .n_targets = dataset_most_targets(c->d, n_tokens, 0),
+                              .plain = NN_PLAIN_VOCABULARY | NN_PLAIN_INPUT,
+                              .forward_only = c->o.forward_only};
+}
+
 static int make_run(struct collector *c, struct err *e) {
     int64_t longest = dataset_longest(c->d), n = longest > PASS_TOKENS ? longest : PASS_TOKENS;
-    struct nn_limits limits = {.n_tokens = n,
-                               .n_targets = dataset_most_targets(c->d, n, 0),
-                               .plain = NN_PLAIN_VOCABULARY | NN_PLAIN_INPUT,
-                               .forward_only = c->o.forward_only};
+    struct nn_limits limits = limits_of(c, n);
+    int64_t available = mem_available_bytes();
+    /* What a pass keeps for its way back grows with its tokens: a large model takes fewer at a time where memory is short. */
+    while (available > 0 && n > longest && (int64_t)nn_run_bytes(&c->s->model, &limits) > available / 2) {
+        n = n / 2 > longest ? n / 2 : longest;
+        limits = limits_of(c, n);
+    }
     int rc = packer_init(&c->packer, n, e);
     c->log_prob = calloc((size_t)(c->d->n_rows * c->d->form->n_labels), sizeof *c->log_prob);
     if (rc == 0 && !c->log_prob)

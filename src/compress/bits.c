@@ -326,6 +326,17 @@ int bits_choose(const struct bits_table *t, const struct bits_budget *budget, in
     return found ? 0 : ERR_UNSUPPORTED;
 }
 
+double bits_least_seconds(const struct bits_table *t) {
+    double sum = 0;
+    for (int i = 0; i < t->n_matrices; i++) {
+        double least = INFINITY;
+        for (int k = 0; k < t->n_types; k++)
+            least = t->matrices[i].fits[k] ? fmin(least, t->matrices[i].seconds[k]) : least;
+        sum += isfinite(least) ? least : 0;
+    }
+    return sum;
+}
+
 void bits_of_preview(const struct bits_table *t, const struct quantize_preview *p,
                      struct bits_outcome *outcome) {
     *outcome = (struct bits_outcome){0};

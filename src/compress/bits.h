@@ -75,6 +75,9 @@ struct bits_outcome {
 int bits_choose(const struct bits_table *t, const struct bits_budget *b, int *types,
                 struct bits_outcome *outcome, struct err *e);
 
+/* The least time of a decision that any types give; 0 where nothing is known of the device. */
+double bits_least_seconds(const struct bits_table *t);
+
 /* The same sums for types that somebody else chose, as quantize_preview lists them. Types that the table does not have count with
  * their bytes and the loss of the next smaller one that it has. */
 void bits_of_preview(const struct bits_table *t, const struct quantize_preview *p,

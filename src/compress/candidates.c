@@ -121,8 +121,8 @@ int compress_make_searched(struct compress_run_state *x, const char *type, const
     }
     if (rc < 0)
         return rc;
-    struct recipe m = {.name = arena_printf(a, "%s searched", budget ? "budget" : type),
-                       .type = type,
+    struct recipe m = {.name = arena_printf(a, "%s searched", type),
+                       .type = budget ? arena_strdup(a, x->q->types[0]) : type,
                        .source = x->source,
                        .overrides = bits_overrides(&x->table, types, a),
                        .n_overrides = x->table.n_matrices,

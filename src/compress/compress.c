@@ -57,7 +57,7 @@ static int prepare(struct compress_run_state *x, struct err *e) {
     if (q->imatrix && (rc = compress_check_imatrix(q, e)) < 0)
         return rc;
     rc = file_make_folders(q->folder, e);
-    x->capacity = 2 * q->n_types + 2;
+    x->capacity = 2 * q->n_types + 3; /* a budget's or the fastest, and a recovered one */
     r->candidates = arena_calloc(&r->arena, (size_t)x->capacity, sizeof *r->candidates);
     r->source_bytes = file_size(q->source);
     x->source = q->source;
@@ -129,10 +129,23 @@ static int open_search(struct compress_run_state *x, struct err *e) {
             rc = kept_losses_write(x, &x->table, e);
     }
     x->searching = x->r->searched = rc == 0;
+    x->r->least_seconds = rc == 0 && x->table.has_speeds ? bits_least_seconds(&x->table) : 0;
     return rc;
 }
 
 /* ---- candidates ---- */
+
+enum { FAST_SLACK_PERCENT = 5 };
+
+/* Types for the least time of a decision, and of those that take hardly longer the ones that lose least. */
+static int make_fast(struct compress_run_state *x, struct err *e) {
+    struct bits_budget b = {.seconds = x->r->least_seconds * (100 + FAST_SLACK_PERCENT) / 100};
+    if (!(b.seconds > 0))
+        return err_set(
+            e, ERR_UNSUPPORTED, "compress_run",
+            "how fast the device runs each type is not known, so none can be preferred for its speed");
+    return compress_make_searched(x, "fastest", &b, e);
+}
 
 static int make_candidates(struct compress_run_state *x, struct err *e) {
     const struct compress_request *q = x->q;
@@ -142,14 +155,14 @@ static int make_candidates(struct compress_run_state *x, struct err *e) {
         return err_set(e, ERR_UNSUPPORTED, "compress_run", "types cannot be searched for this student: %s",
                        x->r->not_searched ? x->r->not_searched : "it was asked not to");
     if (budget)
-        rc = compress_make_searched(x, arena_strdup(&x->r->arena, q->types[0]), &q->budget, e);
+        rc = compress_make_searched(x, "budget", &q->budget, e);
     for (int i = 0; i < q->n_types && rc == 0 && !budget; i++) {
         const char *type = arena_strdup(&x->r->arena, q->types[i]);
         rc = type ? compress_make_stock(x, type, e) : compress_no_memory(e);
         if (rc == 0 && x->searching)
             rc = compress_make_searched(x, type, NULL, e);
     }
-    return rc;
+    return rc < 0 || budget || !q->prefer_speed ? rc : make_fast(x, e);
 }
 
 static bool wants_recovery(const struct compress_run_state *x) {
@@ -174,6 +187,24 @@ static int keep_chosen(struct compress_run_state *x, struct err *e) {
     if (x->source != x->q->source)
         unlink(x->source);
     return 0;
+}
+
+/* The chosen file once more with the cache that the device keeps, where that is rounded too. */
+static int measure_cache(struct compress_run_state *x, const struct compress_candidate *c, struct err *e) {
+    const char *type = x->q->kv_type, *path = compress_candidate_path(x, x->r->chosen);
+    struct scores scores = {0};
+    if (!compress_measures(x) || !type || str_equal(type, "f16"))
+        return 0;
+    const char *name = arena_printf(&x->r->arena, "cache at %s", type);
+    if (!path || !name)
+        return compress_no_memory(e);
+    x->kv_type = type;
+    int rc = compress_score(x, path, name, false, &scores, e);
+    x->kv_type = NULL;
+    if (rc == 0)
+        rc = compress_add_step(x, name, c->file_bytes, &scores, e);
+    scores_release(&scores);
+    return rc;
 }
 
 static int run(struct compress_run_state *x, struct err *e) {
@@ -201,6 +232,8 @@ static int run(struct compress_run_state *x, struct err *e) {
     const struct compress_candidate *c = &r->candidates[r->chosen];
     if (rc == 0 && compress_measures(x))
         rc = compress_add_step(x, c->name, c->file_bytes, &c->scores, e);
+    if (rc == 0)
+        rc = measure_cache(x, c, e);
     return rc < 0 ? rc : keep_chosen(x, e);
 }
 

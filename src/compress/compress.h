@@ -13,7 +13,8 @@
  * and quantised as mixed.
  *
  * Chosen is the smallest file whose accuracy is at most `tolerance` below the source's; among files of about that size the faster
- * one, then the one whose probabilities stay closest to the source's. Where none is good enough, the most accurate. (That a loss
+ * one, then the one whose probabilities stay closest to the source's. With `prefer_speed` it is the one that decides soonest on the
+ * device, by what is known of how fast it runs each type, and types chosen for nothing but that time are a candidate more. Where none is good enough, the most accurate. (That a loss
  * is not significant does not excuse it: on few rows hardly any loss is.)
  *
  * What was collected is kept and used again while source, rows and settings are the same; so are, until the choice is made, losses,
@@ -46,6 +47,8 @@ struct compress_request {
     struct calibrate_options calibration;
     struct bits_device device; /* how fast types run there */
     struct bits_budget budget; /* a candidate more: the best choice of types within it; all 0: none */
+    bool prefer_speed;         /* needs speeds of the device */
+    const char *kv_type;       /* of the cache on the device: "q8_0"; NULL: "f16" */
     enum compress_recovery recovery;
     struct recover_options recover;
     double tolerance; /* of accuracy; 0: 0.005 */
@@ -70,12 +73,12 @@ struct compress_candidate {
 
 /* One step from the trained file to the chosen one, over the same validation rows. */
 struct compress_step {
-    const char *name; /* "16-bit", "trimmed", "Q4_K_M searched" */
+    const char *name; /* "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
     int64_t file_bytes;
     double accuracy, agreement, divergence; /* against the first step */
     struct paired paired;                   /* against the first step */
 };
-enum { COMPRESS_MAX_STEPS = 3 };
+enum { COMPRESS_MAX_STEPS = 4 };
 
 struct compress_result {
     struct arena arena;
@@ -86,6 +89,7 @@ struct compress_result {
     int64_t calibration_rows; /* 0: no importance matrix */
     bool imatrix_reused, searched;
     const char *not_searched; /* why; NULL */
+    double least_seconds;     /* of a decision on the device, by any types; 0: not known */
     struct recover_result recovery;
     struct compress_candidate *candidates;
     int n_candidates, chosen;

@@ -15,8 +15,9 @@ struct compress_run_state {
     struct bits_table table;
     struct imatrix *im;
     bool opened, searching;
-    int capacity; /* of r->candidates */
-    int n_scored; /* files whose answers were asked for: each run asks in the same order */
+    const char *kv_type; /* with which the next file is scored; NULL: "f16" */
+    int capacity;        /* of r->candidates */
+    int n_scored;        /* files whose answers were asked for: each run asks in the same order */
 };
 
 const char *compress_path(struct compress_run_state *x, const char *name);
@@ -43,6 +44,7 @@ int compress_check_imatrix(const struct compress_request *q, struct err *e);
 
 /* candidates.c: each makes files and measures them. */
 int compress_make_stock(struct compress_run_state *x, const char *type, struct err *e);
+/* `type`: the mix to be beaten where there is no budget, else the budget's name. */
 int compress_make_searched(struct compress_run_state *x, const char *type, const struct bits_budget *b,
                            struct err *e);
 int compress_make_recovered(struct compress_run_state *x, int from, struct err *e);

@@ -9,7 +9,7 @@ bool compress_measures(const struct compress_run_state *x) {
 int compress_score(struct compress_run_state *x, const char *gguf, const char *what, bool keep,
                    struct scores *out, struct err *e) {
     struct progress p;
-    struct score_options o = {.n_threads = x->q->n_threads};
+    struct score_options o = {.n_threads = x->q->n_threads, .kv_type = x->kv_type};
     int rc = scores_init(out, x->q->task, x->q->validation, e), number = x->n_scored++;
     if (rc < 0 || (keep && kept_scores_read(x, number, out)))
         return rc;
@@ -86,8 +86,20 @@ static bool better(const struct compress_candidate *a, const struct compress_can
     return a->predicted_loss < b->predicted_loss;
 }
 
+static int choose_fastest(const struct compress_run_state *x) {
+    const struct compress_result *r = x->r;
+    int best = -1;
+    for (int i = 0; i < r->n_candidates; i++)
+        if (compress_good_enough(x, &r->candidates[i]) && r->candidates[i].device_s > 0 &&
+            (best < 0 || better(&r->candidates[i], &r->candidates[best])))
+            best = i;
+    return best;
+}
+
 static int choose_good(const struct compress_run_state *x) {
     const struct compress_result *r = x->r;
+    if (x->q->prefer_speed)
+        return choose_fastest(x);
     int64_t least = INT64_MAX;
     int best = -1;
     for (int i = 0; i < r->n_candidates; i++)
@@ -122,6 +134,8 @@ void compress_choose(struct compress_run_state *x) {
     r->reason =
         r->n_candidates == 1    ? "the only candidate"
         : !compress_measures(x) ? "the smallest; nothing was measured"
+        : good >= 0 && x->q->prefer_speed
+            ? "the fastest on the device of those that answer as well as the 16-bit file"
         : good >= 0
             ? "the smallest that answers as well as the 16-bit file, and of that size the closest to it"
             : "none answers as well as the 16-bit file; this one comes nearest";

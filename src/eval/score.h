@@ -43,8 +43,9 @@ void scores_release(struct scores *s);             /* safe to repeat */
 struct scored scores_view(const struct scores *s); /* borrowed */
 
 struct score_options {
-    int n_threads;  /* cores to use; 0: all. A small model is scored by several at once, a core each */
-    int64_t n_free; /* rows to answer freely too; 0: none */
+    int n_threads;       /* cores to use; 0: all. A small model is scored by several at once, a core each */
+    int64_t n_free;      /* rows to answer freely too; 0: none */
+    const char *kv_type; /* of lm_options; NULL: "f16" */
     const char *prompt_hash; /* ERR_MISMATCH when the model's prompt is another; NULL: any */
 };
 

@@ -404,6 +404,34 @@ static void test_a_budget_is_kept(void **state) {
     assert_int_equal(compress_run(&r, &q, &e), ERR_UNSUPPORTED);
 }
 
+/* A device that reads large weights sooner than small ones, as boards with dot products do in prompts. */
+static void test_speed_is_preferred(void **state) {
+    (void)state;
+    static const struct bits_speed speeds[] = {
+        {"q4_K", 3e-9, 0}, {"q6_K", 4e-9, 0}, {"q5_K", 3.5e-9, 0}, {"q8_0", 1e-9, 0}};
+    struct err e = {0};
+    struct compress_result r;
+    const char *type = "Q4_K_M";
+    struct compress_request q = request(&type, 1);
+    q.recovery = COMPRESS_RECOVER_NEVER;
+    q.whole_vocabulary = q.prefer_speed = true;
+    q.tolerance = 1;
+    assert_int_equal(compress_run(&r, &q, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "not known"));
+    q.device = (struct bits_device){.speeds = speeds, .n_speeds = 4, .tokens_read = 50, .head_rows = 2};
+    q.kv_type = "q8_0";
+    must(compress_run(&r, &q, &e), &e);
+    const struct compress_candidate *c = &r.candidates[r.chosen];
+    assert_string_equal(c->name, "fastest searched");
+    assert_non_null(strstr(r.reason, "fastest on the device"));
+    assert_true(c->device_s <= 1.06 * r.least_seconds);
+    assert_true(c->device_s < 0.5 * r.candidates[0].device_s && c->file_bytes > r.candidates[0].file_bytes);
+    assert_int_equal(r.n_steps, 3); /* 16-bit, chosen, and with the device's cache */
+    assert_string_equal(r.steps[2].name, "cache at q8_0");
+    assert_true(r.steps[2].agreement >= 0.8);
+    compress_release(&r);
+}
+
 static void expect_refused(const struct compress_request *q, int code, const char *words) {
     struct err e = {0};
     struct compress_result r;
@@ -442,7 +470,8 @@ int main(void) {
         cmocka_unit_test(test_sensitivity_predicts),      cmocka_unit_test(test_many_rows_are_scored),
         cmocka_unit_test(test_choice_is_nearly_the_best), cmocka_unit_test(test_rounding_is_the_files),
         cmocka_unit_test(test_recovery_recovers),         cmocka_unit_test(test_a_whole_run),
-        cmocka_unit_test(test_a_budget_is_kept),          cmocka_unit_test(test_wrong_input_is_refused),
+        cmocka_unit_test(test_speed_is_preferred),        cmocka_unit_test(test_a_budget_is_kept),
+        cmocka_unit_test(test_wrong_input_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
