@@ -56,11 +56,15 @@ expect 2 "a wrong form in edgestill.yaml" "$EDGESTILL" status -C p
 has "is named with its line" "$err" 'edgestill.yaml'
 sed -i '$d' p/edgestill.yaml
 
+expect 2 "more layers than there are" "$EDGESTILL" train -C p --layers 99
+has "are refused with their number" "$err" "--layers 99: the base has"
+
 # ---- compress ----
 
 expect 2 "an unknown type" "$EDGESTILL" compress -C p --type Q4
 has "is named, with some that there are" "$err" '"Q4" is not a quantisation'
 expect 2 "a budget below zero" "$EDGESTILL" compress -C p --bits -1
+expect 2 "a preference for neither size nor speed" "$EDGESTILL" compress -C p --prefer taste
 expect 2 "recovery at no known time" "$EDGESTILL" compress -C p --recover sometimes
 expect 2 "an importance matrix that is not there" "$EDGESTILL" compress -C p --imatrix none.gguf
 has "is named" "$err" "none.gguf"
