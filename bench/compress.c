@@ -1,7 +1,7 @@
 /* Figures 5.1 to 5.6: what compression costs a student, and what ours saves of that.
  *
  *     make bench-compress                                every part, one seed, 5,000 held-out rows (hours)
- *     COMPRESS_PARTS=forms,tools make bench-compress     some: quality, mixes, forms, tools, size, speed
+ *     COMPRESS_PARTS=forms,tools make bench-compress     some of: quality, mixes, forms, tools, quantise, choice, size
  *     COMPRESS_SEEDS=5 make bench-compress               as figure 5.1 asks
  *     COMPRESS_EXAMPLES=1 COMPRESS_ROWS=1000 COMPRESS_TRAIN=600 make bench-compress    a quick look
  *
@@ -10,6 +10,7 @@
  * of `make bench-demo` where it has made them, else their own (bench/compressing.h), compressed in this program in several ways and
  * scored on rows that nothing has seen. Differences are paired over the same rows. */
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "bench/compress_large.h"
 #include "bench/compress_tools.h"
 #include "bench/compressing.h"
@@ -244,13 +245,15 @@ int main(int argc, char *argv[]) {
     n_examples = n_examples < COMPRESS_N_EXAMPLES ? n_examples : COMPRESS_N_EXAMPLES;
     bench_must(file_make_folders(COMPRESS_RUNS, &e), &e);
     bench_must(lm_backend_init(NULL, &e), &e);
+    interrupt_install();
     struct figures *f = figures_new("compress");
     alone(f, "tools", compress_tools);
     forms(f, &compress_examples[0]);
     for (int x = 0; x < n_examples; x++)
         of_student(f, "mixes", &compress_examples[x], 1, "full-labelled", mixes);
     all_qualities(f, n_examples, n_seeds);
-    alone(f, "speed", compress_speed);
+    alone(f, "quantise", compress_quantise);
+    alone(f, "choice", compress_choice);
     alone(f, "size", compress_size);
     return figures_finish(f);
 }

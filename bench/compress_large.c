@@ -113,7 +113,7 @@ bool compress_size(struct figures *f) {
     struct way_of_running ways[2] = {{stock, 4096, 512}, {ours, 512, 64}};
     double prefill[3][RUNS], decode[3][RUNS], peak[2][RUNS];
     if (!file_exists(ours)) {
-        figures_skip(f, "5.2", "Qwen3-0.6B shape", "its file is made by the part speed: run that first");
+        figures_skip(f, "5.2", "Qwen3-0.6B shape", "its file is made by the part choice: run that first");
         return false;
     }
     write_source();
@@ -152,8 +152,10 @@ bool compress_size(struct figures *f) {
 /* ---- 5.5 ---- */
 
 /* Both write the same types from the same file, in turn. */
-static void quantisers(struct figures *f, const char *source) {
+bool compress_quantise(struct figures *f) {
+    static const char *const source = LARGE_F16;
     struct err e = {0};
+    write_source();
     double seconds[3][3];
     enum { TIMES = 3 };
     for (int i = 0; i < TIMES; i++) {
@@ -176,6 +178,7 @@ static void quantisers(struct figures *f, const char *source) {
     }
     remove(LARGE_DIR "/theirs.gguf");
     remove(LARGE_DIR "/ours.gguf");
+    return true;
 }
 
 /* Seconds that earlier, interrupted tries took are kept and counted. */
@@ -209,14 +212,13 @@ static void claims(struct task *t, struct rows *training, struct rows *validatio
     student_end(&s);
 }
 
-bool compress_speed(struct figures *f) {
+bool compress_choice(struct figures *f) {
     struct err e = {0};
     struct task t;
     struct rows training, validation;
     struct compress_result r;
     static const char *const type = "Q3_K_M";
     write_source();
-    quantisers(f, LARGE_F16);
     claims(&t, &training, &validation);
     struct compress_request q = {.source = LARGE_F16,
                                  .folder = LARGE_DIR,

@@ -6,8 +6,10 @@
 #include "figures.h"
 #include <stdbool.h>
 
-bool compress_speed(struct figures *f); /* 5.5; leaves the file that 5.2 measures */
-bool compress_size(struct figures *f);  /* 5.2 */
+bool compress_quantise(struct figures *f); /* 5.5: quantising alone, beside llama-quantize */
+bool compress_choice(
+    struct figures *f); /* 5.5: the whole choice, resumable; leaves the file that 5.2 measures */
+bool compress_size(struct figures *f); /* 5.2 */
 
 /* "--measure FILE CONTEXT BATCH": what a process of its own takes and gives, as JSON; args from FILE on. Returns the exit status. */
 int compress_measure_child(const char *const args[]);
