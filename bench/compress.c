@@ -1,7 +1,7 @@
 /* Figures 5.1 to 5.6: what compression costs a student, and what ours saves of that.
  *
  *     make bench-compress                                every part, one seed, 5,000 held-out rows (hours)
- *     COMPRESS_PARTS=forms,tools make bench-compress     some of: quality, mixes, forms, tools, quantise, choice, size
+ *     COMPRESS_PARTS=forms,tools make bench-compress     some of: quality, mixes, forms, tools, quantise, choice, size, rate
  *     COMPRESS_SEEDS=5 make bench-compress               as figure 5.1 asks
  *     COMPRESS_EXAMPLES=1 COMPRESS_ROWS=1000 COMPRESS_TRAIN=600 make bench-compress    a quick look
  *
@@ -255,5 +255,6 @@ int main(int argc, char *argv[]) {
     alone(f, "quantise", compress_quantise);
     alone(f, "choice", compress_choice);
     alone(f, "size", compress_size);
+    alone(f, "rate", compress_rate);
     return figures_finish(f);
 }

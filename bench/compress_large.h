@@ -9,7 +9,8 @@
 bool compress_quantise(struct figures *f); /* 5.5: quantising alone, beside llama-quantize */
 bool compress_choice(
     struct figures *f); /* 5.5: the whole choice, resumable; leaves the file that 5.2 measures */
-bool compress_size(struct figures *f); /* 5.2 */
+bool compress_size(struct figures *f); /* 5.2: file and memory */
+bool compress_rate(struct figures *f); /* 5.2: prefill and decode */
 
 /* "--measure FILE CONTEXT BATCH": what a process of its own takes and gives, as JSON; args from FILE on. Returns the exit status. */
 int compress_measure_child(const char *const args[]);
