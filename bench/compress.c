@@ -192,8 +192,8 @@ static void of_student(struct figures *f, const char *part, const struct example
 }
 
 static void forms(struct figures *f, const struct example *x) {
-    static const char *const names[] = {"full-labelled", "short-labelled", "none-labelled",
-                                        "full-compact",  "short-compact",  "none-compact"};
+    static const char *const names[] = {"full-labelled", "none-compact", "short-compact",
+                                        "none-labelled", "full-compact", "short-labelled"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[COMPRESS_PATH], part[64];
         struct student_files s;
