@@ -12,7 +12,7 @@
 
 /* Finding the best scales of K-quants takes longer than the step itself, and a step moves few weights into another code: in
  * between, what rounding changed last time is added to the new weights. */
-enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, ROUND_EVERY = 4, LARGE_PARAMS = 50000000 };
+enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, ROUND_EVERY = 1, LARGE_PARAMS = 50000000 };
 #define LEAST_PROBABLE 0.02
 
 static int no_memory(struct err *e) {

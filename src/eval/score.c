@@ -102,8 +102,7 @@ static int check_prompt(const struct prompt *p, const char *gguf, const char *ex
 static int worker_open(struct worker *w, const char *gguf, const struct scoring *s, int n_threads,
                        struct err *e) {
     /* attention and cache as the device computes them: what is scored is what ships */
-    struct lm_options o = {
-        .n_threads = n_threads, .flash_attention = true, .kv_type = s->options->kv_type};
+    struct lm_options o = {.n_threads = n_threads, .flash_attention = true, .kv_type = s->options->kv_type};
     int rc = lm_open(&w->lm, gguf, &o, e);
     if (rc == 0)
         rc = prompt_from_model(&w->prompt, s->task, w->lm, e);
