@@ -125,7 +125,7 @@ MAIN_SRC   := $(wildcard src/cmd/main.c)
 DEVICE_SRC := $(wildcard device/*.c)
 RUNLIB_SRC := $(wildcard src/base/*.c src/task/*.c src/llama/*.c src/format/json.c src/format/node.c)
 TEST_SRC   := $(wildcard tests/test_*.c tests/*/test_*.c)
-HELPER_SRC := $(wildcard tests/*/make_*.c)#  programs that shell tests use
+HELPER_SRC := $(wildcard tests/*/make_*.c tests/*/serve_*.c)#  programs that shell tests use
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 BENCH_LIB  := $(addprefix bench/, figures.c chain.c shapes.c serving.c device_parts.c device_race.c scatter.c planner_here.c train_rig.c \
                 compressing.c compress_tools.c compress_large.c)
