@@ -176,10 +176,9 @@ void generate_report_first(void *context, const struct grid *g) {
                                         (json_int_t)cell->written, "accepted", (json_int_t)cell->accepted));
     }
     json_object_set_new(x->c->result, "first_batch", list);
-    if (x->c->quiet)
-        return;
-    log_info("first batch: %lld records written, %lld accepted%s%.400s", (long long)written,
-             (long long)accepted, line.len ? "; nothing usable yet for: " : "", str_text(&line));
+    if (!x->c->quiet)
+        log_info("first batch: %lld records written, %lld accepted%s%.400s", (long long)written,
+                 (long long)accepted, line.len ? "; nothing usable yet for: " : "", str_text(&line));
     str_release(&line);
 }
 
