@@ -215,14 +215,6 @@ static void test_an_interrupted_choice_goes_on(void **state) {
     compress_release(&r);
 }
 
-static void expect_refused(const struct compress_request *q, int code, const char *words) {
-    struct err e = {0};
-    struct compress_result r;
-    assert_int_equal(compress_run(&r, q, &e), code);
-    if (!strstr(e.message, words))
-        fail_msg("\"%s\" does not say \"%s\"", e.message, words);
-}
-
 static void test_wrong_requests_are_refused(void **state) {
     (void)state;
     const char *unknown = "Q4", *small = "IQ2_XS", *good = "Q4_K_M";

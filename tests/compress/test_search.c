@@ -432,14 +432,6 @@ static void test_speed_is_preferred(void **state) {
     compress_release(&r);
 }
 
-static void expect_refused(const struct compress_request *q, int code, const char *words) {
-    struct err e = {0};
-    struct compress_result r;
-    assert_int_equal(compress_run(&r, q, &e), code);
-    if (!strstr(e.message, words))
-        fail_msg("\"%s\" does not say \"%s\"", e.message, words);
-}
-
 static void test_wrong_input_is_refused(void **state) {
     (void)state;
     struct err e = {0};

@@ -30,3 +30,11 @@ struct imatrix_entry imatrix_entry_of(const struct imatrix *im, const char *weig
     fail_msg("no entry for %s", weight);
     return (struct imatrix_entry){0};
 }
+
+void expect_refused(const struct compress_request *q, int code, const char *words) {
+    struct err e = {0};
+    struct compress_result r;
+    assert_int_equal(compress_run(&r, q, &e), code);
+    if (!strstr(e.message, words))
+        fail_msg("\"%s\" does not say \"%s\"", e.message, words);
+}

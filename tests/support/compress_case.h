@@ -1,7 +1,8 @@
-/* What the compression's tests share: the tiny task with its rows, and an entry of an importance matrix by name. */
+/* What the compression's tests share: the tiny task with its rows, refusals, an entry of an importance matrix by name. */
 #ifndef TESTS_COMPRESS_CASE_H
 #define TESTS_COMPRESS_CASE_H
 
+#include "compress/compress.h"
 #include "eval/rows.h"
 #include "llama/imatrix.h"
 
@@ -16,5 +17,8 @@ void compress_case_end(struct compress_case *c);
 
 /* Fails the test when there is none. */
 struct imatrix_entry imatrix_entry_of(const struct imatrix *im, const char *weight);
+
+/* The request is refused with this code, in a message that holds these words. */
+void expect_refused(const struct compress_request *q, int code, const char *words);
 
 #endif
