@@ -108,11 +108,17 @@ static const char *demo_folder(void) {
     return named ? named : "build/bench/runs/demo";
 }
 
+/* The held-out rows that all seeds of an example share. */
+static void demo_rows(const struct student_files *s, char rows[COMPRESS_PATH]) {
+    snprintf(rows, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name,
+             (long long)chain_setting("COMPRESS_ROWS", 5000));
+}
+
 static bool find_demo(struct student_files *s) {
     char summary[COMPRESS_PATH], rows[COMPRESS_PATH];
     snprintf(s->project, sizeof s->project, "%.500s/%s-%d", demo_folder(), s->example->name, s->seed);
     snprintf(summary, sizeof summary, "%.560s/eval/summary.json", s->project);
-    snprintf(rows, sizeof rows, "%.560s.rows.csv", s->project);
+    demo_rows(s, rows);
     return file_exists(summary) && file_exists(rows);
 }
 
@@ -194,7 +200,7 @@ void student_begin(struct student_files *s, const struct example *x, int seed, c
     printf("%s, seed %d, %s%s (log: %s)\n", x->name, seed, form, s->of_demo ? ", of the demonstration" : "",
            s->log);
     fflush(stdout);
-    snprintf(test, sizeof test, "%.560s.rows.csv", s->project);
+    demo_rows(s, test);
     if (s->of_demo && !as_trained) {
         copy_project(s);
         train(s, NULL, form);

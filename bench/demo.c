@@ -6,13 +6,16 @@
  *     DEMO_BASE_ROWS=1000 make bench-demo          of them for the base, which guesses
  *     DEMO_JOBS=2 make bench-demo                  two chains at once, each on a core of its own
  *
- * A seed changes everything random: the teacher's records, the training, the held-out rows. Work is kept under
- * build/bench/runs/demo, so a measurement that was stopped goes on where it was. For each example: accuracies as mean over seeds
- * (min and max: over seeds), and paired differences (same rows, same seed) as mean with its 95% interval by Student's t
- * over the seeds, which are the independent repetitions. */
+ * A seed changes what is random in making a student: the teacher's records and the training. The held-out rows of an example
+ * are the same for all its seeds, so base and teacher, which no seed changes, answer them once, in the first seed's project.
+ * Work is kept under build/bench/runs/demo: a measurement that was stopped goes on where it was. For each example:
+ * accuracies as mean over seeds (min and max: over seeds), and paired differences on the same rows as mean with its 95%
+ * interval, in which both count: the rows that happened to be drawn and the seeds that happened to be taken. */
 #include "base/file.h"
+#include "base/log.h"
 #include "chain.h"
 #include "figures.h"
+#include "format/csv.h"
 #include <math.h>
 #include <sched.h>
 #include <stdio.h>
@@ -27,26 +30,31 @@ struct sizes {
 };
 static const char folder[] = "build/bench/runs/demo";
 static const char *const examples[] = {"healthcare-claims", "cold-chain", "line-maintenance"};
-static const char *const whos[] = {"base", "teacher", "student_f16", "student_quant"};
 enum { N_EXAMPLES = 3, N_WHOS = 4 };
+
+/* Which rows were answered right, row by row: n of them. */
+struct answers {
+    bool *right;
+    int64_t n;
+};
 
 struct runs {
     int n;
     double accuracy[N_WHOS][SEEDS_MAX];
-    double to_teacher[SEEDS_MAX], to_base[SEEDS_MAX], to_f16[SEEDS_MAX]; /* student_quant minus them */
+    struct answers answers[N_WHOS][SEEDS_MAX];
     double invalid[SEEDS_MAX], minutes[SEEDS_MAX];
 };
 
-static void write_rows(const struct chain *c, const char *example, int seed, int64_t n, char *path,
-                       size_t size) {
-    char rule[256], count[32], rows_seed[32];
+static void write_rows(const char *example, int64_t n) {
+    char rule[256], count[32], path[300], log[300];
     snprintf(rule, sizeof rule, "examples/%s/rule.yaml", example);
     snprintf(count, sizeof count, "%lld", (long long)n);
-    snprintf(rows_seed, sizeof rows_seed, "%d", 1000 + seed);
-    snprintf(path, size, "%s.%lld-rows.csv", c->dir, (long long)n);
+    snprintf(path, sizeof path, "%s/%s.%lld-rows.csv", folder, example, (long long)n);
+    snprintf(log, sizeof log, "%s/%s.rows.log", folder, example);
     if (!file_exists(path))
-        chain_run(c, (const char *const[]){chain_program("edgestill-simulate"), rule, "--rows", count,
-                                           "--balanced", "--seed", rows_seed, "--out", path, NULL});
+        chain_run(&(struct chain){folder, log},
+                  (const char *const[]){chain_program("edgestill-simulate"), rule, "--rows", count,
+                                        "--balanced", "--seed", "1001", "--out", path, NULL});
 }
 
 /* The minutes that a chain took when it was run, beside its folder; NAN: it has not been. */
@@ -72,15 +80,15 @@ static void write_minutes(const struct chain *c, double minutes) {
     }
 }
 
-/* From the sentence to eval/summary.json; stages that are done are skipped by the verbs themselves. */
+/* From the sentence to the scores; stages that are done are skipped by the verbs themselves. */
 static void run_chain(const struct chain *c, const char *example, int seed, const struct sizes *z) {
-    char sentence[256], rows[600], seed_text[32], project_file[600];
+    char sentence[256], rows[300], seed_text[32], project_file[600];
+    snprintf(rows, sizeof rows, "%s/%s.%lld-rows.csv", folder, example, (long long)z->rows);
     snprintf(sentence, sizeof sentence, "examples/%s/task.txt", example);
     snprintf(seed_text, sizeof seed_text, "%d", seed);
     snprintf(project_file, sizeof project_file, "%s/edgestill.yaml", c->dir);
     char program[1024], limit[32];
     snprintf(program, sizeof program, "%s", chain_program("edgestill"));
-    write_rows(c, example, seed, z->rows, rows, sizeof rows);
     bool fresh = !file_exists(project_file);
     double seconds = 0;
     if (fresh) {
@@ -92,25 +100,64 @@ static void run_chain(const struct chain *c, const char *example, int seed, cons
     }
     seconds += chain_run(
         c, (const char *const[]){program, "run", "-C", c->dir, "--yes", "--until", "compress", NULL});
+    seconds += chain_run(
+        c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--only", "student", NULL});
     snprintf(limit, sizeof limit, "%lld", (long long)z->base_rows);
-    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--limit",
-                                                  limit, "--only", "base", NULL});
-    seconds += chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--only",
-                                                  "student,teacher", NULL});
+    if (seed == 1) {
+        chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--only", "teacher",
+                                           NULL});
+        chain_run(c, (const char *const[]){program, "eval", "-C", c->dir, "--rows", rows, "--limit", limit,
+                                           "--only", "base", NULL});
+    }
     if (fresh) /* one that went on after a stop has no time of its own */
         write_minutes(c, seconds / 60);
 }
 
-static void take_summary(struct runs *r, const json_t *summary, const json_t *base, double minutes) {
+static void read_answers(const char *dir, const char *who, struct answers *out) {
+    char path[400];
+    struct csv_reader *r;
+    struct err e = {0};
+    snprintf(path, sizeof path, "%s/eval/%s.rows.csv", dir, who);
+    int64_t capacity = 0;
+    int rc = csv_reader_open(&r, path, NULL, &e);
+    while (rc >= 0 && (rc = csv_reader_next(r, &e)) > 0) {
+        if (out->n == capacity) {
+            capacity = 2 * capacity + 1024;
+            out->right = realloc(out->right, (size_t)capacity * sizeof *out->right);
+            if (!out->right)
+                abort();
+        }
+        out->right[out->n++] = strcmp(csv_reader_field(r, 1), csv_reader_field(r, 2)) == 0;
+    }
+    if (rc < 0) {
+        log_err(&e);
+        exit(1);
+    }
+    csv_reader_close(r);
+}
+
+/* Base and teacher are those of the first seed's project, `first`. */
+static void take_scores(struct runs *r, const char *first, const char *dir, double minutes) {
+    static const char *const files[N_WHOS] = {"base", "teacher", "student-f16", "student-quant"};
     int i = r->n++;
-    for (int w = 1; w < N_WHOS; w++)
-        r->accuracy[w][i] = 100 * chain_number(summary, whos[w], "accuracy", NULL);
-    r->accuracy[0][i] = 100 * chain_number(base, "metrics", "accuracy", "value", NULL);
-    r->to_base[i] = r->accuracy[3][i] - r->accuracy[0][i];
-    r->to_teacher[i] = r->accuracy[3][i] - r->accuracy[1][i];
-    r->to_f16[i] = r->accuracy[3][i] - r->accuracy[2][i];
-    r->invalid[i] = 100 * chain_number(summary, "student_quant", "invalid_rate", NULL);
+    for (int w = 0; w < N_WHOS; w++) {
+        char name[64];
+        const char *from = w < 2 ? first : dir;
+        snprintf(name, sizeof name, "eval/%s.json", files[w]);
+        json_t *j = chain_json(from, name);
+        r->accuracy[w][i] = 100 * chain_number(j, "metrics", "accuracy", "value", NULL);
+        if (w == 3)
+            r->invalid[i] = 100 * chain_number(j, "metrics", "invalid_rate", "value", NULL);
+        json_decref(j);
+        read_answers(from, files[w], &r->answers[w][i]);
+    }
     r->minutes[i] = minutes;
+}
+
+static void release(struct runs *r) {
+    for (int w = 0; w < N_WHOS; w++)
+        for (int i = 0; i < r->n; i++)
+            free(r->answers[w][i].right);
 }
 
 static void add_spread(struct figures *f, const char *example, const char *what, const char *unit,
@@ -126,14 +173,36 @@ static void add_spread(struct figures *f, const char *example, const char *what,
     figures_add(f, &(struct figure){"1.2", name, unit, mean, n, low, high, note});
 }
 
-static void add_difference(struct figures *f, const char *example, const char *what, const double *values,
-                           int n) {
+/* The quantised student's share of right answers minus another's, in points, with the half-width of its 95% interval. A row's
+ * difference is taken as its mean over the seeds; the rows' spread and the seeds' spread are independent and add up. */
+static double difference(const struct runs *r, int other, double *half) {
+    double by_seed[SEEDS_MAX] = {0}, sum = 0, squares = 0, mean, seeds_half = 0;
+    int64_t n = r->answers[3][0].n;
+    for (int i = 0; i < r->n; i++) /* base on fewer rows: the first ones */
+        n = r->answers[other][i].n < n ? r->answers[other][i].n : n;
+    for (int64_t row = 0; row < n; row++) {
+        double d = 0;
+        for (int i = 0; i < r->n; i++) {
+            int one = r->answers[3][i].right[row] - r->answers[other][i].right[row];
+            by_seed[i] += 100.0 * one / (double)n;
+            d += 100.0 * one / r->n;
+        }
+        sum += d;
+        squares += d * d;
+    }
+    chain_mean(by_seed, r->n, &mean, &seeds_half);
+    double row_variance = (squares - sum * sum / (double)n) / (double)(n - 1) / (double)n;
+    *half = sqrt(seeds_half * seeds_half + 1.96 * 1.96 * row_variance);
+    return mean;
+}
+
+static void add_difference(struct figures *f, const char *example, const char *what, const struct runs *r,
+                           int other) {
     char name[128];
-    double mean, half;
+    double half, mean = difference(r, other, &half);
     snprintf(name, sizeof name, "%s: quantised student minus %s", example, what);
-    chain_mean(values, n, &mean, &half);
-    figures_add(f, &(struct figure){"1.2", name, "points", mean, n, mean - half, mean + half,
-                                    "min, max: 95% interval of the mean over seeds"});
+    figures_add(f, &(struct figure){"1.2", name, "points", mean, r->n, mean - half, mean + half,
+                                    "paired; min, max: 95% interval over rows and seeds"});
 }
 
 static void add_figures(struct figures *f, const char *example, const struct runs *r) {
@@ -141,12 +210,12 @@ static void add_figures(struct figures *f, const char *example, const struct run
     for (int w = 0; w < N_WHOS; w++)
         add_spread(f, example, names[w], "% right", r->accuracy[w], r->n,
                    w == 0 ? "n: seeds; min, max: over seeds" : NULL);
-    add_difference(f, example, "teacher", r->to_teacher, r->n);
-    add_difference(f, example, "base", r->to_base, r->n);
-    add_difference(f, example, "16-bit", r->to_f16, r->n);
+    add_difference(f, example, "teacher", r, 1);
+    add_difference(f, example, "base", r, 0);
+    add_difference(f, example, "16-bit", r, 2);
     add_spread(f, example, "answers that are no label", "%", r->invalid, r->n, NULL);
-    add_spread(f, example, "sentence to quantised student and its scores", "min", r->minutes, r->n,
-               "of those that ran without a stop, alone or beside others");
+    add_spread(f, example, "sentence to quantised student and its scores (teacher's and base's apart)", "min",
+               r->minutes, r->n, "of those that ran without a stop, alone or beside others");
 }
 
 static void name_chain(int i, int64_t n_seeds, char dir[256], char log[300]) {
@@ -208,11 +277,14 @@ int main(void) {
                 (int)JOBS_MAX, folder);
         return 2;
     }
+    for (int x = 0; x < N_EXAMPLES; x++)
+        write_rows(examples[x], z.rows);
     if (run_chains(n_seeds, &z, jobs) != 0)
         return 1;
     struct figures *f = figures_new("demo");
-    char text[128];
-    snprintf(text, sizeof text, "%lld balanced rows a seed (base: %lld), 1%% of labels turned round",
+    char text[160];
+    snprintf(text, sizeof text,
+             "%lld balanced rows, the same for all seeds (base: the first %lld), 1%% of labels turned round",
              (long long)z.rows, (long long)z.base_rows);
     figures_context(f, "rows", text);
     for (int x = 0; x < N_EXAMPLES; x++) {
@@ -220,13 +292,12 @@ int main(void) {
         for (int seed = 0; seed < n_seeds; seed++) {
             char dir[256], log[300];
             name_chain(x * (int)n_seeds + seed, n_seeds, dir, log);
-            json_t *summary = chain_json(dir, "eval/summary.json");
-            json_t *base = chain_json(dir, "eval/base.json");
-            take_summary(&r, summary, base, read_minutes(&(struct chain){dir, log}));
-            json_decref(base);
-            json_decref(summary);
+            char first[256], first_log[300];
+            name_chain(x * (int)n_seeds, n_seeds, first, first_log);
+            take_scores(&r, first, dir, read_minutes(&(struct chain){dir, log}));
         }
         add_figures(f, examples[x], &r);
+        release(&r);
     }
     return figures_finish(f);
 }
