@@ -2,7 +2,18 @@
 #include "train/loop.h"
 #include <stdio.h>
 
-enum { REASON_SIZE = 160, ENOUGH_ROWS_SEEN = 12000 };
+enum { REASON_SIZE = 160 };
+
+/* How often the records are seen, all in all. A base of few parameters knows little and its epochs cost little: with half as
+ * many, its students of 1,000 records came out between 95.1 and 98.9% by the order of the rows; so, between 99.4 and 99.6%
+ * (the cold-chain example, 2,000 rows without noise). */
+static const struct effort {
+    int64_t below_params, rows_seen, epochs_max;
+} efforts[] = {{20000000, 24000, 20}, {INT64_MAX, 12000, 10}};
+
+static struct effort effort_for(const struct train_shape *shape) {
+    return efforts[shape->n_params >= efforts[0].below_params];
+}
 
 static float rate_for(const struct train_shape *shape) {
     int64_t millions = shape->n_params / 1000000;
@@ -14,8 +25,9 @@ void train_settings_default(struct train_settings *s, const struct train_shape *
                             char reasons[][REASON_SIZE]) {
     int64_t n = shape->n_rows > 0 ? shape->n_rows : 1;
     s->batch_rows = n >= 600 ? 32 : n >= 200 ? 16 : 8;
-    s->epochs = ENOUGH_ROWS_SEEN / n;
-    s->epochs = s->epochs < 3 ? 3 : s->epochs > 10 ? 10 : s->epochs;
+    struct effort effort = effort_for(shape);
+    s->epochs = effort.rows_seen / n;
+    s->epochs = s->epochs < 3 ? 3 : s->epochs > effort.epochs_max ? effort.epochs_max : s->epochs;
     s->learning_rate = rate_for(shape);
     s->warmup = 0.05f;
     s->weight_decay = shape->lora ? 0 : 0.01f;
