@@ -120,7 +120,7 @@ static int load_all(struct catalog_loader *l, const char *project_dir, struct er
         code = load_folder(l, str_text(&shipped), true, e);
     if (code == 0) {
         str_addf(&throughput, "%s/throughput.csv", str_text(&shipped));
-        code = catalog_load_measurements(l->catalog, str_text(&throughput), e);
+        code = catalog_load_measurements(l->catalog, str_text(&throughput), false, e);
     }
     data_user_folder(&user);
     if (code == 0 && user.len > 0)

@@ -64,6 +64,7 @@ struct catalog_core {
     struct catalog_figure relative;  /* speed at the same clock, as a share of `like` */
     struct catalog_figure seven_zip; /* 7-zip's single-threaded score per GHz: weighs clusters of one chip */
     bool in_order;                   /* cannot compute while it waits for memory */
+    bool scalar;                     /* llama.cpp has no vector code for it */
 };
 
 #define MODEL_SCORES(X) X(mmlu) X(ifeval) X(gsm8k)

@@ -109,12 +109,13 @@ static int read_family(struct catalog_loader *l, const struct node *at, struct e
 }
 
 static int read_core(struct catalog_loader *l, const struct node *at, struct err *e) {
-    static const char *const keys[] = {"name", "like", "relative", "seven_zip", "in_order", NULL};
+    static const char *const keys[] = {"name", "like", "relative", "seven_zip", "in_order", "scalar", NULL};
     struct catalog *c = l->catalog;
     struct catalog_core core = {0};
     if (node_check_keys(at, keys, e) < 0 || node_string(at, "name", true, &core.name, e) < 0 ||
         node_string(at, "like", true, &core.like, e) < 0 ||
         node_bool(at, "in_order", false, &core.in_order, e) < 0 ||
+        node_bool(at, "scalar", false, &core.scalar, e) < 0 ||
         catalog_figure(l, at, "relative", true, &core.relative, e) < 0 ||
         catalog_figure(l, at, "seven_zip", false, &core.seven_zip, e) < 0)
         return ERR_INPUT;

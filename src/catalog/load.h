@@ -24,6 +24,8 @@ int catalog_text(const struct node *map, const char *key, const char **out, stru
 /* One file, devices.yaml or models.yaml; entries replace those of the same name. */
 int catalog_load_devices(struct catalog_loader *l, const struct node *root, struct err *e);
 int catalog_load_models(struct catalog_loader *l, const struct node *root, struct err *e);
-int catalog_load_measurements(struct catalog *c, const char *path, struct err *e);
+/* `lenient`: a file that is not ours. What is no number is not measured, columns beyond device, model, quant and one speed may be
+ * missing. */
+int catalog_load_measurements(struct catalog *c, const char *path, bool lenient, struct err *e);
 
 #endif

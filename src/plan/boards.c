@@ -7,13 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIN_ROWS = 6, ASSUMED_CORES = 4 };
+enum { MIN_ROWS = 6, ASSUMED_CORES = 4, USUAL_PROMPT = 512 };
 
 /* Fewer fast cores than this get help from the next cluster: llama.cpp deals rows out in small portions, so slow cores help
  * where they are many against few, and hold back where they are few against many (eight threads of an RK3588 are slower than its
  * four fast ones: llama.cpp issue 7176). */
 enum { ENOUGH_CORES = 4 };
 static const double FAST_ENOUGH = 0.5;
+
+/* Graph nodes of a layer in llama.cpp, and what a barrier costs for each thread that meets at it. Twelve threads of a CIX CD8180
+ * take 0.39 ms a layer (ollama, 3.2B and 8B: geerlingguy/ai-benchmarks issue 13), which is 1.1 microseconds. */
+enum { NODES_A_LAYER = 30, NODES_BESIDE = 10 };
+static const double S_PER_NODE_AND_THREAD = 1e-6;
+/* A row says of weights at least this share of its time, whatever the barriers may have cost. */
+static const double LEAST_OF_ROW = 0.5;
 
 /* How strongly types that the rows say little about are drawn to the common rate. */
 static const double PULL = 0.05, ASSUMED_GHZ = 1.5;
@@ -23,6 +30,11 @@ static const double SHARPNESS = 3;
 /* How much of a measured rate's inverse the cores must have had at least: a board at its memory's limit says of its cores only that
  * they are not slower than that. */
 static const double LEAST_SHARE = 0.6;
+
+/* llama.cpp without flash attention multiplies the whole square where half of it is needed, by matrices of a head's width, which
+ * reach about half of the rate: Qwen3-0.6B and Gemma-3-270m, whose attention is wide, read on a Raspberry Pi 4 a fifth more slowly
+ * than Llama-3.2-1B by their matrices alone. */
+static const double PLAIN_ATTENTION = 4;
 
 /* A copy moves each byte twice, so reading goes up to twice as fast, and it goes no slower than filling; of the bandwidth by
  * clock and width, boards whose reading was measured reach eight tenths (Raspberry Pi 5: 13.98 of 17.1 GB/s). */
@@ -34,8 +46,9 @@ static const double TWO_CHANNELS = 2 * 8 * 3200e6;
  * without it, and one matrix product of bytes what two of those do (Arm Architecture Reference Manual: SDOT against SMULL, SMLAL
  * and two SADALP; SMMLA's 32 products against SDOT's 16). Beside dot products, unpacking and scaling are half of the instructions
  * and gain nothing from matrix products: 4/3 in place of 2; when writing, half of the time goes into unpacking anyway, and single
- * rows gain nothing from matrix products. */
-static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1, 4, 16.0 / 3, 4}, {1, 2, 2, 2}};
+ * rows gain nothing from matrix products. Without vectors a product and its unpacking are an instruction each where vectors of 16
+ * bytes do eight products in as many as they need. */
+static const double isa_speed[N_BOARD_WORKS][N_ISAS] = {{1.0 / 8, 1, 4, 16.0 / 3, 4}, {1.0 / 8, 1, 2, 2, 2}};
 
 /* A bandwidth that was published without its number of threads says nothing about each of two fast cores among eight. */
 enum { LEAST_CORES_PUBLISHED = 4 };
@@ -53,7 +66,10 @@ const char *board_isa_text(enum board_isa isa) {
     return isa_texts[isa];
 }
 
-enum board_isa board_isa(const struct catalog_device *d) {
+enum board_isa board_isa(const struct catalog *c, const struct catalog_device *d) {
+    const struct catalog_core *core = catalog_core_find(c, d->core);
+    if (core != NULL && core->scalar)
+        return ISA_SCALAR;
     if (str_equal(d->arch, "x86_64"))
         return ISA_X86;
     if (str_equal(d->i8mm, "yes"))
@@ -71,15 +87,35 @@ static double quantile(double *values, int64_t n, double q) {
     return values[(int64_t)(q * (double)(n - 1) + 0.5)];
 }
 
+/* The clock that a cluster runs at when all its cores work. A board's is the highest it has. Cores of x86-64, more than two, share what
+ * the package may draw: they run between base and boost, in the middle; a boost of which the base is not known counts as much less
+ * as the middle is below the boost elsewhere (five of the catalogue: 0.77 to 0.87). */
+static const double ALL_CORES_OF_BOOST = 0.82;
+enum { BOOST_FOR_ALL = 2 };
+
+static double working_ghz(const struct catalog_figure *clock, bool shares_power) {
+    if (!shares_power)
+        return clock->high / 1000;
+    return (clock->low < clock->high ? clock->value : ALL_CORES_OF_BOOST * clock->high) / 1000;
+}
+
+static bool shares_power(const struct catalog_device *d) {
+    return str_equal(d->arch, "x86_64") && (!d->cores.known || d->cores.value > BOOST_FOR_ALL);
+}
+
 /* The clock of a cluster; where it is not known, the median of the catalogue's boards with such cores. */
-static double cluster_ghz(const struct catalog *c, const struct catalog_figure *clock, const char *core) {
+static double cluster_ghz(const struct catalog *c, const struct catalog_device *d, bool second) {
     enum { MOST = 64 };
+    const struct catalog_figure *clock = second ? &d->second_mhz : &d->clock_mhz;
+    const char *core = second ? d->second_core : d->core;
     double clocks[MOST];
     int64_t n = 0;
     for (int64_t i = 0; !clock->known && i < c->n_devices && n < MOST; i++)
         if (c->devices[i].clock_mhz.known && str_equal(c->devices[i].core, core))
-            clocks[n++] = c->devices[i].clock_mhz.high;
-    return clock->known ? clock->high / 1000 : n > 0 ? quantile(clocks, n, 0.5) / 1000 : ASSUMED_GHZ;
+            clocks[n++] = working_ghz(&c->devices[i].clock_mhz, shares_power(&c->devices[i]));
+    return clock->known ? working_ghz(clock, shares_power(d))
+           : n > 0      ? quantile(clocks, n, 0.5)
+                        : ASSUMED_GHZ;
 }
 
 /* What a GHz of the next cluster is worth in GHz of the fast one. */
@@ -94,8 +130,7 @@ static double second_weight(const struct catalog *c, const struct catalog_device
 static int second_helps(const struct catalog *c, const struct catalog_device *d) {
     if (!d->second_cores.known || !d->cores.known)
         return 0;
-    double speed = second_weight(c, d) * cluster_ghz(c, &d->second_mhz, d->second_core) /
-                   cluster_ghz(c, &d->clock_mhz, d->core);
+    double speed = second_weight(c, d) * cluster_ghz(c, d, true) / cluster_ghz(c, d, false);
     return d->cores.value < ENOUGH_CORES || speed >= FAST_ENOUGH ? (int)d->second_cores.value : 0;
 }
 
@@ -104,11 +139,11 @@ int board_threads(const struct catalog *c, const struct catalog_device *d) {
 }
 
 double board_core_ghz(const struct catalog *c, const struct catalog_device *d) {
-    double ghz = cluster_ghz(c, &d->clock_mhz, d->core);
+    double ghz = cluster_ghz(c, d, false);
     int helping = second_helps(c, d);
     if (helping == 0)
         return board_threads(c, d) * ghz;
-    double second = cluster_ghz(c, &d->second_mhz, d->second_core);
+    double second = cluster_ghz(c, d, true);
     return d->cores.value * ghz + helping * second * second_weight(c, d);
 }
 
@@ -158,6 +193,10 @@ double board_cores_alone(double together, double memory) {
     return pow(fmax(inverse - pow(memory, -SHARPNESS), LEAST_SHARE * inverse), -1 / SHARPNESS);
 }
 
+double board_pass_overhead(int n_layer, int threads) {
+    return (n_layer * NODES_A_LAYER + NODES_BESIDE) * S_PER_NODE_AND_THREAD * threads;
+}
+
 /* ---- rows ---- */
 
 bool board_row_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out) {
@@ -180,6 +219,15 @@ bool board_row_shape(const struct catalog *c, const struct catalog_measurement *
 
 bool board_row_reads(const struct catalog_measurement *row) {
     return row->prefill_tps > 0 && row->test != NULL && str_starts(row->test, "pp");
+}
+
+double board_plain_attention(void) {
+    return PLAIN_ATTENTION;
+}
+
+double board_row_prompt(const struct catalog_measurement *row) {
+    double n = board_row_reads(row) ? (double)strtol(row->test + 2, NULL, 10) : 0;
+    return n > 0 ? n : USUAL_PROMPT;
 }
 
 /* Some boards were measured with their small cores helping; fewer threads than fast cores say nothing about the whole. */
@@ -209,9 +257,16 @@ static void collect(const struct catalog *c, const struct catalog_device *d, enu
             continue;
         struct mix_work sum;
         mix_count(mix, &shape, &sum);
-        memcpy(rows->work + rows->n * N_TENSOR_TYPES, work == BOARD_WRITES ? sum.read_bytes : sum.block_macs,
-               sizeof sum.read_bytes);
-        rows->time[rows->n++] = 1 / (work == BOARD_WRITES ? m->decode_tps : m->prefill_tps);
+        double *of_row = rows->work + rows->n * N_TENSOR_TYPES;
+        memcpy(of_row, work == BOARD_WRITES ? sum.read_bytes : sum.block_macs, sizeof sum.read_bytes);
+        if (work == BOARD_READS) { /* attention, and the last token's logits */
+            double n = board_row_prompt(m);
+            of_row[TENSOR_F16] += board_plain_attention() * n * shape.n_layer * shape.n_head * shape.head_dim;
+            of_row[sum.head_type] += sum.head_macs / n;
+        }
+        double time = 1 / (work == BOARD_WRITES ? m->decode_tps : m->prefill_tps);
+        double besides = work == BOARD_WRITES ? board_pass_overhead(shape.n_layer, board_threads(c, d)) : 0;
+        rows->time[rows->n++] = fmax(time - besides, LEAST_OF_ROW * time);
     }
 }
 
@@ -293,7 +348,7 @@ static void make_profiles(struct board_table *t) {
         const struct board *best[N_ISAS] = {0}, *any = NULL;
         for (int64_t i = 0; i < t->n; i++) {
             const struct board *b = &t->boards[i];
-            enum board_isa isa = board_isa(b->device);
+            enum board_isa isa = board_isa(t->catalog, b->device);
             if (b->fitted[w] && (best[isa] == NULL || b->n[w] > best[isa]->n[w]))
                 best[isa] = b;
             if (b->fitted[w] && (any == NULL || isa == ISA_DOTPROD)) /* the nearest to those that have none */
@@ -314,7 +369,7 @@ static void make_profiles(struct board_table *t) {
 static void scale_board(const struct board_table *t, struct board *b, struct rows *rows) {
     const struct catalog_device *d = b->device;
     for (int w = 0; w < N_BOARD_WORKS; w++) {
-        const double *profile = t->profile[board_isa(d)][w];
+        const double *profile = t->profile[board_isa(t->catalog, d)][w];
         if (b->n[w] > 0)
             collect(t->catalog, d, (enum board_work)w, rows);
         for (int64_t i = 0; b->n[w] > 0 && i < rows->n; i++)
@@ -384,22 +439,32 @@ static bool waits_as(const struct catalog_core *a, const struct catalog_core *b,
     return true;
 }
 
+/* Both were compared with one class, or one with the other: the ratio of what they reach of it. Writing, cores that wait say nothing of
+ * cores that do not. */
+static bool compared(const struct catalog_core *a, const struct catalog_core *b, enum board_work work,
+                     double *factor) {
+    if (a == NULL || b == NULL || !a->relative.known || !b->relative.known || !str_equal(a->like, b->like) ||
+        (work == BOARD_WRITES && b->in_order && !a->in_order))
+        return false;
+    *factor *= a->relative.value / b->relative.value;
+    return true;
+}
+
 /* May board b speak for d at this distance? `factor` is what to multiply its level by. */
 static bool speaks_for(const struct board_table *t, const struct board *b, const struct catalog_device *d,
                        enum board_kinship kinship, enum board_work work, double *factor) {
     const struct catalog_core *core = catalog_core_find(t->catalog, d->core);
-    enum board_isa mine = board_isa(d), other = board_isa(b->device);
+    enum board_isa mine = board_isa(t->catalog, d), other = board_isa(t->catalog, b->device);
     *factor = 1;
     switch (kinship) {
     case KIN_CORE:
         return str_equal(b->device->core, d->core) && mine == other;
-    case KIN_ORDER:
-        *factor = isa_speed[work][mine] / isa_speed[work][other];
-        return work == BOARD_WRITES && waits_as(core, catalog_core_find(t->catalog, b->device->core), factor);
+    case KIN_ORDER: /* waiting gains nothing from better instructions */
+        return work == BOARD_WRITES && (mine == ISA_SCALAR) == (other == ISA_SCALAR) &&
+               waits_as(core, catalog_core_find(t->catalog, b->device->core), factor);
     case KIN_CLASS:
-        *factor = core != NULL && core->relative.known ? core->relative.value : 1;
-        *factor *= isa_speed[work][mine] / isa_speed[work][other];
-        return core != NULL && core->relative.known && str_equal(b->device->core, core->like);
+        *factor = isa_speed[work][mine] / isa_speed[work][other];
+        return compared(core, catalog_core_find(t->catalog, b->device->core), work, factor);
     case KIN_ISA:
         return mine == other;
     default:
@@ -408,18 +473,49 @@ static bool speaks_for(const struct board_table *t, const struct board *b, const
     }
 }
 
-/* The rate of a board's cores, its memory taken out. */
-static double cores_rate(const struct board_table *t, const struct board *b, enum board_work work) {
+/* What one board says of its cores: their rate with the memory taken out, and how much that says. At the memory's limit it says no more
+ * than that they are not slower. */
+struct testimony {
+    double level, weight;
+};
+static const double LEAST_WEIGHT = 0.05;
+
+static struct testimony testimony_of(const struct board_table *t, const struct board *b, enum board_work work,
+                                     double factor) {
+    double rate = b->scale[work], per = factor / board_core_ghz(t->catalog, b->device);
+    if (work == BOARD_READS)
+        return (struct testimony){rate * per, 1};
     const struct catalog_figure *which;
-    return work == BOARD_READS
-               ? b->scale[work]
-               : board_cores_alone(b->scale[work], board_memory_limit(t->catalog, b->device, &which));
+    double limit = board_memory_limit(t->catalog, b->device, &which);
+    return (struct testimony){board_cores_alone(rate, limit) * per,
+                              fmax(1 - pow(rate / limit, SHARPNESS), LEAST_WEIGHT)};
+}
+
+static int compare_testimonies(const void *a, const void *b) {
+    double x = ((const struct testimony *)a)->level, y = ((const struct testimony *)b)->level;
+    return (x > y) - (x < y);
+}
+
+/* The weighted median; where half of the weight is reached exactly, the middle of the two. */
+static double weighted_median(struct testimony *said, int64_t n) {
+    double all = 0, sum = 0;
+    qsort(said, (size_t)n, sizeof *said, compare_testimonies);
+    for (int64_t i = 0; i < n; i++)
+        all += said[i].weight;
+    for (int64_t i = 0; i < n; i++) {
+        sum += said[i].weight;
+        if (i + 1 < n && fabs(sum - all / 2) < 1e-9 * all)
+            return (said[i].level + said[i + 1].level) / 2;
+        if (sum >= all / 2)
+            return said[i].level;
+    }
+    return said[n - 1].level;
 }
 
 struct board_level board_level(const struct board_table *t, const struct catalog_device *d,
                                enum board_work work) {
     enum { MOST = 64 };
-    double levels[MOST];
+    struct testimony said[MOST];
     for (int k = KIN_CORE; k < KIN_NONE; k++) {
         int64_t n = 0;
         for (int64_t i = 0; i < t->n && n < MOST; i++) {
@@ -429,13 +525,10 @@ struct board_level board_level(const struct board_table *t, const struct catalog
             if (b->scale[work] > 0 && tells && b->device->clock_mhz.known &&
                 !str_equal(b->device->family, d->family) &&
                 speaks_for(t, b, d, (enum board_kinship)k, work, &factor))
-                levels[n++] = cores_rate(t, b, work) * factor / board_core_ghz(t->catalog, b->device);
+                said[n++] = testimony_of(t, b, work, factor);
         }
-        if (n >= (k == KIN_ISA ? LEAST_OF_ISA : 1)) {
-            qsort(levels, (size_t)n, sizeof *levels, compare_doubles);
-            double median = (levels[(n - 1) / 2] + levels[n / 2]) / 2;
-            return (struct board_level){median, (enum board_kinship)k, n};
-        }
+        if (n >= (k == KIN_ISA ? LEAST_OF_ISA : 1))
+            return (struct board_level){weighted_median(said, n), (enum board_kinship)k, n};
     }
     return (struct board_level){.kinship = KIN_NONE};
 }

@@ -52,9 +52,9 @@ const struct board *board_find(const struct board_table *t, const char *family);
 /* Of boards other than the device's own family. */
 struct board_level board_level(const struct board_table *t, const struct catalog_device *d,
                                enum board_work work);
-enum board_isa board_isa(const struct catalog_device *d);
+enum board_isa board_isa(const struct catalog *c, const struct catalog_device *d);
 const char *board_isa_text(enum board_isa isa);
-/* Cores times GHz at their highest clock, which is what benchmarks see, in GHz of the fast cluster; an unknown number is
+/* Cores times GHz at the clock that they run at when all work, in GHz of the fast cluster; an unknown number is
  * taken as 4, an unknown clock as the median of boards with such cores, else 1.5. The next cluster is counted with it where the fast one has
  * fewer than four cores, or where its cores are at least half as fast. */
 double board_core_ghz(const struct catalog *c, const struct catalog_device *d);
@@ -69,6 +69,10 @@ struct board_share {
 struct board_share board_threads_share(const struct catalog *c, const struct catalog_device *d,
                                        enum board_work work, int threads);
 
+/* What a pass through a model costs besides arithmetic: every graph node ends at a barrier of all threads, which takes each of them
+ * a turn at one cache line, so it grows with their number. Seconds. */
+double board_pass_overhead(int n_layer, int threads);
+
 /* The most bytes a second that memory lets through, and the figure that says so; NULL: nothing is known of it, and it is the median of
  * boards with such cores, for x86-64 else two channels of DDR4-3200, INFINITY where that says nothing either. */
 double board_memory_limit(const struct catalog *c, const struct catalog_device *d,
@@ -80,7 +84,12 @@ double board_cores_alone(double together, double memory);
 
 /* The catalogue's shape that a measured file has: the tied or the untied variant, whichever its parameters say. */
 bool board_row_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out);
+/* What attention without flash attention costs, per multiply-accumulate of the half square that is needed, in products of 16 bits: it
+ * computes the whole square in small pieces. llama-bench's default, so what public rows contain. */
+double board_plain_attention(void);
 /* Prompt reading of enough tokens: shorter prompts measure the start, not the rate. */
 bool board_row_reads(const struct catalog_measurement *row);
+double
+board_row_prompt(const struct catalog_measurement *row); /* tokens of "pp128"; 512 where it does not say */
 
 #endif

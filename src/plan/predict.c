@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "plan/boards.h"
 #include "plan/memory.h"
 #include "train/memory.h"
 #include <math.h>
@@ -12,9 +13,8 @@ static const double MB = 1e6, MIB = 1024 * 1024;
 /* Without an arena nobody reads the text. */
 #define SAY(a, ...) ((a) != NULL ? arena_printf((a), __VA_ARGS__) : "")
 
-/* Graph nodes a layer takes in llama.cpp, and what one costs with its barrier on a small core; the latter is an estimate and
- * gets a factor of three either way. It only matters for models of a few million parameters. */
-static const double NODES_A_LAYER = 30, S_PER_NODE = 4e-6, OVERHEAD_SPREAD = 3;
+/* What barriers cost (boards.h) is an estimate and gets a factor of three either way. */
+static const double OVERHEAD_SPREAD = 3;
 
 /* Attention over a quantised cache: a Raspberry Pi 5 read 4,096 tokens 1.7 times as slowly (edge-llm-memory-wall, L8), where
  * attention is a fifth of the arithmetic. */
@@ -101,7 +101,7 @@ static struct estimate per_second(double n, struct duration d, const char *basis
 }
 
 static double pass_overhead(const struct predict_input *in) {
-    return (in->shape->n_layer * NODES_A_LAYER + 10) * S_PER_NODE;
+    return board_pass_overhead(in->shape->n_layer, in->rates->threads);
 }
 
 static struct duration read_time(const struct predict_input *in, const struct mix_work *work,
@@ -109,7 +109,8 @@ static struct duration read_time(const struct predict_input *in, const struct mi
     const struct shape *s = in->shape;
     const struct device_rates *r = in->rates;
     double n = (double)n_tokens, passes = ceil(n / (double)in->ubatch);
-    double attention = (in->kv_type == PLAN_KV_Q8_0 ? ROUNDED_CACHE : 1) * n * n * s->n_layer * s->n_head *
+    double attention = (in->plain_attention ? board_plain_attention() : 1) *
+                       (in->kv_type == PLAN_KV_Q8_0 ? ROUNDED_CACHE : 1) * n * n * s->n_layer * s->n_head *
                        s->head_dim; /* two products over half of the square */
     double macs_s = n * weighted(work->block_macs, r->s_per_mac) +
                     work->head_macs * r->s_per_mac[work->head_type] + attention * r->s_per_mac[TENSOR_F16];

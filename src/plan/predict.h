@@ -41,6 +41,7 @@ struct predict_input {
     int64_t context, ubatch;
     enum plan_kv_type kv_type;
     bool label_scoring, prefix_state;
+    bool plain_attention; /* without flash attention, as llama-bench does and edgestill does not */
     int64_t
         trimmed_from; /* the vocabulary of `shape` is a guess at what is left of so many tokens; 0: it is not trimmed */
 };

@@ -49,6 +49,9 @@ static double transferred(const struct board_table *t, const struct catalog_devi
     *spread = transfer_spread[work][l.kinship];
     if (core != NULL && core->in_order)
         *spread = fmax(*spread, SPREAD_IN_ORDER);
+    if (board_isa(t->catalog, d) ==
+        ISA_SCALAR) /* what a compiler makes of plain C differs from one set to another */
+        *spread = fmax(*spread, transfer_spread[work][KIN_OTHER]);
     if (!d->clock_mhz.known || !d->cores.known)
         *spread = fmax(*spread, transfer_spread[work][KIN_NONE]);
     *basis = arena_printf(
@@ -62,7 +65,7 @@ static double transferred(const struct board_table *t, const struct catalog_devi
 static void set_rates(const struct board_table *t, const struct catalog_device *d, enum board_work work,
                       double rate, double *seconds) {
     for (int j = 0; j < N_TENSOR_TYPES; j++)
-        seconds[j] = t->profile[board_isa(d)][work][j] / rate;
+        seconds[j] = t->profile[board_isa(t->catalog, d)][work][j] / rate;
 }
 
 /* Each type's cores at its own cost of unpacking, against the same memory. */
@@ -71,7 +74,7 @@ static void set_writing(const struct board_table *t, const struct catalog_device
     const struct catalog_figure *which;
     double limit = board_memory_limit(t->catalog, d, &which);
     for (int j = 0; j < N_TENSOR_TYPES; j++)
-        seconds[j] = 1 / board_together(rate / t->unpacking[board_isa(d)][j], limit);
+        seconds[j] = 1 / board_together(rate / t->unpacking[board_isa(t->catalog, d)][j], limit);
 }
 
 static const char *fitted_text(const struct board *b, enum board_work work, struct arena *a) {
@@ -115,7 +118,7 @@ static void rates_of(const struct board_table *t, const struct catalog_device *d
 
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e) {
-    struct device_rates r = {.threads = board_threads(c, d), .isa = board_isa(d)};
+    struct device_rates r = {.threads = board_threads(c, d), .isa = board_isa(c, d)};
     struct board_table t;
     int code = board_table_init(&t, c, e);
     if (code < 0)

@@ -15,6 +15,7 @@
 
 /* Instruction sets that decide how fast whole numbers multiply and how weights are laid out. */
 #define BOARD_ISAS(X)                                                                                        \
+    X(SCALAR, "without vector instructions that llama.cpp knows")                                            \
     X(PLAIN, "without dot products")                                                                         \
     X(DOTPROD, "with dot products") X(I8MM, "with matrix products of bytes") X(X86, "x86-64 with AVX2")
 enum board_isa {

@@ -3,14 +3,13 @@
 
 #include "base/str.h"
 #include "plan/boards.h"
-#include <ctype.h>
+#include "plan/match.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { READ_TOKENS = 512, SEEN_TOKENS = 64, UBATCH = 512 };
+enum { SEEN_TOKENS = 64, UBATCH = 512 };
 
 void score_list_release(struct score_list *l) {
     free(l->items);
@@ -29,189 +28,65 @@ static double median(double *values, int64_t n) {
     return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
-/* ---- which device? ---- */
+/* ---- one row ---- */
 
-static void simplify(const char *text, char out[96]) {
-    size_t n = 0;
-    for (; text != NULL && *text != '\0' && n < 95; text++)
-        if (isalnum((unsigned char)*text))
-            out[n++] = (char)tolower((unsigned char)*text);
-    out[n] = '\0';
+static bool same_run(const struct catalog_measurement *a, const struct catalog_measurement *b) {
+    return a->threads == b->threads && a->decode_tps == b->decode_tps && a->prefill_tps == b->prefill_tps &&
+           str_equal(a->model, b->model) && str_equal(a->quantisation, b->quantisation);
 }
 
-static bool names_it(const char *text, const char *name) {
-    char a[96], b[96];
-    simplify(text, a);
-    simplify(name, b);
-    return strlen(b) >= 4 && (strstr(a, b) != NULL || (strlen(a) >= 4 && strstr(b, a) != NULL));
-}
-
-static struct catalog_figure row_says(double value) {
-    return (struct catalog_figure){value > 0, value, value, value, "the row"};
-}
-
-static double core_score(const struct catalog *c, const char *name) {
-    const struct catalog_core *core = catalog_core_find(c, name);
-    return core != NULL && core->seven_zip.known ? core->seven_zip.value : 0;
-}
-
-/* A run of cores in a text: "4x Cortex-A76", "2x X1", "2x A78 2.2 GHz". */
-struct cluster {
-    const char *core; /* class of the catalogue */
-    double cores, mhz;
-};
-
-/* The class that a text begins with, with or without "Cortex-": the longest name, since a76 is not a7. */
-static const char *class_at(const struct catalog *c, const char *text) {
-    const char *found = NULL;
-    text += strncasecmp(text, "cortex-", 7) == 0 ? 7 : 0;
-    for (int64_t i = 0; i < c->n_cores; i++) {
-        const char *name = c->cores[i].name;
-        bool arm = strncmp(name, "cortex-", 7) == 0;
-        const char *tail = arm ? name + 7 : name;
-        if (strncasecmp(text, tail, strlen(tail)) == 0 && (found == NULL || strlen(name) > strlen(found)))
-            found = name;
-    }
-    return found;
-}
-
-/* The clock that is named after `text` before the next cluster begins, in MHz; 0: none. */
-static double clock_after(const char *text) {
-    size_t n = strcspn(text, "+,;");
-    for (const char *at = text; at < text + n; at++) {
-        char *end = NULL;
-        double value = isdigit((unsigned char)*at) ? strtod(at, &end) : 0;
-        if (value <= 0)
-            continue;
-        while (*end == ' ')
-            end++;
-        if (strncasecmp(end, "ghz", 3) == 0)
-            return 1000 * value;
-        if (strncasecmp(end, "mhz", 3) == 0)
-            return value;
-        at = end - 1;
-    }
-    return 0;
-}
-
-/* Clusters of a text, the fastest class first; "1x+3x Cortex-A78" counts together. */
-static int clusters_of(const struct catalog *c, const char *text, struct cluster out[2]) {
-    struct cluster found[4] = {{0}};
-    double pending = 0;
-    int n = 0;
-    for (const char *at = text; *at != '\0' && n < 4; at++) {
-        const char *class = at == text || !isalnum((unsigned char)at[-1]) ? class_at(c, at) : NULL;
-        if (isdigit((unsigned char)at[0]) && (at[1] == 'x' || at[1] == 'X') &&
-            (at == text || !isalnum((unsigned char)at[-1])))
-            pending += at[0] - '0';
-        else if (class != NULL) {
-            found[n++] = (struct cluster){class, pending, clock_after(at)};
-            pending = 0;
-            at += strcspn(at, " ,+;") - 1;
-        }
-    }
-    int first = 0, second = -1;
-    for (int i = 1; i < n; i++)
-        if (core_score(c, found[i].core) > core_score(c, found[first].core))
-            first = i;
-    for (int i = 0; i < n; i++)
-        if (i != first && (second < 0 || core_score(c, found[i].core) > core_score(c, found[second].core)))
-            second = i;
-    out[0] = found[first];
-    out[1] = second >= 0 ? found[second] : (struct cluster){0};
-    return n < 2 ? n : 2;
-}
-
-/* Intel's N-series, whose cores are those of the N100: "N95", "N200", "i3-N305". */
-static bool names_n_series(const char *text) {
-    for (const char *at = strpbrk(text, "nN"); at != NULL; at = strpbrk(at + 1, "nN")) {
-        size_t digits = strspn(at + 1, "0123456789");
-        bool alone = at == text || at[-1] == ' ' || at[-1] == '-';
-        if (alone && (digits == 2 || digits == 3) && !isalnum((unsigned char)at[1 + digits]))
+/* The row stands there before: its device too. */
+static bool is_duplicate(const struct catalog_measurement *rows, int64_t i) {
+    for (int64_t j = 0; j < i; j++)
+        if (same_run(&rows[j], &rows[i]) && rows[j].tier == rows[i].tier &&
+            str_equal(rows[j].device, rows[i].device) && str_equal(rows[j].test, rows[i].test))
             return true;
-    }
     return false;
 }
 
-/* "4x Cortex-A76 2.4GHz" as a device with such cores, "Intel i5, 6x 4.4 GHz" as an x86-64 machine; false: neither is named. */
-static bool from_facts(const struct catalog *c, const char *text, struct catalog_device *out) {
-    static const char *const with_dotprod[] = {"cortex-a55", "cortex-a76", "cortex-a78", "cortex-a720",
-                                               "cortex-x1"};
-    struct cluster cores[2] = {{0}};
-    int n = text != NULL ? clusters_of(c, text, cores) : 0;
-    bool x86 = n == 0 && text != NULL && (strcasestr(text, "intel") || strcasestr(text, "amd "));
-    if (n == 0 && !x86)
-        return false;
-    if (x86) {
-        const char *count = strstr(text, "x ");
-        bool counted = count != NULL && count > text && isdigit((unsigned char)count[-1]);
-        cores[0] = (struct cluster){names_n_series(text) ? "gracemont" : "x86-avx2",
-                                    counted ? count[-1] - '0' : 0, clock_after(counted ? count : text)};
-    }
-    x86 = x86 || str_equal(cores[0].core, "gracemont");
-    *out = (struct catalog_device){.name = "by its facts",
-                                   .title = text,
-                                   .family = "by its facts",
-                                   .arch = x86 ? "x86_64" : "aarch64",
-                                   .core = cores[0].core,
-                                   .second_core = cores[1].core,
-                                   .dotprod = "no",
-                                   .i8mm = str_equal(cores[0].core, "cortex-a720") ? "yes" : "no",
-                                   .cores = row_says(cores[0].cores),
-                                   .clock_mhz = row_says(cores[0].mhz),
-                                   .second_cores = row_says(cores[1].cores),
-                                   .second_mhz = row_says(cores[1].mhz)};
-    for (size_t i = 0; i < sizeof with_dotprod / sizeof *with_dotprod; i++)
-        if (str_equal(with_dotprod[i], cores[0].core))
-            out->dotprod = "yes";
-    return true;
-}
-
-const struct catalog_device *score_match(const struct catalog *c, const struct catalog_measurement *row,
-                                         struct catalog_device *storage) {
-    for (int64_t i = 0; i < c->n_devices; i++)
-        if (str_equal(c->devices[i].measured_as, row->device))
-            return &c->devices[i];
-    for (int pass = 0; pass < 3; pass++)
-        for (int64_t i = 0; i < c->n_devices; i++) {
-            const struct catalog_device *d = &c->devices[i];
-            if (pass == 0   ? strcasecmp(d->name, row->device) == 0
-                : pass == 1 ? names_it(row->device, d->title) || names_it(row->device, d->family)
-                            : d->soc != NULL && (names_it(row->cpu, d->soc) || names_it(row->device, d->soc)))
-                return d;
-        }
-    return from_facts(c, row->cpu, storage) || from_facts(c, row->device, storage) ? storage : NULL;
-}
-
-/* ---- one row ---- */
-
-static bool counts(const struct catalog_measurement *row) {
-    return !row->gpu && row->tier != 'X' && !row->repeat;
+/* Where a row is left out, the counter that says why; NULL: it counts. */
+static int64_t *left_out(struct score_skipped *s, const struct catalog_measurement *rows, int64_t i) {
+    const struct catalog_measurement *row = &rows[i];
+    if (row->gpu)
+        return &s->gpu;
+    if (row->tier == 'X' || row->repeat)
+        return &s->set_aside;
+    if (row->decode_tps <= 0 && row->prefill_tps <= 0)
+        return &s->without_speed;
+    return is_duplicate(rows, i) ? &s->duplicate : NULL;
 }
 
 static bool is_known(const struct catalog *c, const struct catalog_measurement *row) {
-    for (int64_t i = 0; i < c->n_measurements; i++) {
-        const struct catalog_measurement *m = &c->measurements[i];
-        if (m != row && str_equal(m->model, row->model) && str_equal(m->quantisation, row->quantisation) &&
-            m->threads == row->threads && m->decode_tps == row->decode_tps &&
-            m->prefill_tps == row->prefill_tps)
+    for (int64_t i = 0; i < c->n_measurements; i++)
+        if (&c->measurements[i] != row && same_run(&c->measurements[i], row))
             return true;
-    }
     return false;
 }
 
-static int add(struct score_list *l, const struct catalog_measurement *row, bool writes, bool known,
-               const struct estimate *x, struct board_share share, double measured, struct err *e) {
+/* A row as one prediction sees it. */
+struct subject {
+    const struct catalog_measurement *row;
+    bool known, like;
+    struct board_share share;
+};
+/* What stands in for a model or a quantisation that is not known may be so far off. */
+static const double LIKE_SPREAD = 1.25;
+
+static int add(struct score_list *l, const struct subject *of, bool writes, const struct estimate *x,
+               double measured, struct err *e) {
     if (mem_grow((void **)&l->items, &l->capacity, l->n + 1, sizeof *l->items) < 0)
         return err_set(e, ERR_NO_MEMORY, "score_rows", "out of memory");
-    l->items[l->n++] = (struct score_item){.device = row->device,
-                                           .model = row->model,
-                                           .quantisation = row->quantisation,
+    double spread = of->share.spread * (of->like ? LIKE_SPREAD : 1);
+    l->items[l->n++] = (struct score_item){.device = of->row->device,
+                                           .model = of->row->model,
+                                           .quantisation = of->row->quantisation,
+                                           .source = of->row->source,
                                            .writes = writes,
-                                           .known = known,
-                                           .predicted = share.value * x->value,
-                                           .low = share.value / share.spread * x->low,
-                                           .high = share.value * share.spread * x->high,
+                                           .known = of->known,
+                                           .like = of->like,
+                                           .predicted = of->share.value * x->value,
+                                           .low = of->share.value / spread * x->low,
+                                           .high = of->share.value * spread * x->high,
                                            .measured = measured};
     return 0;
 }
@@ -222,29 +97,34 @@ static int score_row(const struct catalog *c, const struct catalog_measurement *
     enum mix mix = MIX_F16;
     struct shape shape;
     struct mix_work work;
-    if (!mix_from_name(row->quantisation, &mix) || !board_row_shape(c, row, &shape)) {
-        l->n_unmatched++;
+    enum match model = match_model(c, row, &shape);
+    enum match type = model != MATCH_NOT ? match_mix(row, &shape, &mix) : MATCH_NOT;
+    if (model == MATCH_NOT || type == MATCH_NOT) {
+        ++*(model == MATCH_NOT ? &l->skipped.model : &l->skipped.quantisation);
         return 0;
     }
-    struct predict_task task = {.prefix_tokens = READ_TOKENS, .label_tokens = 1};
-    struct predict_input in = {
-        .shape = &shape, .mix = mix, .rates = rates, .task = &task, .context = 1024, .ubatch = UBATCH};
+    struct predict_task task = {.prefix_tokens = (int64_t)board_row_prompt(row), .label_tokens = 1};
+    struct predict_input in = {.shape = &shape,
+                               .mix = mix,
+                               .rates = rates,
+                               .task = &task,
+                               .context = 1024,
+                               .ubatch = UBATCH,
+                               .plain_attention = true};
     struct plan_prediction p = {0};
-    bool known = is_known(c, row);
+    struct subject of = {row, is_known(c, row), model == MATCH_LIKE || type == MATCH_LIKE, {1, 1}};
     int code = 0;
     mix_count(mix, &shape, &work);
     if (board_row_reads(row)) {
-        task.prefix_tokens =
-            strtol(row->test + 2, NULL, 10) > 0 ? strtol(row->test + 2, NULL, 10) : READ_TOKENS;
         predict_on_device(&in, &work, NULL, &p);
-        struct board_share share = board_threads_share(c, d, BOARD_READS, row->threads);
-        code = add(l, row, false, known, &p.prefill_tps, share, row->prefill_tps, e);
+        of.share = board_threads_share(c, d, BOARD_READS, row->threads);
+        code = add(l, &of, false, &p.prefill_tps, row->prefill_tps, e);
     }
     if (code == 0 && row->decode_tps > 0) {
         task.prefix_tokens = SEEN_TOKENS;
         predict_on_device(&in, &work, NULL, &p);
-        struct board_share share = board_threads_share(c, d, BOARD_WRITES, row->threads);
-        code = add(l, row, true, known, &p.decode_tps, share, row->decode_tps, e);
+        of.share = board_threads_share(c, d, BOARD_WRITES, row->threads);
+        code = add(l, &of, true, &p.decode_tps, row->decode_tps, e);
     }
     return code;
 }
@@ -255,21 +135,23 @@ int score_rows(const struct catalog *c, const struct catalog_measurement *rows, 
     arena_init(&a);
     int code = 0;
     struct device_rates rates;
-    char rates_of[96] = "";
+    const struct catalog_measurement *rates_of = NULL;
     for (int64_t i = 0; code == 0 && i < n_rows; i++) {
         struct catalog_device made_up;
         if (only != NULL && !str_equal(rows[i].device, only))
             continue;
-        const struct catalog_device *d = score_match(c, &rows[i], &made_up);
-        if (d == NULL) {
-            l->n_unmatched += !rows[i].gpu;
+        int64_t *skipped = left_out(&l->skipped, rows, i);
+        const struct catalog_device *d = skipped == NULL ? match_device(c, &rows[i], &made_up) : NULL;
+        if (skipped == NULL && d == NULL)
+            skipped = &l->skipped.device;
+        if (skipped != NULL) {
+            ++*skipped;
             continue;
         }
-        if (!counts(&rows[i]))
-            continue;
-        if (strcmp(rates_of, rows[i].device) != 0)
+        if (rates_of == NULL || !str_equal(rates_of->device, rows[i].device) ||
+            !str_equal(rates_of->cpu, rows[i].cpu))
             code = rates_for_device(c, d, &a, &rates, e);
-        snprintf(rates_of, sizeof rates_of, "%s", rows[i].device);
+        rates_of = &rows[i];
         if (code == 0)
             code = score_row(c, &rows[i], d, &rates, l, e);
     }
@@ -279,11 +161,28 @@ int score_rows(const struct catalog *c, const struct catalog_measurement *rows, 
 
 /* ---- leaving out ---- */
 
-static void hide(struct catalog *c, const char *board, const char *model, bool hidden) {
+/* Which rows are hidden; NULL: all. */
+struct hidden {
+    const char *board, *model, *source;
+};
+
+/* Who published: of "github:geerlingguy/ai-benchmarks issue 54" the name up to the blank. */
+static size_t publisher(const char **source) {
+    *source = *source == NULL ? "" : *source + (str_starts(*source, "github:") ? 7 : 0);
+    return strcspn(*source, " :,");
+}
+
+static bool same_publisher(const char *a, const char *b) {
+    size_t n = publisher(&a), m = publisher(&b);
+    return n > 0 && n == m && strncmp(a, b, n) == 0;
+}
+
+static void hide(struct catalog *c, const struct hidden *of, bool hidden) {
     for (int64_t i = 0; i < c->n_measurements; i++) {
         struct catalog_measurement *m = &c->measurements[i];
-        bool meant =
-            (board == NULL || str_equal(m->device, board)) && (model == NULL || str_equal(m->model, model));
+        bool meant = (of->board == NULL || str_equal(m->device, of->board)) &&
+                     (of->model == NULL || str_equal(m->model, of->model)) &&
+                     (of->source == NULL || same_publisher(m->source, of->source));
         if (meant && (m->tier == 'A' || m->tier == 'H') && !m->repeat)
             m->tier = hidden ? 'H' : 'A';
     }
@@ -298,10 +197,13 @@ static int score_published(struct catalog *c, const struct catalog_device *d, st
     int code = rates_for_device(c, d, &a, &rates, e);
     if (code == 0) {
         double s = rates.s_per_byte[TENSOR_Q4_K], per_gb = 1e-9 / s;
-        const struct catalog_measurement row = {
-            .device = d->family, .model = "published bandwidth", .quantisation = ""};
+        const struct catalog_measurement row = {.device = d->family,
+                                                .model = "published bandwidth",
+                                                .quantisation = "",
+                                                .source = d->decode_gbps.source};
         struct estimate x = {per_gb, per_gb / rates.write_spread, per_gb * rates.write_spread, ""};
-        code = add(l, &row, true, false, &x, (struct board_share){1, 1}, d->decode_gbps.value, e);
+        const struct subject of = {&row, false, false, {1, 1}};
+        code = add(l, &of, true, &x, d->decode_gbps.value, e);
     }
     arena_release(&a);
     return code;
@@ -319,15 +221,56 @@ int score_unseen_devices(struct catalog *c, struct score_list *l, struct err *e)
         for (int64_t j = i; j < c->n_devices && str_equal(c->devices[j].family, last); j++)
             c->devices[j].decode_gbps.known = false;
         if (d->measured_as != NULL) {
-            hide(c, d->measured_as, NULL, true);
+            const struct hidden of = {.board = d->measured_as};
+            hide(c, &of, true);
             code = score_rows(c, c->measurements, c->n_measurements, d->measured_as, l, e);
-            hide(c, d->measured_as, NULL, false);
+            hide(c, &of, false);
         } else {
             code = score_published(c, d, l, e);
         }
         for (int64_t j = i; j < c->n_devices && str_equal(c->devices[j].family, last); j++)
             c->devices[j].decode_gbps.known = published.known;
     }
+    return code;
+}
+
+static bool first_of_source(const struct catalog *c, int64_t i) {
+    for (int64_t j = 0; j < i; j++)
+        if (same_publisher(c->measurements[j].source, c->measurements[i].source))
+            return false;
+    return true;
+}
+
+/* Published bandwidths of a source, in place or taken away: `known` remembers them, one of each device. */
+static void hide_published(struct catalog *c, const char *source, bool *known, bool hidden) {
+    for (int64_t i = 0; i < c->n_devices; i++) {
+        struct catalog_figure *f = &c->devices[i].decode_gbps;
+        if (hidden)
+            known[i] = f->known;
+        f->known = known[i] && !(hidden && same_publisher(f->source, source));
+    }
+}
+
+int score_unseen_sources(struct catalog *c, struct score_list *l, struct err *e) {
+    bool *known = calloc((size_t)c->n_devices + 1, sizeof *known);
+    int code = known != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "score_unseen_sources", "out of memory");
+    for (int64_t i = 0; code == 0 && i < c->n_measurements; i++) {
+        const char *source = c->measurements[i].source;
+        if (c->measurements[i].tier == 'X' || !first_of_source(c, i))
+            continue;
+        const struct hidden of = {.source = source};
+        int64_t before = l->n, kept = before;
+        hide(c, &of, true);
+        hide_published(c, source, known, true);
+        code = score_rows(c, c->measurements, c->n_measurements, NULL, l, e);
+        hide_published(c, source, known, false);
+        hide(c, &of, false);
+        for (int64_t k = before; k < l->n; k++)
+            if (same_publisher(l->items[k].source, source))
+                l->items[kept++] = l->items[k];
+        l->n = kept;
+    }
+    free(known);
     return code;
 }
 
@@ -355,9 +298,10 @@ int score_unseen_models(struct catalog *c, struct score_list *l, struct err *e) 
             continue;
         const char *board = m->device, *model = m->model;
         int64_t before = l->n, kept = before;
-        hide(c, board, model, true);
+        const struct hidden of = {.board = board, .model = model};
+        hide(c, &of, true);
         code = score_rows(c, c->measurements, c->n_measurements, board, l, e);
-        hide(c, board, model, false);
+        hide(c, &of, false);
         for (int64_t k = before; k < l->n; k++)
             if (str_equal(l->items[k].model, model))
                 l->items[kept++] = l->items[k];

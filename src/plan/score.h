@@ -5,37 +5,50 @@
  *     ... l.items[i].predicted, .measured ...
  *     score_list_release(&l);
  *
- * Devices are matched by the name that their rows go by, by name or title, by chip, else by the facts in the row ("4x Cortex-A76
- * 2.4GHz" is any board with such cores). */
+ * match.h says whose a row is: by name, else by the facts in it. What cannot be scored is counted by reason. */
 #ifndef PLAN_SCORE_H
 #define PLAN_SCORE_H
 
 #include "plan/predict.h"
 
 struct score_item {
-    const char *device, *model, *quantisation; /* of the row: borrowed */
-    bool writes;                               /* decode; else prefill */
-    bool known;                            /* the catalogue has the same measurement: it was calibrated on */
+    const char *device, *model, *quantisation, *source; /* of the row: borrowed */
+    bool writes;                                        /* decode; else prefill */
+    bool known; /* the catalogue has the same measurement: it was calibrated on */
+    bool like;  /* its model or quantisation is not known: the nearest stands in (match.h) */
     double predicted, low, high, measured; /* tokens/s */
+};
+/* Rows that were not scored, by what kept them out. */
+#define SCORE_SKIPPED(X)                                                                                     \
+    X(gpu, "not of a processor (GPU, NPU)")                                                                  \
+    X(duplicate, "there twice")                                                                              \
+    X(set_aside, "set aside: the paper's, or a repeat")                                                      \
+    X(without_speed, "without a speed")                                                                      \
+    X(device, "of a device that nothing is known of")                                                        \
+    X(model, "of a model that nothing is known of")                                                          \
+    X(quantisation, "of a quantisation that nothing is known of")
+struct score_skipped {
+#define X(name, text) int64_t name;
+    SCORE_SKIPPED(X)
+#undef X
 };
 struct score_list {
     struct score_item *items;
     int64_t n, capacity;
-    int64_t n_unmatched; /* rows whose device or model nobody knows */
+    struct score_skipped skipped;
 };
 void score_list_release(struct score_list *l);
 
-/* Appends. `only` NULL: all devices; else rows of that board alone. Rows of GPUs and of tier X are
- * left out; rows at fewer threads than the device has are predicted for those. */
+/* Appends. `only` NULL: all devices; else rows of that board alone. Rows at fewer threads than the device has are predicted for
+ * those. */
 int score_rows(const struct catalog *c, const struct catalog_measurement *rows, int64_t n_rows,
                const char *only, struct score_list *l, struct err *e);
 
-/* The device of a row; `storage` takes one that is made up from the row's facts. NULL: nothing is known of it. */
-const struct catalog_device *score_match(const struct catalog *c, const struct catalog_measurement *row,
-                                         struct catalog_device *storage);
-
 /* Leave one device out: every board with measurements is predicted with its own hidden. `c` is changed and put back. */
 int score_unseen_devices(struct catalog *c, struct score_list *l, struct err *e);
+/* Leave one source out: a source is who published it, what `source` says up to the first blank. Every row is predicted with all rows
+ * and published bandwidths of its source hidden. */
+int score_unseen_sources(struct catalog *c, struct score_list *l, struct err *e);
 /* Leave one model out: every model of a board with several is predicted with its rows hidden. */
 int score_unseen_models(struct catalog *c, struct score_list *l, struct err *e);
 
