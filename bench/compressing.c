@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 const struct example compress_examples[COMPRESS_N_EXAMPLES] = {
     {"healthcare-claims",
@@ -108,18 +109,20 @@ static const char *demo_folder(void) {
     return named ? named : "build/bench/runs/demo";
 }
 
-/* The held-out rows that all seeds of an example share. */
-static void demo_rows(const struct student_files *s, char rows[COMPRESS_PATH]) {
-    snprintf(rows, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name,
-             (long long)chain_setting("COMPRESS_ROWS", 5000));
+static bool find_demo(struct student_files *s) {
+    char trained[COMPRESS_PATH], chosen[COMPRESS_PATH];
+    snprintf(s->project, sizeof s->project, "%.500s/%s-%d", demo_folder(), s->example->name, s->seed);
+    snprintf(trained, sizeof trained, "%.560s/train/merged-f16.gguf", s->project);
+    snprintf(chosen, sizeof chosen, "%.560s/model/compress.json", s->project);
+    return file_exists(trained) && file_exists(chosen);
 }
 
-static bool find_demo(struct student_files *s) {
-    char summary[COMPRESS_PATH], rows[COMPRESS_PATH];
-    snprintf(s->project, sizeof s->project, "%.500s/%s-%d", demo_folder(), s->example->name, s->seed);
-    snprintf(summary, sizeof summary, "%.560s/eval/summary.json", s->project);
-    demo_rows(s, rows);
-    return file_exists(summary) && file_exists(rows);
+/* The rows that `make bench-demo` scored, which all seeds of an example share, where it scored as many; else as many of the same world, which nothing has seen. */
+static void find_rows(const struct student_files *s, int64_t n, char path[COMPRESS_PATH]) {
+    snprintf(path, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name,
+             (long long)n);
+    if (!s->of_demo || !file_exists(path))
+        simulate(s, "unseen", n, path);
 }
 
 /* Its student in another form is trained in a copy of what comes before training. */
@@ -146,12 +149,32 @@ void student_score_file(const struct student_files *s, const char *gguf, struct 
     bench_must(score_model(out, gguf, &s->task, &s->test, &(struct score_options){0}, NULL, &e), &e);
 }
 
-/* The 16-bit file's answers are the most expensive ones, and needed by every part: kept beside the student. */
+static bool newer(const char *path, const char *than) {
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(than, &b) == 0 &&
+           (a.st_mtim.tv_sec > b.st_mtim.tv_sec ||
+            (a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec >= b.st_mtim.tv_nsec));
+}
+
+bool student_recall(const struct student_files *s, const char *who, const char *gguf, struct scores *out) {
+    char name[64], answers[COMPRESS_PATH];
+    snprintf(name, sizeof name, "eval/%s.json", who);
+    snprintf(answers, sizeof answers, "%.520s/eval/%s.rows.csv", s->project, who);
+    json_t *j = chain_json(s->project, name);
+    const char *rows = json_string_value(json_object_get(json_object_get(j, "rows"), "sha256"));
+    bool same = rows && strcmp(rows, s->test.sha256) == 0 && newer(answers, gguf);
+    json_decref(j);
+    return same && scores_read(out, &s->task, answers, NULL) == 0;
+}
+
+/* The 16-bit file's answers are the most expensive ones, and needed by every part: those of `eval`, else kept beside the student. */
 static void score_whole(struct student_files *s) {
     char path[COMPRESS_PATH];
     struct err e = {0};
+    if (student_recall(s, "student-f16", s->f16, &s->whole))
+        return;
     snprintf(path, sizeof path, "%s.f16-%lld.rows.csv", s->dir, (long long)s->test.n);
-    if (file_exists(path)) {
+    if (newer(path, s->f16)) {
         bench_must(scores_read(&s->whole, &s->task, path, &e), &e);
         return;
     }
@@ -200,13 +223,12 @@ void student_begin(struct student_files *s, const struct example *x, int seed, c
     printf("%s, seed %d, %s%s (log: %s)\n", x->name, seed, form, s->of_demo ? ", of the demonstration" : "",
            s->log);
     fflush(stdout);
-    demo_rows(s, test);
+    find_rows(s, n_test, test);
     if (s->of_demo && !as_trained) {
         copy_project(s);
         train(s, NULL, form);
     } else if (!s->of_demo) {
         simulate(s, "train", chain_setting("COMPRESS_TRAIN", 1000), data);
-        simulate(s, "unseen", n_test, test);
         train(s, data, form);
     }
     if (!s->of_demo || !as_trained)
@@ -243,16 +265,39 @@ double scores_accuracy(const struct scores *s) {
     return (double)right / (double)s->n;
 }
 
-static void judge(const struct student_files *s, const char *gguf, struct outcome *o) {
-    struct scores scores;
+void student_judge(const struct student_files *s, const struct scores *scores, const char *gguf,
+                   struct outcome *o) {
     struct err e = {0};
-    student_score_file(s, gguf, &scores);
-    struct scored a = scores_view(&scores), b = scores_view(&s->whole);
-    o->accuracy = scores_accuracy(&scores);
-    o->loss = scores_loss(&scores);
-    o->divergence = compress_divergence(s->whole.prob, scores.prob, scores.n, scores.n_labels);
+    struct scored a = scores_view(scores), b = scores_view(&s->whole);
+    o->accuracy = scores_accuracy(scores);
+    o->loss = scores_loss(scores);
+    o->divergence = compress_divergence(s->whole.prob, scores->prob, scores->n, scores->n_labels);
     o->bytes = file_size(gguf);
     bench_must(paired_compare(&a, &b, &(struct bootstrap_options){.n_resamples = 200}, &o->paired, &e), &e);
+}
+
+static double bits_of_chosen(const char *project) {
+    json_t *j = chain_json(project, "model/compress.json"), *one;
+    double bits = NAN;
+    size_t i;
+    json_array_foreach(json_object_get(j, "candidates"), i, one)
+        if (json_is_true(json_object_get(one, "chosen")))
+            bits = chain_number(one, "bits_per_weight", NULL);
+    json_decref(j);
+    return bits;
+}
+
+void student_chosen(const struct student_files *s, struct outcome *o) {
+    char file[COMPRESS_PATH];
+    struct scores scores;
+    struct chain c = {s->project, s->log};
+    snprintf(file, sizeof file, "%.560s/model/student.gguf", s->project);
+    if (!s->of_demo)
+        chain_run(&c, (const char *const[]){chain_program("edgestill"), "compress", "-C", s->project, NULL});
+    if (!student_recall(s, "student-quant", file, &scores))
+        student_score_file(s, file, &scores);
+    student_judge(s, &scores, file, o);
+    o->bits = bits_of_chosen(s->project);
     scores_release(&scores);
 }
 
@@ -260,15 +305,19 @@ void compress_and_judge(const struct student_files *s, struct compress_request q
     char folder[COMPRESS_PATH], file[COMPRESS_PATH + 16];
     struct err e = {0};
     struct compress_result r;
+    struct scores scores;
     snprintf(folder, sizeof folder, "%s/bench-model", s->dir);
     snprintf(file, sizeof file, "%s/student.gguf", folder);
     q.source = s->f16;
     q.folder = folder;
     q.task = &s->task;
     q.training = &s->training;
-    q.validation = &s->validation;
+    /* there is but one candidate: only recovery has something to choose on other rows */
+    q.validation = q.recovery == COMPRESS_RECOVER_ALWAYS ? &s->validation : NULL;
     bench_must(compress_run(&r, &q, &e), &e);
     o->bits = r.candidates[r.chosen].bits_per_weight;
     compress_release(&r);
-    judge(s, file, o);
+    student_score_file(s, file, &scores);
+    student_judge(s, &scores, file, o);
+    scores_release(&scores);
 }

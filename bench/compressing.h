@@ -7,7 +7,7 @@
  *     student_end(&s);
  *
  * Where `make bench-demo` has finished the project of this example and seed (or one is named by COMPRESS_PROJECTS), that project's
- * student is taken, which a teacher taught, with its records and held-out rows; else one is trained by the verbs on rows of the
+ * student is taken, which a teacher taught, with its records, its held-out rows and what `eval` scored on them; else one is trained by the verbs on rows of the
  * example's own simulator. Everything made here lies under build/bench/runs/compress. A failure ends the program. */
 #ifndef BENCH_COMPRESSING_H
 #define BENCH_COMPRESSING_H
@@ -46,6 +46,15 @@ struct outcome {
     int64_t bytes;
     struct paired paired; /* against the 16-bit file */
 };
+
+/* What `eval` of the project kept of `who` ("student-quant"): false where it is not of the test rows, or older than the file. */
+bool student_recall(const struct student_files *s, const char *who, const char *gguf, struct scores *out);
+
+void student_judge(const struct student_files *s, const struct scores *scores, const char *gguf,
+                   struct outcome *o);
+
+/* The file that `compress` chose by itself in the student's project. */
+void student_chosen(const struct student_files *s, struct outcome *o);
 
 /* By compress_run into `dir`/model; what is not set in `q` is the student's. */
 void compress_and_judge(const struct student_files *s, struct compress_request q, struct outcome *o);

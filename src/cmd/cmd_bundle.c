@@ -96,6 +96,24 @@ static int read_golden(struct bundling *x) {
     return rc;
 }
 
+/* The cache that compress found to be as good, which is the planned one but where its rounding lost answers. */
+static int take_cache(struct bundling *x) {
+    const char *path = project_path(&x->project, "model/compress.json");
+    json_t *j = NULL, *one;
+    size_t i;
+    if (!path)
+        return no_memory(x);
+    json_file_read(path, &j, NULL);
+    json_array_foreach(json_object_get(j, "caches"), i, one) {
+        const char *type = json_string_value(json_object_get(one, "type"));
+        for (int k = 0; type && json_is_true(json_object_get(one, "chosen")) && k <= PLAN_KV_Q8_0; k++)
+            if (strcmp(type, plan_kv_type_text((enum plan_kv_type)k)) == 0)
+                x->plan.kv_type = (enum plan_kv_type)k;
+    }
+    json_decref(j);
+    return 0;
+}
+
 static int describe(struct bundling *x) {
     struct manifest *m = &x->manifest;
     int rc = manifest_init(m, x->project.dir, "bundle", MANIFEST_BUNDLE, x->e);
@@ -114,6 +132,7 @@ static int describe(struct bundling *x) {
     manifest_setting(m, "golden", json_integer(x->request.n_golden));
     manifest_setting(m, "abstain_cost", json_real(x->request.abstain_cost));
     manifest_setting(m, "archive", json_boolean(x->request.archive != NULL));
+    manifest_setting(m, "cache", json_string(plan_kv_type_text(x->plan.kv_type)));
     manifest_setting(m, "runtime", json_string(lm_version()));
     manifest_setting(m, "edgestill", json_string(EDGESTILL_VERSION));
     return 0;
@@ -157,6 +176,8 @@ static int open_all(struct bundling *x) {
         rc = project_task(&x->project, true, &x->task, x->e);
     if (rc == 0)
         rc = project_plan(&x->project, &x->plan, x->e);
+    if (rc == 0)
+        rc = take_cache(x);
     if (rc == 0)
         rc = choose_arch(x);
     if (rc == 0)

@@ -1,6 +1,6 @@
 /* `edgestill compress`: cuts the student's vocabulary to the task's, chooses types for its tensors by what its training rows tell,
  * recovers what was lost where that is needed, and measures on validation rows what each step cost. Writes model/student.gguf,
- * model/imatrix.gguf, model/sensitivity.gguf, model/compress.json. */
+ * model/imatrix.gguf, model/sensitivity.gguf, model/compress.json, model/ledger.csv. */
 #include "base/file.h"
 #include "catalog/catalog.h"
 #include "cmd/cmd.h"
@@ -229,6 +229,31 @@ static int describe(struct compression *x) {
     return 0;
 }
 
+/* What the student was merged from, for the ledger: as training left it. A base that is not there any more is left out. */
+static int find_origins(struct compression *x) {
+    struct str path = {0};
+    json_t *manifest = NULL;
+    const char *adapter = project_path(&x->project, "train/adapter.gguf"),
+               *trained = project_path(&x->project, "train/manifest.json"),
+               *trimmed = project_path(&x->project, "train/base-trimmed.gguf");
+    if (!adapter || !trained || !trimmed)
+        return err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
+    json_file_read(trained, &manifest, NULL);
+    const json_t *settings = json_object_get(manifest, "settings");
+    const char *vocabulary = json_string_value(json_object_get(settings, "vocabulary")),
+               *method = json_string_value(json_object_get(settings, "method"));
+    bool cut = vocabulary && strcmp(vocabulary, "task") == 0 && file_exists(trimmed),
+         adapted = method && strcmp(method, "full") != 0 && file_exists(adapter);
+    json_decref(manifest);
+    if (cut || plan_base_file(&x->plan, &path, NULL) == 0)
+        x->request.base = arena_strdup(&x->project.arena, cut ? trimmed : str_text(&path));
+    if (x->request.base && !file_exists(x->request.base))
+        x->request.base = NULL;
+    x->request.adapter = adapted ? adapter : NULL;
+    str_release(&path);
+    return 0;
+}
+
 static int open_all(struct compression *x) {
     struct compress_request *q = &x->request;
     int rc = read_options(x);
@@ -250,6 +275,8 @@ static int open_all(struct compression *x) {
         rc = read_speeds(x);
     if (rc == 0)
         rc = open_records(x);
+    if (rc == 0)
+        rc = find_origins(x);
     if (rc < 0)
         return rc;
     q->source = project_path(&x->project, "train/merged-f16.gguf");
@@ -288,6 +315,8 @@ static int write_results(struct compression *x) {
         rc = manifest_output(&x->manifest, "model/imatrix.gguf", x->e);
     if (rc == 0)
         rc = manifest_output(&x->manifest, "model/compress.json", x->e);
+    if (rc == 0 && x->result.n_steps > 0 && x->task.kind == TASK_CLASSIFY)
+        rc = manifest_output(&x->manifest, "model/ledger.csv", x->e);
     return rc < 0 ? rc : manifest_write(&x->manifest, x->e);
 }
 

@@ -106,20 +106,48 @@ static void print_speed(struct cmd_ctx *c, const struct compress_result *r) {
                   k->device_s / r->least_seconds);
 }
 
-static void print_ledger(struct cmd_ctx *c, const struct compress_result *r, int64_t n_validation) {
+static void print_difference(struct cmd_ctx *c, const struct paired *p) {
+    cmd_print(c, "  %+5.1f (%+.1f to %+.1f)", 100 * p->difference, 100 * p->interval.low,
+              100 * p->interval.high);
+}
+
+static void print_ledger(struct cmd_ctx *c, const struct compress_result *r) {
     char size[32];
-    cmd_print(c, "\n%-30s %9s %9s %10s %s\n", "step", "size", "accuracy", "agreement",
-              "change in points since 16-bit (95%)");
+    cmd_print(c, "\n%-30s %9s %9s %10s  %s\n", "loss ledger", "size", "accuracy", "agreement",
+              "points gained by the step (95%)");
     for (int i = 0; i < r->n_steps; i++) {
         const struct compress_step *s = &r->steps[i];
-        cmd_print(c, "%-30s %9s %8.1f%% %9.1f%%", s->name, str_bytes(size, sizeof size, s->file_bytes),
-                  100 * s->accuracy, 100 * s->agreement);
+        cmd_print(c, "%-30s %9s %8.1f%% %9.1f%%", s->name,
+                  s->file_bytes > 0 ? str_bytes(size, sizeof size, s->file_bytes) : "", 100 * s->accuracy,
+                  100 * s->agreement);
         if (i > 0)
-            cmd_print(c, " %+.1f (%+.1f to %+.1f)", 100 * s->paired.difference, 100 * s->paired.interval.low,
-                      100 * s->paired.interval.high);
-        cmd_print(c, "\n");
+            print_difference(c, &s->change);
+        cmd_print(c, "%s\n", i == r->lost_at ? "  <- most is lost here" : "");
     }
-    cmd_print(c, "measured on %lld validation rows\n", (long long)n_validation);
+    cmd_print(c, "on the same %lld validation rows; agreement with the 16-bit file\n", (long long)r->first_rows);
+    if (r->not_in_ledger)
+        cmd_print(c, "without the steps before the 16-bit file: %s\n", r->not_in_ledger);
+}
+
+static void print_confirmed(struct cmd_ctx *c, const struct compress_result *r) {
+    const struct compress_candidate *k = &r->candidates[r->chosen];
+    if (!k->confirmed)
+        return;
+    cmd_print(c, "confirmed on %lld rows: %.1f%%, the 16-bit file %.1f%%;", (long long)k->n_rows,
+              100 * k->accuracy, 100 * r->confirming_accuracy);
+    print_difference(c, &k->paired);
+    cmd_print(c, "\n");
+}
+
+static void print_caches(struct cmd_ctx *c, const struct compress_result *r) {
+    for (int i = 0; i < r->n_caches; i++) {
+        const struct compress_cache *k = &r->caches[i];
+        cmd_print(c, "cache at %-5s", k->type);
+        if (k->token_bytes > 0)
+            cmd_print(c, " %6lld bytes a token,", (long long)k->token_bytes);
+        cmd_print(c, " %.1f%% right, %.1f%% agreement%s\n", 100 * k->accuracy, 100 * k->agreement,
+                  i == r->cache ? "  chosen" : "");
+    }
 }
 
 void compress_print(struct cmd_ctx *c, const struct compress_result *r, int64_t n_validation) {
@@ -137,7 +165,9 @@ void compress_print(struct cmd_ctx *c, const struct compress_result *r, int64_t 
     print_candidates(c, r, measured);
     if (measured) {
         print_front(c, r);
-        print_ledger(c, r, n_validation);
+        print_confirmed(c, r);
+        print_ledger(c, r);
+        print_caches(c, r);
     } else {
         cmd_print(c, "no validation rows: nothing was measured\n");
     }
@@ -167,10 +197,24 @@ static json_t *candidate_json(const struct compress_candidate *k, bool measured)
     if (!measured)
         return j;
     json_object_set_new(j, "accuracy", figure(k->accuracy));
+    json_object_set_new(j, "rows", json_integer(k->n_rows));
     json_object_set_new(j, "agreement", figure(k->agreement));
     json_object_set_new(j, "divergence", figure(k->divergence));
     add_paired(j, &k->paired);
     return j;
+}
+
+static json_t *cache_json(const struct compress_result *r) {
+    json_t *list = json_array();
+    for (int i = 0; i < r->n_caches; i++) {
+        const struct compress_cache *k = &r->caches[i];
+        json_t *j = json_pack("{s:s, s:I, s:o, s:o, s:o, s:b}", "type", k->type, "token_bytes",
+                              (json_int_t)k->token_bytes, "accuracy", figure(k->accuracy), "agreement",
+                              figure(k->agreement), "divergence", figure(k->divergence), "chosen", i == r->cache);
+        add_paired(j, &k->paired);
+        json_array_append_new(list, j);
+    }
+    return list;
 }
 
 static json_t *step_json(const struct compress_step *s) {
@@ -178,6 +222,11 @@ static json_t *step_json(const struct compress_step *s) {
                           "accuracy", figure(s->accuracy), "agreement", figure(s->agreement), "divergence",
                           figure(s->divergence));
     add_paired(j, &s->paired);
+    if (s->change.n > 0) {
+        json_t *change = json_object();
+        add_paired(change, &s->change);
+        json_object_set_new(j, "change", change);
+    }
     return j;
 }
 
@@ -199,10 +248,21 @@ json_t *compress_to_json(const struct compress_result *r, int64_t n_validation) 
                         (json_int_t)r->recovery.best_step, "before", r->recovery.before, "after",
                         r->recovery.after, "seconds", r->recovery.seconds)
             : json_null();
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "format", COMPRESS_FORMAT,
-                     "chosen", r->candidates[r->chosen].name, "reason", r->reason, "calibration_rows",
-                     (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)n_validation,
-                     "source_bytes", (json_int_t)r->source_bytes, "source_accuracy",
-                     figure(r->source_accuracy), "vocabulary", vocabulary_json(&r->vocabulary), "recovery",
-                     recovery, "candidates", list, "steps", steps);
+    const struct compress_candidate *chosen = &r->candidates[r->chosen];
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format",
+                          COMPRESS_FORMAT, "chosen", chosen->name, "reason", r->reason, "calibration_rows",
+                          (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)n_validation,
+                          "first_rows", (json_int_t)r->first_rows, "source_bytes", (json_int_t)r->source_bytes,
+                          "source_accuracy", figure(r->source_accuracy), "vocabulary",
+                          vocabulary_json(&r->vocabulary), "recovery", recovery, "candidates", list, "steps",
+                          steps, "caches", cache_json(r));
+    if (chosen->confirmed)
+        json_object_set_new(j, "confirmed",
+                            json_pack("{s:I, s:f}", "rows", (json_int_t)chosen->n_rows, "source_accuracy",
+                                      r->confirming_accuracy));
+    if (r->lost_at >= 0)
+        json_object_set_new(j, "lost_at", json_string(r->steps[r->lost_at].name));
+    if (r->not_in_ledger)
+        json_object_set_new(j, "not_in_ledger", json_string(r->not_in_ledger));
+    return j;
 }

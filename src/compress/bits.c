@@ -296,15 +296,17 @@ int bits_choose(const struct bits_table *t, const struct bits_budget *budget, in
     struct bits_budget both = in_bytes(t, budget), *b = &both;
     double per_byte = b->bytes > 0 ? 1 / (double)b->bytes : 0,
            per_second = b->seconds > 0 ? 1 / b->seconds : 0;
-    /* With two limits either may be the one that binds, or both. */
-    const struct price prices[] = {{per_byte, per_second}, {per_byte, 0}, {0, per_second}};
+    /* With two limits either may be the one that binds, or both: how much a byte is worth in seconds is tried. */
+    static const double ratios[] = {1, 0, 1e-3, 1e-2, 0.03, 0.1, 0.3, 3, 10, 30, 100, 1e3, INFINITY};
     int *tried = calloc((size_t)t->n_matrices + 1, sizeof *tried);
     bool found = false;
     if (!tried)
         return no_memory(e);
-    for (size_t i = 0; i < 3; i++) {
-        bool empty = !(prices[i].per_byte > 0) && !(prices[i].per_second > 0);
-        if ((empty && i > 0) || !solve(t, b, prices[i], tried))
+    bool single = !(per_byte > 0) || !(per_second > 0);
+    for (size_t i = 0; i < (single ? 1 : sizeof ratios / sizeof *ratios); i++) {
+        bool time_alone = isinf(ratios[i]);
+        struct price price = {time_alone ? 0 : per_byte, time_alone ? per_second : ratios[i] * per_second};
+        if (!solve(t, b, price, tried))
             continue;
         struct bits_outcome o = add_up(t, tried);
         if (!found || o.loss < outcome->loss) {
@@ -314,7 +316,7 @@ int bits_choose(const struct bits_table *t, const struct bits_budget *budget, in
         found = true;
     }
     if (!found) {
-        pick(t, 1e12, prices[0], tried);
+        pick(t, 1e12, (struct price){per_byte, per_second}, tried);
         struct bits_outcome least = add_up(t, tried);
         err_set(
             e, ERR_UNSUPPORTED, "bits_choose",

@@ -20,7 +20,8 @@ static int measure(struct compress_run_state *x, struct compress_candidate *c, c
     if (!compress_measures(x))
         return 0;
     const char *what = arena_printf(&x->r->arena, "measure %s", c->name);
-    int rc = compress_score(x, path, what ? what : "measure", !c->recovered, &c->scores, e);
+    struct compress_asked q = {path, what ? what : "measure", &x->first, !c->recovered, {0}};
+    int rc = compress_score(x, &q, &c->scores, e);
     return rc < 0 ? rc : compress_compare(x, c, e);
 }
 
@@ -89,7 +90,7 @@ int compress_make_stock(struct compress_run_state *x, const char *type, struct e
 /* ---- searched ---- */
 
 /* What the stock mix weighs and takes on the device: to be beaten without more of either. */
-static int stock_budget(struct compress_run_state *x, const char *type, struct bits_budget *b,
+static int stock_budget(struct compress_run_state *x, const char *type, struct bits_budget *b, double *loss,
                         struct err *e) {
     struct quantize_preview p;
     struct recipe m = {.type = type};
@@ -100,34 +101,76 @@ static int stock_budget(struct compress_run_state *x, const char *type, struct b
     struct bits_outcome outcome;
     bits_of_preview(&x->table, &p, &outcome);
     *b = (struct bits_budget){.bytes = outcome.bytes, .seconds = outcome.seconds};
+    *loss = outcome.loss;
     quantize_preview_release(&p);
     return 0;
+}
+
+/* `type` is the mix that the types are to beat, or a name of theirs (`named`). */
+static int make_of_types(struct compress_run_state *x, const char *type, const int *types, bool named,
+                         struct err *e) {
+    struct arena *a = &x->r->arena;
+    struct recipe m = {.name = arena_printf(a, "%s searched", type),
+                       .type = named ? arena_strdup(a, x->q->types[0]) : type,
+                       .source = x->source,
+                       .overrides = bits_overrides(&x->table, types, a),
+                       .n_overrides = x->table.n_matrices,
+                       .searched = true};
+    return m.overrides ? make(x, &m, e) : compress_no_memory(e);
 }
 
 int compress_make_searched(struct compress_run_state *x, const char *type, const struct bits_budget *budget,
                            struct err *e) {
     struct bits_budget b = budget ? *budget : (struct bits_budget){0};
     struct bits_outcome outcome;
-    struct arena *a = &x->r->arena;
-    int *types = arena_calloc(a, (size_t)x->table.n_matrices, sizeof *types);
+    double loss;
+    int *types = arena_calloc(&x->r->arena, (size_t)x->table.n_matrices, sizeof *types);
     int rc = types ? 0 : compress_no_memory(e);
     if (rc == 0 && !budget)
-        rc = stock_budget(x, type, &b, e);
+        rc = stock_budget(x, type, &b, &loss, e);
     if (rc == 0)
         rc = bits_choose(&x->table, &b, types, &outcome, e);
     if (rc == ERR_UNSUPPORTED && !budget) {
         err_clear(e); /* a mix of types that the search does not offer: nothing to compare */
         return 0;
     }
-    if (rc < 0)
-        return rc;
-    struct recipe m = {.name = arena_printf(a, "%s searched", type),
-                       .type = budget ? arena_strdup(a, x->q->types[0]) : type,
-                       .source = x->source,
-                       .overrides = bits_overrides(&x->table, types, a),
-                       .n_overrides = x->table.n_matrices,
-                       .searched = true};
-    return m.overrides ? make(x, &m, e) : compress_no_memory(e);
+    return rc < 0 ? rc : make_of_types(x, type, types, budget != NULL, e);
+}
+
+/* Types within `b`'s bits that take no longer than `b`'s seconds; where that costs more than MOST_LOSS times the mix's loss by
+ * prediction, or cannot be had, as little longer as will do. */
+static int choose_lean(struct compress_run_state *x, struct bits_budget b, double loss, int *types,
+                       struct err *e) {
+    static const double longer[] = {1, 1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2, 0}; /* 0: no limit */
+    enum { N = sizeof longer / sizeof *longer, MOST_LOSS = 2 };
+    struct bits_outcome outcome;
+    int rc = ERR_UNSUPPORTED;
+    double seconds = b.seconds;
+    bool done = false;
+    for (size_t i = 0; i < N && !done; i++) {
+        err_clear(e);
+        b.seconds = longer[i] * seconds;
+        rc = bits_choose(&x->table, &b, types, &outcome, e);
+        done = !(b.seconds > 0) || (rc < 0 && rc != ERR_UNSUPPORTED) || (rc == 0 && outcome.loss <= MOST_LOSS * loss);
+    }
+    return rc;
+}
+
+int compress_make_lean(struct compress_run_state *x, struct err *e) {
+    const char *name = arena_printf(&x->r->arena, "%.2g bits", COMPRESS_BITS);
+    struct bits_budget b = {0};
+    int *types = arena_calloc(&x->r->arena, (size_t)x->table.n_matrices, sizeof *types);
+    double loss = 0;
+    int rc = types && name ? stock_budget(x, x->q->types[0], &b, &loss, e) : compress_no_memory(e);
+    b.bytes = 0;
+    b.bits = COMPRESS_BITS;
+    if (rc == 0)
+        rc = choose_lean(x, b, loss, types, e);
+    if (rc == ERR_UNSUPPORTED) { /* not even the smallest types: widths that are no multiple of 256 */
+        err_clear(e);
+        return 0;
+    }
+    return rc < 0 ? rc : make_of_types(x, name, types, true, e);
 }
 
 /* ---- recovered ---- */
@@ -168,7 +211,7 @@ static int train_on(struct compress_run_state *x, const struct rounding *r, cons
     struct progress p;
     int rc = student_rows(&x->student, &training, x->q->training, 0, e);
     if (rc == 0 && compress_measures(x))
-        rc = student_rows(&x->student, &validation, x->q->validation, 0, e);
+        rc = student_rows(&x->student, &validation, &x->first, 0, e);
     if (rc == 0) {
         progress_begin(&p, "recovery", "step", 0);
         rc = recover_run(&x->r->recovery, &x->student, r, &training, &validation, &x->q->recover, &p, e);

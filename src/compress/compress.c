@@ -57,12 +57,14 @@ static int prepare(struct compress_run_state *x, struct err *e) {
     if (q->imatrix && (rc = compress_check_imatrix(q, e)) < 0)
         return rc;
     rc = file_make_folders(q->folder, e);
-    x->capacity = 2 * q->n_types + 3; /* a budget's or the fastest, and a recovered one */
+    x->capacity = 2 * q->n_types + 4; /* a budget's or the fastest, a lean and a recovered one */
     r->candidates = arena_calloc(&r->arena, (size_t)x->capacity, sizeof *r->candidates);
     r->source_bytes = file_size(q->source);
     x->source = q->source;
     if (rc == 0 && !r->candidates)
         rc = compress_no_memory(e);
+    if (rc == 0)
+        rc = compress_split_rows(x, e);
     return rc < 0 ? rc : kept_begin(x, e);
 }
 
@@ -83,19 +85,23 @@ static int trim(struct compress_run_state *x, struct err *e) {
 
 static int measure_source(struct compress_run_state *x, struct err *e) {
     struct compress_result *r = x->r;
-    struct scores trimmed = {0};
+    struct compress_asked whole = {x->q->source, "measure the 16-bit file", &x->first, true, {0}},
+                          cut = {x->source, "measure the trimmed file", &x->first, true, {0}};
     if (!compress_measures(x))
         return 0;
-    int rc = compress_score(x, x->q->source, "measure the 16-bit file", true, &r->source, e);
+    int rc = compress_score(x, &whole, &r->source, e);
+    if (rc == 0)
+        rc = ledger_origins(x, e);
     if (rc < 0)
         return rc;
     r->source_accuracy = compress_accuracy(&r->source);
-    rc = compress_add_step(x, "16-bit", r->source_bytes, &r->source, e);
-    if (rc == 0 && r->vocabulary.trimmed)
-        rc = compress_score(x, x->source, "measure the trimmed file", true, &trimmed, e);
-    if (rc == 0 && r->vocabulary.trimmed)
-        rc = compress_add_step(x, "trimmed", r->vocabulary.bytes_after, &trimmed, e);
-    scores_release(&trimmed);
+    ledger_add(x, "16-bit", r->source_bytes, &r->source);
+    if (!r->vocabulary.trimmed)
+        return 0;
+    struct scores *trimmed = ledger_own(x);
+    rc = compress_score(x, &cut, trimmed, e);
+    if (rc == 0)
+        ledger_add(x, "trimmed", r->vocabulary.bytes_after, trimmed);
     return rc;
 }
 
@@ -147,6 +153,13 @@ static int make_fast(struct compress_run_state *x, struct err *e) {
     return compress_make_searched(x, "fastest", &b, e);
 }
 
+static double least_bits(const struct compress_run_state *x) {
+    double least = INFINITY;
+    for (int i = 0; i < x->r->n_candidates; i++)
+        least = fmin(least, x->r->candidates[i].bits_per_weight);
+    return least;
+}
+
 static int make_candidates(struct compress_run_state *x, struct err *e) {
     const struct compress_request *q = x->q;
     bool budget = bits_budget_given(&q->budget);
@@ -162,6 +175,8 @@ static int make_candidates(struct compress_run_state *x, struct err *e) {
         if (rc == 0 && x->searching)
             rc = compress_make_searched(x, type, NULL, e);
     }
+    if (rc == 0 && !budget && x->searching && least_bits(x) > COMPRESS_BITS)
+        rc = compress_make_lean(x, e);
     return rc < 0 || budget || !q->prefer_speed ? rc : make_fast(x, e);
 }
 
@@ -189,24 +204,6 @@ static int keep_chosen(struct compress_run_state *x, struct err *e) {
     return 0;
 }
 
-/* The chosen file once more with the cache that the device keeps, where that is rounded too. */
-static int measure_cache(struct compress_run_state *x, const struct compress_candidate *c, struct err *e) {
-    const char *type = x->q->kv_type, *path = compress_candidate_path(x, x->r->chosen);
-    struct scores scores = {0};
-    if (!compress_measures(x) || !type || str_equal(type, "f16"))
-        return 0;
-    const char *name = arena_printf(&x->r->arena, "cache at %s", type);
-    if (!path || !name)
-        return compress_no_memory(e);
-    x->kv_type = type;
-    int rc = compress_score(x, path, name, false, &scores, e);
-    x->kv_type = NULL;
-    if (rc == 0)
-        rc = compress_add_step(x, name, c->file_bytes, &scores, e);
-    scores_release(&scores);
-    return rc;
-}
-
 static int run(struct compress_run_state *x, struct err *e) {
     struct compress_result *r = x->r;
     int rc = prepare(x, e);
@@ -222,23 +219,27 @@ static int run(struct compress_run_state *x, struct err *e) {
         rc = open_search(x, e);
     if (rc == 0)
         rc = make_candidates(x, e);
+    if (rc == 0)
+        rc = compress_choose_confirmed(x, e);
+    if (rc == 0 && wants_recovery(x)) {
+        rc = compress_make_recovered(x, r->chosen, e);
+        if (rc == 0)
+            rc = compress_choose_confirmed(x, e);
+    }
     if (rc < 0)
         return rc;
-    compress_choose(x);
-    if (wants_recovery(x)) {
-        rc = compress_make_recovered(x, r->chosen, e);
-        compress_choose(x);
-    }
     const struct compress_candidate *c = &r->candidates[r->chosen];
-    if (rc == 0 && compress_measures(x))
-        rc = compress_add_step(x, c->name, c->file_bytes, &c->scores, e);
+    if (compress_measures(x)) {
+        ledger_add(x, c->name, c->file_bytes, &c->scores);
+        rc = compress_measure_caches(x, e);
+    }
     if (rc == 0)
-        rc = measure_cache(x, c, e);
+        rc = ledger_finish(x, e);
     return rc < 0 ? rc : keep_chosen(x, e);
 }
 
 int compress_run(struct compress_result *out, const struct compress_request *q, struct err *e) {
-    struct compress_result r = {.source_accuracy = NAN, .vocabulary = {.rise = NAN}};
+    struct compress_result r = {.source_accuracy = NAN, .vocabulary = {.rise = NAN}, .lost_at = -1};
     struct compress_run_state x = {.q = q, .r = &r};
     arena_init(&r.arena);
     int rc = run(&x, e);
@@ -247,6 +248,8 @@ int compress_run(struct compress_result *out, const struct compress_request *q, 
     if (x.opened)
         student_release(&x.student);
     imatrix_free(x.im);
+    ledger_release(&x);
+    scores_release(&x.source_rest);
     if (rc < 0) {
         compress_release(&r);
         return rc;

@@ -34,7 +34,7 @@ static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX]
         rc = sha256_file(q->imatrix, imatrix, e);
     if (rc == 0)
         rc = task_to_json(q->task, &task, e);
-    str_addf(&s, "choice/1 %s %s %s %s %s %d%d%d%d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
+    str_addf(&s, "choice/2 %s %s %s %s %s %d%d%d%d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
              source, imatrix, q->training->sha256, q->validation ? q->validation->sha256 : "", lm_version(),
              q->whole_vocabulary, q->no_search, q->no_imatrix, q->prefer_speed, q->vocabulary.reserve,
              q->vocabulary.most_rise, q->vocabulary.least_gain, (long long)q->calibration.n_rows,
@@ -114,11 +114,12 @@ bool kept_scores_read(struct compress_run_state *x, int i, struct scores *s) {
     return true;
 }
 
-int kept_scores_write(struct compress_run_state *x, int i, const struct scores *s, struct err *e) {
+int kept_scores_write(struct compress_run_state *x, int i, const struct rows *rows, const struct scores *s,
+                      struct err *e) {
     const char *path = scores_path(x, i);
     if (s->written)
         return 0;
-    return path ? scores_write(s, x->q->task, x->q->validation, path, e) : compress_no_memory(e);
+    return path ? scores_write(s, x->q->task, rows, path, e) : compress_no_memory(e);
 }
 
 /* ---- losses ---- */

@@ -13,7 +13,8 @@ void kept_end(struct compress_run_state *x);
 
 /* Answers number `i` of this run: read into s, which is initialised; false when they are not there or of other rows. */
 bool kept_scores_read(struct compress_run_state *x, int i, struct scores *s);
-int kept_scores_write(struct compress_run_state *x, int i, const struct scores *s, struct err *e);
+int kept_scores_write(struct compress_run_state *x, int i, const struct rows *rows, const struct scores *s,
+                      struct err *e);
 
 /* Losses of the table's matrices; false when they are not there or of other matrices or types. */
 bool kept_losses_read(struct compress_run_state *x, struct bits_table *t);

@@ -21,7 +21,8 @@ static int make_form(struct student *s, struct err *e) {
     return rc;
 }
 
-int student_open(struct student *s, const char *gguf, const struct task *t, int n_threads, struct err *e) {
+static int open_in_form(struct student *s, const char *gguf, const struct task *t,
+                        const struct prompt_form *form, int n_threads, struct err *e) {
     struct model_config config;
     *s = (struct student){.task = t};
     if (t->kind != TASK_CLASSIFY)
@@ -39,12 +40,22 @@ int student_open(struct student *s, const char *gguf, const struct task *t, int 
     if (rc == 0)
         rc = lm_open(&s->lm, gguf, &(struct lm_options){.vocab_only = true}, e);
     if (rc == 0)
-        rc = prompt_from_model(&s->prompt, t, s->lm, e);
+        rc = form ? prompt_from_base(&s->prompt, t, s->lm, *form, e)
+                  : prompt_from_model(&s->prompt, t, s->lm, e);
     if (rc == 0)
         rc = make_form(s, e);
     if (rc < 0)
         student_release(s);
     return rc;
+}
+
+int student_open(struct student *s, const char *gguf, const struct task *t, int n_threads, struct err *e) {
+    return open_in_form(s, gguf, t, NULL, n_threads, e);
+}
+
+int student_open_base(struct student *s, const char *gguf, const struct task *t, struct prompt_form form,
+                      int n_threads, struct err *e) {
+    return open_in_form(s, gguf, t, &form, n_threads, e);
 }
 
 void student_release(struct student *s) {

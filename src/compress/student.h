@@ -31,6 +31,9 @@ struct student {
 
 /* ERR_UNSUPPORTED: the trainer does not know the architecture, or the task does not choose between labels. On failure there is nothing to release. */
 int student_open(struct student *s, const char *gguf, const struct task *t, int n_threads, struct err *e);
+/* The same of a base that was not trained yet, in the form in which its student is asked. */
+int student_open_base(struct student *s, const char *gguf, const struct task *t, struct prompt_form form,
+                      int n_threads, struct err *e);
 void student_release(struct student *s); /* safe to repeat */
 
 /* Rows as data for training: n of them taken evenly over all (0 or more than there are: all). d is empty before. */

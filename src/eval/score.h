@@ -19,6 +19,7 @@
 #include "base/progress.h"
 #include "eval/metrics.h"
 #include "eval/rows.h"
+#include "task/prompt.h"
 
 struct scores {
     int64_t n;
@@ -47,6 +48,8 @@ struct score_options {
     int64_t n_free;      /* rows to answer freely too; 0: none */
     const char *kv_type; /* of lm_options; NULL: "f16" */
     const char *prompt_hash; /* ERR_MISMATCH when the model's prompt is another; NULL: any */
+    const char *lora;        /* adapter to apply; NULL: none */
+    const struct prompt_form *form; /* in which a base is asked; NULL: as the model says */
 };
 
 /* Loads the GGUF, scores every row, closes it. */

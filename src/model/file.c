@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ggml.h>
 #include <gguf.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,20 @@ const struct gguf_context *model_file_gguf(const struct model_file *f) {
 const char *model_file_arch(const struct model_file *f) {
     int64_t at = gguf_find_key(f->gguf, "general.architecture");
     return at >= 0 && gguf_get_kv_type(f->gguf, at) == GGUF_TYPE_STRING ? gguf_get_val_str(f->gguf, at) : "";
+}
+
+double model_file_number(const struct model_file *f, const char *key) {
+    int64_t at = gguf_find_key(f->gguf, key);
+    if (at < 0)
+        return NAN;
+    switch (gguf_get_kv_type(f->gguf, at)) {
+    case GGUF_TYPE_FLOAT32:
+        return (double)gguf_get_val_f32(f->gguf, at);
+    case GGUF_TYPE_UINT32:
+        return (double)gguf_get_val_u32(f->gguf, at);
+    default:
+        return NAN;
+    }
 }
 
 /* ---- tensors ---- */

@@ -29,6 +29,9 @@ const char *model_file_arch(const struct model_file *f); /* "" when the file doe
  * that none is there that they would ignore. */
 int model_file_config(struct model_file *f, struct model_config *out, struct err *e);
 
+/* A number of the metadata; NAN when there is no such key or it is none. */
+double model_file_number(const struct model_file *f, const char *key);
+
 struct model_tensor {
     const char *name;   /* borrowed from the file */
     const char *type;   /* "F32", "Q4_K" */

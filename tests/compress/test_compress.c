@@ -153,6 +153,75 @@ static void test_the_smallest_good_one_is_chosen(void **state) {
     compress_release(&r);
 }
 
+/* All of the file's answers, asked outside the run. */
+static double accuracy_of(const char *gguf, const struct rows *rows) {
+    struct err e = {0};
+    struct scores s;
+    int64_t right = 0;
+    must(scores_init(&s, &t.task, rows, &e), &e);
+    must(score_model(&s, gguf, &t.task, rows, &(struct score_options){.n_threads = 1}, NULL, &e), &e);
+    for (int64_t i = 0; i < s.n; i++)
+        right += s.answer[i] == s.truth[i];
+    scores_release(&s);
+    return (double)right / (double)rows->n;
+}
+
+/* Many rows: every candidate answers the first, and the one that is chosen the others as well. */
+static void test_the_chosen_one_is_confirmed(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct compress_result r;
+    struct rows many;
+    const char *types[] = {"Q8_0", "Q6_K"};
+    struct compress_request q = request(types, 2);
+    tiny_rows(&many, &t.task, 300, 5);
+    q.validation = &many;
+    q.no_search = q.whole_vocabulary = true;
+    q.tolerance = 0.5;
+    must(compress_run(&r, &q, &e), &e);
+    const struct compress_candidate *c = &r.candidates[r.chosen];
+    assert_int_equal(r.first_rows, 128);
+    assert_int_equal(r.all_rows, 300);
+    assert_string_equal(c->type, "Q6_K");
+    assert_true(c->confirmed && !r.candidates[0].confirmed);
+    assert_int_equal(c->n_rows, 300);
+    assert_int_equal(r.candidates[0].n_rows, 128);
+    assert_true(fabs(c->accuracy - accuracy_of("model/student.gguf", &many)) < 1e-9);
+    assert_true(fabs(r.confirming_accuracy - accuracy_of("f16.gguf", &many)) < 1e-9);
+    compress_release(&r);
+    tiny_rows_release(&many);
+}
+
+/* A planned mix that weighs more than needs be has a lighter rival, which is taken where it answers as well. */
+static void test_a_lean_one_is_offered(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct compress_result r;
+    const char *type = "Q8_0";
+    struct compress_request q = request(&type, 1);
+    q.whole_vocabulary = true;
+    q.tolerance = 1;
+    must(compress_run(&r, &q, &e), &e);
+    const struct compress_candidate *c = &r.candidates[r.chosen];
+    assert_string_equal(c->name, "4.5 bits searched");
+    assert_true(c->bits_per_weight <= COMPRESS_BITS);
+    assert_true(c->file_bytes < r.candidates[0].file_bytes);
+    assert_int_equal(r.n_caches, 2);
+    assert_int_equal(r.cache, 0);
+    assert_true(r.caches[1].token_bytes < r.caches[0].token_bytes);
+    compress_release(&r);
+    q.kv_type = "q8_0";
+    must(compress_run(&r, &q, &e), &e);
+    assert_int_equal(r.cache, 1);
+    assert_string_equal(r.steps[r.n_steps - 1].name, "cache at q8_0");
+    compress_release(&r);
+    q.tolerance = 1e-9; /* planned or not, a cache that loses answers is not used */
+    q.whole_vocabulary = false;
+    must(compress_run(&r, &q, &e), &e);
+    assert_true(r.cache == 0 || r.caches[1].accuracy >= r.caches[0].accuracy - 1e-8);
+    compress_release(&r);
+}
+
 static ino_t inode(const char *path) {
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
@@ -249,6 +318,8 @@ int main(void) {
         cmocka_unit_test(test_calibration_equals_whole_prompts),
         cmocka_unit_test(test_one_type_is_taken_and_measured),
         cmocka_unit_test(test_the_smallest_good_one_is_chosen),
+        cmocka_unit_test(test_the_chosen_one_is_confirmed),
+        cmocka_unit_test(test_a_lean_one_is_offered),
         cmocka_unit_test(test_an_interrupted_choice_goes_on),
         cmocka_unit_test(test_wrong_requests_are_refused),
         cmocka_unit_test(test_divergence),

@@ -74,6 +74,12 @@ equal "nothing was made so far" "$(ls p/model 2>/dev/null)" ""
 
 expect 0 "compressing" "$EDGESTILL" compress -C p --calibration 8 --bits 5 --recover never --threads 1 --json
 json "keeps the budget of bits" "$out" '.candidates | length == 1 and .[0].bits_per_weight <= 5'
+json "the ledger goes from the base to the file that ships" "$out" \
+    '[.steps[].step][0:4] == ["base", "adapter", "merged", "16-bit"] and .steps[-1].step == "budget searched"'
+json "what the trainer merges answers as llama.cpp with the adapter" "$out" \
+    '[.steps[] | select(.step == "merged" or .step == "adapter") | .divergence] | max < 0.001'
+json "both caches are measured" "$out" '[.caches[].type] == ["f16", "q8_0"] and (.caches | map(select(.chosen)) | length == 1)'
+equal "every row of the ledger has each step's answer" "$(head -1 p/model/ledger.csv | cut -d, -f1-6)" "row,truth,base,adapter,merged,16-bit"
 check "the matrix is of this student" "$EDGESTILL" compress -C p --calibration 8 --recover never --threads 1 --no-search \
     --imatrix p/model/imatrix.gguf --quiet
 cp p/model/imatrix.gguf other.gguf
