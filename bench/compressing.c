@@ -119,8 +119,7 @@ static bool find_demo(struct student_files *s) {
 
 /* The rows that `make bench-demo` scored, which all seeds of an example share, where it scored as many; else as many of the same world, which nothing has seen. */
 static void find_rows(const struct student_files *s, int64_t n, char path[COMPRESS_PATH]) {
-    snprintf(path, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name,
-             (long long)n);
+    snprintf(path, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name, (long long)n);
     if (!s->of_demo || !file_exists(path))
         simulate(s, "unseen", n, path);
 }
@@ -280,9 +279,9 @@ static double bits_of_chosen(const char *project) {
     json_t *j = chain_json(project, "model/compress.json"), *one;
     double bits = NAN;
     size_t i;
-    json_array_foreach(json_object_get(j, "candidates"), i, one)
-        if (json_is_true(json_object_get(one, "chosen")))
-            bits = chain_number(one, "bits_per_weight", NULL);
+    json_array_foreach(json_object_get(j, "candidates"), i,
+                       one) if (json_is_true(json_object_get(one, "chosen"))) bits =
+        chain_number(one, "bits_per_weight", NULL);
     json_decref(j);
     return bits;
 }

@@ -124,7 +124,8 @@ static void print_ledger(struct cmd_ctx *c, const struct compress_result *r) {
             print_difference(c, &s->change);
         cmd_print(c, "%s\n", i == r->lost_at ? "  <- most is lost here" : "");
     }
-    cmd_print(c, "on the same %lld validation rows; agreement with the 16-bit file\n", (long long)r->first_rows);
+    cmd_print(c, "on the same %lld validation rows; agreement with the 16-bit file\n",
+              (long long)r->first_rows);
     if (r->not_in_ledger)
         cmd_print(c, "without the steps before the 16-bit file: %s\n", r->not_in_ledger);
 }
@@ -208,9 +209,10 @@ static json_t *cache_json(const struct compress_result *r) {
     json_t *list = json_array();
     for (int i = 0; i < r->n_caches; i++) {
         const struct compress_cache *k = &r->caches[i];
-        json_t *j = json_pack("{s:s, s:I, s:o, s:o, s:o, s:b}", "type", k->type, "token_bytes",
-                              (json_int_t)k->token_bytes, "accuracy", figure(k->accuracy), "agreement",
-                              figure(k->agreement), "divergence", figure(k->divergence), "chosen", i == r->cache);
+        json_t *j =
+            json_pack("{s:s, s:I, s:o, s:o, s:o, s:b}", "type", k->type, "token_bytes",
+                      (json_int_t)k->token_bytes, "accuracy", figure(k->accuracy), "agreement",
+                      figure(k->agreement), "divergence", figure(k->divergence), "chosen", i == r->cache);
         add_paired(j, &k->paired);
         json_array_append_new(list, j);
     }
@@ -249,13 +251,13 @@ json_t *compress_to_json(const struct compress_result *r, int64_t n_validation) 
                         r->recovery.after, "seconds", r->recovery.seconds)
             : json_null();
     const struct compress_candidate *chosen = &r->candidates[r->chosen];
-    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format",
-                          COMPRESS_FORMAT, "chosen", chosen->name, "reason", r->reason, "calibration_rows",
-                          (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)n_validation,
-                          "first_rows", (json_int_t)r->first_rows, "source_bytes", (json_int_t)r->source_bytes,
-                          "source_accuracy", figure(r->source_accuracy), "vocabulary",
-                          vocabulary_json(&r->vocabulary), "recovery", recovery, "candidates", list, "steps",
-                          steps, "caches", cache_json(r));
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format",
+                  COMPRESS_FORMAT, "chosen", chosen->name, "reason", r->reason, "calibration_rows",
+                  (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)n_validation, "first_rows",
+                  (json_int_t)r->first_rows, "source_bytes", (json_int_t)r->source_bytes, "source_accuracy",
+                  figure(r->source_accuracy), "vocabulary", vocabulary_json(&r->vocabulary), "recovery",
+                  recovery, "candidates", list, "steps", steps, "caches", cache_json(r));
     if (chosen->confirmed)
         json_object_set_new(j, "confirmed",
                             json_pack("{s:I, s:f}", "rows", (json_int_t)chosen->n_rows, "source_accuracy",

@@ -151,7 +151,8 @@ static int choose_lean(struct compress_run_state *x, struct bits_budget b, doubl
         err_clear(e);
         b.seconds = longer[i] * seconds;
         rc = bits_choose(&x->table, &b, types, &outcome, e);
-        done = !(b.seconds > 0) || (rc < 0 && rc != ERR_UNSUPPORTED) || (rc == 0 && outcome.loss <= MOST_LOSS * loss);
+        done = !(b.seconds > 0) || (rc < 0 && rc != ERR_UNSUPPORTED) ||
+               (rc == 0 && outcome.loss <= MOST_LOSS * loss);
     }
     return rc;
 }

@@ -59,7 +59,8 @@ struct compress_request {
     struct bits_budget budget; /* a candidate more: the best choice of types within it; all 0: none */
     bool prefer_speed;         /* needs speeds of the device */
     const char *kv_type;       /* of the cache on the device as planned: "q8_0"; NULL: "f16" */
-    const char *base, *adapter; /* GGUF files that the source was merged from, for the ledger; NULL: not there */
+    const char *base,
+        *adapter; /* GGUF files that the source was merged from, for the ledger; NULL: not there */
     enum compress_recovery recovery;
     struct recover_options recover;
     double tolerance; /* of accuracy; 0: 0.005 */
@@ -86,7 +87,8 @@ struct compress_candidate {
 
 /* One step from the base to the chosen one, over the same first rows. */
 struct compress_step {
-    const char *name; /* "base", "adapter", "merged", "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
+    const char
+        *name; /* "base", "adapter", "merged", "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
     int64_t file_bytes;                     /* 0: no file */
     double accuracy, agreement, divergence; /* against the 16-bit file */
     struct paired paired;                   /* against the 16-bit file */
@@ -97,7 +99,7 @@ enum { COMPRESS_MAX_STEPS = 8, COMPRESS_CACHES = 2 };
 
 /* The chosen file with each type of cache. */
 struct compress_cache {
-    const char *type; /* "f16", "q8_0" */
+    const char *type;    /* "f16", "q8_0" */
     int64_t token_bytes; /* 0: not known */
     double accuracy, agreement, divergence;
     struct paired paired; /* against the 16-bit file with its cache at f16 */
@@ -106,8 +108,8 @@ struct compress_cache {
 struct compress_result {
     struct arena arena;
     int64_t source_bytes;
-    struct scores source; /* its scores on the first validation rows */
-    double source_accuracy; /* there */
+    struct scores source;         /* its scores on the first validation rows */
+    double source_accuracy;       /* there */
     int64_t first_rows, all_rows; /* that every candidate answered; that a confirmed one did */
     double confirming_accuracy;   /* the source's on all_rows; NAN: nothing was confirmed */
     struct vocabulary_trim vocabulary;
@@ -120,7 +122,7 @@ struct compress_result {
     int n_candidates, chosen;
     const char *reason;                             /* why the chosen one */
     struct compress_step steps[COMPRESS_MAX_STEPS]; /* the ledger; only with validation rows */
-    int n_steps, lost_at; /* lost_at: the step with the largest loss of accuracy; -1: none lost any */
+    int n_steps, lost_at;      /* lost_at: the step with the largest loss of accuracy; -1: none lost any */
     const char *not_in_ledger; /* why the steps before the 16-bit file are not there; NULL */
     struct compress_cache caches[COMPRESS_CACHES];
     int n_caches, cache; /* cache: the chosen one, as planned unless that loses what f16 does not */

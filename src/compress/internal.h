@@ -15,11 +15,11 @@ struct compress_run_state {
     struct bits_table table;
     struct imatrix *im;
     bool opened, searching;
-    int capacity;        /* of r->candidates */
-    int n_scored;        /* files whose answers were asked for: each run asks in the same order */
-    struct rows first, rest; /* of the validation rows; records are theirs */
+    int capacity;              /* of r->candidates */
+    int n_scored;              /* files whose answers were asked for: each run asks in the same order */
+    struct rows first, rest;   /* of the validation rows; records are theirs */
     struct scores source_rest; /* the source's on `rest`; n 0: not yet */
-    struct ledger_entry { /* ledger.c */
+    struct ledger_entry {      /* ledger.c */
         const char *name;
         int64_t file_bytes;
         const struct scores *scores;

@@ -79,8 +79,8 @@ static int merge_tensor(struct nn_model *m, struct model_file *f, const char *ma
         snprintf(names[i], sizeof names[i], "%s.lora_%c", matrix, 'a' + i);
         int64_t at = model_file_find(f, names[i]);
         if (at < 0 || !w) {
-            rc = err_set(e, ERR_MISMATCH, "compress_run", "the adapter's %s has no pair or no place in the base",
-                         names[i]);
+            rc = err_set(e, ERR_MISMATCH, "compress_run",
+                         "the adapter's %s has no pair or no place in the base", names[i]);
             break;
         }
         t[i] = model_file_tensor(f, at);
@@ -253,7 +253,8 @@ int compress_measure_caches(struct compress_run_state *x, struct err *e) {
     static const char *const types[COMPRESS_CACHES] = {"f16", "q8_0"};
     struct compress_result *r = x->r;
     const struct compress_candidate *c = &r->candidates[r->chosen];
-    const char *path = compress_candidate_path(x, r->chosen), *planned = x->q->kv_type ? x->q->kv_type : "f16";
+    const char *path = compress_candidate_path(x, r->chosen),
+               *planned = x->q->kv_type ? x->q->kv_type : "f16";
     struct scores *rounded = ledger_own(x);
     struct compress_asked q = {.gguf = path,
                                .what = "measure the cache at q8_0",

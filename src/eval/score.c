@@ -102,7 +102,9 @@ static int check_prompt(const struct prompt *p, const char *gguf, const char *ex
 static int worker_open(struct worker *w, const char *gguf, const struct scoring *s, int n_threads,
                        struct err *e) {
     /* attention and cache as the device computes them: what is scored is what ships */
-    struct lm_options o = {.n_threads = n_threads, .flash_attention = true, .kv_type = s->options->kv_type,
+    struct lm_options o = {.n_threads = n_threads,
+                           .flash_attention = true,
+                           .kv_type = s->options->kv_type,
                            .lora = s->options->lora};
     const struct prompt_form *form = s->options->form;
     int rc = lm_open(&w->lm, gguf, &o, e);

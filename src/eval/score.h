@@ -47,8 +47,8 @@ struct score_options {
     int n_threads;       /* cores to use; 0: all. A small model is scored by several at once, a core each */
     int64_t n_free;      /* rows to answer freely too; 0: none */
     const char *kv_type; /* of lm_options; NULL: "f16" */
-    const char *prompt_hash; /* ERR_MISMATCH when the model's prompt is another; NULL: any */
-    const char *lora;        /* adapter to apply; NULL: none */
+    const char *prompt_hash;        /* ERR_MISMATCH when the model's prompt is another; NULL: any */
+    const char *lora;               /* adapter to apply; NULL: none */
     const struct prompt_form *form; /* in which a base is asked; NULL: as the model says */
 };
 
