@@ -21,7 +21,7 @@
 static const struct option_def options[] = {
     {"type", OPTION_LIST, "NAME",
      "quantisation, e.g. Q4_K_M; several: the smallest is chosen that answers as well as the 16-bit file "
-     "(default: as planned)",
+     "(default: as planned, and 4.5 bits a weight where that is less)",
      NULL},
     {"calibration", OPTION_INT, "N", "training rows for the importance matrix", "256"},
     {"size", OPTION_NUMBER, "MB", "choose types so that the tensors take at most so many million bytes",
@@ -214,6 +214,7 @@ static int describe(struct compression *x) {
         return rc;
     }
     manifest_setting(m, "types", types);
+    manifest_setting(m, "lean", json_boolean(q->lean));
     manifest_setting(m, "calibration", json_integer(q->no_imatrix ? 0 : q->calibration.n_rows));
     manifest_setting(m, "tolerance", json_real(q->tolerance));
     manifest_setting(m, "size", json_integer(q->budget.bytes));
@@ -267,6 +268,7 @@ static int open_all(struct compression *x) {
         rc = project_plan(&x->project, &x->plan, x->e);
     if (rc == 0 && q->n_types == 0) {
         q->types = &x->plan.quantisation;
+        q->lean = true;
         q->n_types = 1;
     }
     if (rc == 0)

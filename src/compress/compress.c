@@ -175,7 +175,7 @@ static int make_candidates(struct compress_run_state *x, struct err *e) {
         if (rc == 0 && x->searching)
             rc = compress_make_searched(x, type, NULL, e);
     }
-    if (rc == 0 && !budget && x->searching && least_bits(x) > COMPRESS_BITS)
+    if (rc == 0 && !budget && q->lean && x->searching && least_bits(x) > COMPRESS_BITS)
         rc = compress_make_lean(x, e);
     return rc < 0 || budget || !q->prefer_speed ? rc : make_fast(x, e);
 }

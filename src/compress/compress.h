@@ -12,7 +12,7 @@
  * its rounding (recover.h). A student that the trainer cannot read (another architecture) is calibrated by llama.cpp (calibrate.h)
  * and quantised as mixed.
  *
- * Where the planned mix weighs more than COMPRESS_BITS a weight, types for that many are a candidate more.
+ * With `lean`, where those mixes weigh more than COMPRESS_BITS a weight, types for that many are a candidate more.
  *
  * Chosen is the smallest file whose accuracy is at most `tolerance` below the source's; among files of about that size the faster
  * one, then the one whose probabilities stay closest to the source's. With `prefer_speed` it is the one that decides soonest on the
@@ -49,6 +49,7 @@ struct compress_request {
     const char *const *types;                 /* mixes of llama/quantize.h */
     int n_types;
     bool whole_vocabulary; /* leave the vocabulary as it is */
+    bool lean;             /* a candidate of COMPRESS_BITS a weight too, where the first mix weighs more */
     bool no_search;        /* types as llama.cpp mixes them, nothing else */
     bool no_imatrix;       /* nor an importance matrix; implies no_search */
     const char *

@@ -34,12 +34,12 @@ static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX]
         rc = sha256_file(q->imatrix, imatrix, e);
     if (rc == 0)
         rc = task_to_json(q->task, &task, e);
-    str_addf(&s, "choice/2 %s %s %s %s %s %d%d%d%d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
+    str_addf(&s, "choice/3 %s %s %s %s %s %d%d%d%d%d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
              source, imatrix, q->training->sha256, q->validation ? q->validation->sha256 : "", lm_version(),
-             q->whole_vocabulary, q->no_search, q->no_imatrix, q->prefer_speed, q->vocabulary.reserve,
-             q->vocabulary.most_rise, q->vocabulary.least_gain, (long long)q->calibration.n_rows,
-             q->calibration.prefix_weight, q->calibration.answer_weight, (long long)q->budget.bytes,
-             q->budget.bits, q->budget.seconds);
+             q->whole_vocabulary, q->lean, q->no_search, q->no_imatrix, q->prefer_speed,
+             q->vocabulary.reserve, q->vocabulary.most_rise, q->vocabulary.least_gain,
+             (long long)q->calibration.n_rows, q->calibration.prefix_weight, q->calibration.answer_weight,
+             (long long)q->budget.bytes, q->budget.bits, q->budget.seconds);
     for (int i = 0; i < q->n_types; i++)
         str_addf(&s, "%s ", q->types[i]);
     add_device(&s, &q->device);

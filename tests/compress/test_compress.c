@@ -199,7 +199,7 @@ static void test_a_lean_one_is_offered(void **state) {
     struct compress_result r;
     const char *type = "Q8_0";
     struct compress_request q = request(&type, 1);
-    q.whole_vocabulary = true;
+    q.whole_vocabulary = q.lean = true;
     q.tolerance = 1;
     must(compress_run(&r, &q, &e), &e);
     const struct compress_candidate *c = &r.candidates[r.chosen];
