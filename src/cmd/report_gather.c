@@ -228,6 +228,14 @@ static int gather_eval(struct project *p, json_t *document, struct err *e) {
     return code;
 }
 
+/* compress.json as it is: candidates, steps, why. */
+static int gather_compress(struct project *p, json_t *document, struct err *e) {
+    json_t *compress = NULL;
+    int code = read_part(p, "model/compress.json", &compress, e);
+    json_object_set_new(document, "compress", compress != NULL ? compress : json_null());
+    return code;
+}
+
 static int is_json(const struct dirent *d) {
     return d->d_name[0] != '.' && str_ends(d->d_name, ".json");
 }
@@ -291,13 +299,15 @@ int report_gather(struct project *p, json_t **out, struct err *e) {
         return no_memory(e);
     int code = gather_stages(p, document, e);
     int (*const parts[])(struct project *, json_t *,
-                         struct err *) = {gather_task, gather_plan,    gather_records, gather_training,
-                                          gather_eval, gather_abstain, gather_receipts};
+                         struct err *) = {gather_task, gather_plan,    gather_records,  gather_training,
+                                          gather_eval, gather_abstain, gather_receipts, gather_compress};
     for (size_t i = 0; i < sizeof parts / sizeof *parts && code == 0; i++)
         code = parts[i](p, document, e);
     gather_files(p, document);
     if (code == 0)
         json_object_set_new(document, "comparison", report_comparison(document));
+    if (code == 0)
+        json_object_set_new(document, "runners", report_runners(p, document));
     if (code < 0) {
         json_decref(document);
         return err_context(e, "gathering the report");

@@ -454,6 +454,7 @@ int report_html(const json_t *document, struct str *out, struct err *e) {
     add_plan(out, json_object_get(document, "plan"));
     add_records(out, json_object_get(document, "records"));
     add_training(out, json_object_get(document, "training"));
+    report_compression(out, json_object_get(document, "compress"), json_object_get(document, "runners"));
     add_eval(out, json_object_get(document, "eval"));
     report_abstain(out, json_object_get(document, "abstain"));
     add_comparison(out, json_object_get(document, "comparison"));

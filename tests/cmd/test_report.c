@@ -1,5 +1,6 @@
 /* `edgestill report`: a page from a bare project, from a full one, and a refusal where a part cannot be read. */
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include "cmd/cmd.h"
 #include "cmd/report.h"
@@ -134,6 +135,63 @@ static void write_stages(void) {
     write_text("p/seconds", "task 1.5\nself-test 12.25\nbroken\n");
 }
 
+/* Two candidates, a ledger of four rows, and a receipt of an emulated runner that answers one of them otherwise. */
+static void write_compression(void) {
+    struct err e = {0};
+    char hash[SHA256_HEX], receipt[600];
+    assert_int_equal(file_make_folders("p/dist/t-arm64/model", &e), 0);
+    write_text("p/dist/t-arm64/model/student.gguf", "twelve bytes");
+    write_text("p/dist/t-arm64/bundle.json", "{\"golden_rows\":4}");
+    assert_int_equal(sha256_file("p/dist/t-arm64/bundle.json", hash, &e), 0);
+    write_text(
+        "p/model/compress.json",
+        "{\"chosen\":\"small <one>\",\"reason\":\"it will do\",\"validation_rows\":4,\"first_rows\":4,"
+        "\"source_accuracy\":1.0,\"lost_at\":\"small "
+        "<one>\",\"candidates\":[{\"name\":\"big\",\"bytes\":2000000,"
+        "\"accuracy\":1.0,\"chosen\":false},{\"name\":\"small <one>\",\"bytes\":1000000,\"accuracy\":0.75,"
+        "\"chosen\":true}],\"steps\":[{\"step\":\"16-bit\",\"accuracy\":1.0,\"agreement\":1.0},"
+        "{\"step\":\"small <one>\",\"accuracy\":0.75,\"agreement\":0.75,\"change\":{\"difference\":-0.25,"
+        "\"low\":-0.6,\"high\":0.3,\"p_value\":1.0}}]}");
+    write_text("p/model/ledger.csv",
+               "row,truth,16-bit,small <one>\n1,normal,normal,normal\n2,normal,normal,normal\n"
+               "3,suspicious,suspicious,normal\n4,suspicious,suspicious,suspicious\n");
+    snprintf(
+        receipt, sizeof receipt,
+        "{\"name\":\"t\",\"arch\":\"arm64\",\"bundle_sha256\":\"%s\",\"emulated\":true,\"selftest\":{"
+        "\"rows\":4,"
+        "\"agreeing_rows\":3,\"disagreements\":[{\"row\":2,\"host\":\"normal\",\"here\":\"suspicious\"}]}}",
+        hash);
+    write_text("p/receipts/t-arm64-emulated-cortex-a76.json", receipt);
+}
+
+static void test_compression(void **state) {
+    (void)state;
+    struct err e;
+    json_t *result = NULL;
+    write_compression();
+    assert_int_equal(report(&result, &e, NULL, NULL), 0);
+    const json_t *runners = json_object_get(result, "runners"), *step = json_array_get(runners, 0);
+    assert_int_equal(json_array_size(runners), 1);
+    assert_string_equal(json_string_value(json_object_get(step, "step")), "runner on cortex-a76");
+    assert_true(json_is_true(json_object_get(step, "emulated")));
+    assert_true(json_number_value(json_object_get(step, "agreement")) > 0.7499);
+    assert_true(json_number_value(json_object_get(step, "accuracy")) < 0.5001);    /* rows 1 and 4 */
+    assert_true(json_number_value(json_object_get(step, "difference")) < -0.4999); /* since 16-bit */
+    assert_true(json_number_value(json_object_get(json_object_get(step, "change"), "difference")) > -0.2501);
+    json_decref(result);
+    char *page = read_page();
+    check_page(page);
+    assert_int_equal(count(page, "<circle"), 2); /* no time on the device, so one drawing */
+    assert_non_null(strstr(page, "small &lt;one&gt; <b>most is lost here</b>"));
+    assert_non_null(strstr(page, "runner on cortex-a76 <span class=\"emulated\">emulated</span>"));
+    free(page);
+    write_text("p/dist/t-arm64/model/student.gguf",
+               "another file"); /* of an earlier student: says nothing of this one */
+    assert_int_equal(report(&result, &e, NULL, NULL), 0);
+    assert_int_equal(json_array_size(json_object_get(result, "runners")), 0);
+    json_decref(result);
+}
+
 static void test_a_full_project(void **state) {
     (void)state;
     struct err e;
@@ -202,6 +260,7 @@ int main(void) {
         cmocka_unit_test(test_a_bare_project),
         cmocka_unit_test(test_a_full_project),
         cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_compression),
         cmocka_unit_test(test_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
