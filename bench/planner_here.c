@@ -301,7 +301,7 @@ enum {
     HEAD = 60,
     OWN = 60,
     ANSWER = 3,
-    ROWS = 96,
+    ROWS = 192, /* twelve steps: the first, whose memory is new, and the files written once count little */
     RANK = 16,
     BATCH = 16
 };
@@ -400,10 +400,10 @@ static int compare_training(int i, enum plan_method method, struct training *t) 
     snprintf(command, sizeof command, "'%s' --train %d %d", own_path(), i, (int)method);
     if (host_measure(&host, &e) < 0 || !first_line(command, "trained ", line, sizeof line))
         return ERR_FAILED;
-    long long taken = 0;
-    if (sscanf(strstr(line, "trained "), "trained %lf %lld", &t->seconds, &taken) != 2)
+    long long taken = 0, peak = 0; /* planned by the trainer; of the process */
+    if (sscanf(strstr(line, "trained "), "trained %lf %lld %lld", &t->seconds, &taken, &peak) != 3)
         return ERR_FAILED;
-    t->memory = (double)taken;
+    t->memory = (double)peak;
     mix_count(MIX_F16, &s, &work);
     const struct predict_input in = {
         .shape = &s, .mix = MIX_F16, .task = &task, .host = &host, .method = method, .rank = RANK};
@@ -437,7 +437,7 @@ void planner_here_training(struct figures *f) {
                   b = {.id = "4.3",
                        .name = "training memory, error",
                        .unit = "share",
-                       .note = "what the trainer takes: median, least, most; asked: at most 0.05"};
+                       .note = "peak of the process: median, least, most; asked: at most 0.05"};
     figures_spread(time, n, &a);
     figures_spread(memory, n, &b);
     figures_add(f, &a);

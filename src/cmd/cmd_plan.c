@@ -202,6 +202,12 @@ static void show_head(struct cmd_ctx *c, const struct planning *p) {
     if (p->host.macs_per_s > 0)
         cmd_print(c, "This machine multiplies %.3g GMAC/s on %d threads.\n", p->host.macs_per_s / 1e9,
                   p->host.threads);
+    if (p->host.others > HOST_BUSY)
+        cmd_print(
+            c,
+            "Other programs had %.0f%% of its processors while that was measured: times of training are "
+            "for a machine as busy as that.\n",
+            100 * p->host.others);
     if (cmd_flag(c, "why"))
         show_head_why(c, p);
     show_costs(c, p);
@@ -301,6 +307,7 @@ static void fill_result(struct cmd_ctx *c, const struct planning *p) {
     json_object_set_new(c->result, "feedback",
                         p->feedback.found ? json_string(p->feedback.run.source) : json_null());
     json_object_set_new(c->result, "host_macs_per_s", json_real(p->host.macs_per_s));
+    json_object_set_new(c->result, "host_used_by_others", json_real(p->host.others));
     json_object_set_new(c->result, "considered", json_integer(r->n_considered));
     json_object_set_new(c->result, "teacher",
                         r->teacher.calls.value > 0

@@ -45,10 +45,10 @@ const struct catalog_device *match_device(const struct catalog *c, const struct 
     for (int pass = 0; pass < 3; pass++)
         for (int64_t i = 0; i < c->n_devices; i++) {
             const struct catalog_device *d = &c->devices[i];
-            bool named = pass == 0   ? strcasecmp(d->name, row->device) == 0
-                         : pass == 1 ? names_it(row->device, d->title) || names_it(row->device, d->family)
-                                     : d->soc != NULL &&
-                                           (names_it(row->cpu, d->soc) || names_it(row->device, d->soc));
+            bool named =
+                pass == 0   ? strcasecmp(d->name, row->device) == 0
+                : pass == 1 ? names_it(row->device, d->title) || names_it(row->device, d->family)
+                            : d->soc != NULL && (names_it(row->cpu, d->soc) || names_it(row->device, d->soc));
             if (named && !(facts && contradicts(storage, d)))
                 return d;
         }
@@ -86,7 +86,8 @@ static double params_in(const char *name, char prefix) {
         char *end = NULL;
         bool begins = at == name || !isalnum((unsigned char)at[-1]);
         const char *digits = prefix != 0 ? at + 1 : at;
-        if (!begins || (prefix != 0 && toupper((unsigned char)*at) != prefix) || !isdigit((unsigned char)*digits))
+        if (!begins || (prefix != 0 && toupper((unsigned char)*at) != prefix) ||
+            !isdigit((unsigned char)*digits))
             continue;
         double value = strtod(digits, &end);
         char unit = (char)toupper((unsigned char)*end);
@@ -127,8 +128,8 @@ static bool of_size(const struct catalog *c, double params, struct shape *out) {
 static void settle_tied(const struct catalog_measurement *row, struct shape *s) {
     struct shape other = *s;
     other.tied = !other.tied;
-    if (row->params > 0 && fabs((double)shape_params(&other) - row->params) <
-                               fabs((double)shape_params(s) - row->params))
+    if (row->params > 0 &&
+        fabs((double)shape_params(&other) - row->params) < fabs((double)shape_params(s) - row->params))
         *s = other;
 }
 
@@ -174,13 +175,13 @@ enum match match_model(const struct catalog *c, const struct catalog_measurement
 static const struct {
     const char *begins;
     enum mix mix;
-} like[] = {{"Q4_K_S", MIX_Q4_K_S}, {"Q4_K", MIX_Q4_K_M},    {"Q4_0", MIX_Q4_0},     {"Q4_1", MIX_Q4_1},
-            {"Q4", MIX_Q4_K_M},     {"Q5_K_S", MIX_Q5_K_S},  {"Q5_K", MIX_Q5_K_M},   {"Q5_0", MIX_Q5_0},
-            {"Q5_1", MIX_Q5_1},     {"Q5", MIX_Q5_K_M},      {"Q6", MIX_Q6_K},       {"Q8", MIX_Q8_0},
-            {"Q3_K_S", MIX_Q3_K_S}, {"Q3_K_L", MIX_Q3_K_L},  {"Q3", MIX_Q3_K_M},     {"Q2", MIX_Q2_K},
-            {"IQ4_XS", MIX_IQ4_XS}, {"IQ4_NL", MIX_IQ4_NL},  {"IQ4", MIX_IQ4_XS},    {"IQ3", MIX_IQ3_M},
-            {"IQ2", MIX_Q2_K},      {"MXFP4", MIX_IQ4_NL},   {"NVFP4", MIX_IQ4_NL},  {"BF16", MIX_F16},
-            {"FP16", MIX_F16},      {"F16", MIX_F16},        {"INT8", MIX_Q8_0},     {"INT4", MIX_Q4_0},
+} like[] = {{"Q4_K_S", MIX_Q4_K_S}, {"Q4_K", MIX_Q4_K_M},   {"Q4_0", MIX_Q4_0},    {"Q4_1", MIX_Q4_1},
+            {"Q4", MIX_Q4_K_M},     {"Q5_K_S", MIX_Q5_K_S}, {"Q5_K", MIX_Q5_K_M},  {"Q5_0", MIX_Q5_0},
+            {"Q5_1", MIX_Q5_1},     {"Q5", MIX_Q5_K_M},     {"Q6", MIX_Q6_K},      {"Q8", MIX_Q8_0},
+            {"Q3_K_S", MIX_Q3_K_S}, {"Q3_K_L", MIX_Q3_K_L}, {"Q3", MIX_Q3_K_M},    {"Q2", MIX_Q2_K},
+            {"IQ4_XS", MIX_IQ4_XS}, {"IQ4_NL", MIX_IQ4_NL}, {"IQ4", MIX_IQ4_XS},   {"IQ3", MIX_IQ3_M},
+            {"IQ2", MIX_Q2_K},      {"MXFP4", MIX_IQ4_NL},  {"NVFP4", MIX_IQ4_NL}, {"BF16", MIX_F16},
+            {"FP16", MIX_F16},      {"F16", MIX_F16},       {"INT8", MIX_Q8_0},    {"INT4", MIX_Q4_0},
             {"W8", MIX_Q8_0},       {"W4", MIX_Q4_0}};
 
 static bool by_size(const struct catalog_measurement *row, const struct shape *s, enum mix *out) {

@@ -13,7 +13,7 @@
 enum match {
     MATCH_NOT,
     MATCH_LIKE, /* not known by that name: the nearest by what the row says (parameters; bits, size of the file) */
-    MATCH_NAME  /* known */
+    MATCH_NAME /* known */
 };
 
 /* By the name that the device's rows go by, by name or title, by chip, else by the facts in the row: "4x Cortex-A76 2.4GHz" is any

@@ -38,9 +38,8 @@ static const char *class_at(const struct catalog *c, const char *text, size_t *l
             const char *name = c->cores[i].name;
             bool of_maker = strncmp(name, makers[m], strlen(makers[m])) == 0;
             const char *tail = of_maker ? name + strlen(makers[m]) : name;
-            size_t before = of_maker && strncasecmp(text, makers[m], strlen(makers[m])) == 0
-                                ? strlen(makers[m])
-                                : 0;
+            size_t before =
+                of_maker && strncasecmp(text, makers[m], strlen(makers[m])) == 0 ? strlen(makers[m]) : 0;
             if (strncasecmp(text + before, tail, strlen(tail)) == 0 &&
                 (found == NULL || strlen(name) > strlen(found))) {
                 found = name;
@@ -85,8 +84,8 @@ static int clusters_of(const struct catalog *c, const char *text, struct cluster
     int n = 0;
     for (const char *at = text; *at != '\0' && n < 4; at++) {
         size_t length = 0;
-        const char *where, *class =
-                               at == text || !isalnum((unsigned char)at[-1]) ? class_at(c, at, &length) : NULL;
+        const char *where,
+            *class = at == text || !isalnum((unsigned char)at[-1]) ? class_at(c, at, &length) : NULL;
         if (class != NULL) {
             found[n++] = (struct cluster){class, pending, clock_after(at + length, &where)};
             pending = 0;
@@ -131,12 +130,12 @@ struct generation {
     int first, last;
     double gbps;
 };
-static const struct generation intel[] = {{2, 3, 25.6},  {4, 5, 25.6},    {6, 6, 34.1},   {7, 7, 38.4},
-                                          {8, 9, 42.7},  {10, 10, 46.9},  {11, 11, 51.2}, {12, 12, 64.0},
-                                          {13, 14, 70.4}};
+static const struct generation intel[] = {{2, 3, 25.6},   {4, 5, 25.6},   {6, 6, 34.1},
+                                          {7, 7, 38.4},   {8, 9, 42.7},   {10, 10, 46.9},
+                                          {11, 11, 51.2}, {12, 12, 64.0}, {13, 14, 70.4}};
 static const struct generation ryzen[] = {{1, 1, 42.7}, {2, 2, 46.9}, {3, 5, 51.2},
                                           {6, 6, 76.8}, {7, 7, 83.2}, {8, 9, 89.6}};
-static const double NEWEST_GBPS = 89.6;        /* Core Ultra, Ryzen AI: DDR5-5600 */
+static const double NEWEST_GBPS = 89.6;         /* Core Ultra, Ryzen AI: DDR5-5600 */
 static const double FOUR_CHANNELS_GBPS = 102.4; /* Threadripper: four of DDR4-3200 */
 enum { FIRST_AVX2 = 4, FIRST_HYBRID = 12, FIRST_SIX_CORES = 8 };
 
@@ -172,10 +171,10 @@ static bool intel_line(const char *text, struct machine *m) {
         int number = atoi(at + 3);
         if (digits < 3)
             continue;
-        int generation = digits == 5                       ? number / 1000
-                         : digits == 4 && number < 1500    ? number / 100
-                         : digits == 4                     ? number / 1000
-                                                           : 1;
+        int generation = digits == 5                    ? number / 1000
+                         : digits == 4 && number < 1500 ? number / 100
+                         : digits == 4                  ? number / 1000
+                                                        : 1;
         char suffix = (char)toupper((unsigned char)at[3 + digits]);
         bool thin = suffix == 'U' || suffix == 'Y' || suffix == 'G';
         *m = (struct machine){generation >= FIRST_AVX2 ? "x86-avx2" : "x86-before-avx2",
@@ -195,7 +194,8 @@ static bool amd_line(const char *text, struct machine *m) {
     const char *number = tier + (*tier != '\0') + strspn(tier + (*tier != '\0'), " ");
     double cores = *tier == '3' ? 4 : *tier == '5' ? 6 : *tier == '7' ? 8 : *tier == '9' ? 12 : 0;
     *m = (struct machine){"x86-avx2", cores,
-                          newest ? NEWEST_GBPS : MEMORY_OF(ryzen, isdigit((unsigned char)*number) ? *number - '0' : 0)};
+                          newest ? NEWEST_GBPS
+                                 : MEMORY_OF(ryzen, isdigit((unsigned char)*number) ? *number - '0' : 0)};
     return true;
 }
 
@@ -237,7 +237,8 @@ static double fast_cores(const char *text) {
 
 static bool x86_machine(const char *text, struct machine *m) {
     static const char *const old[] = {"core 2", "core2", "pentium", "celeron", "atom", "phenom", "athlon"};
-    static const char *const makers[] = {"intel", "amd ", "x86", "xeon", "epyc", "threadripper", "core ultra"};
+    static const char *const makers[] = {"intel", "amd ",         "x86",       "xeon",
+                                         "epyc",  "threadripper", "core ultra"};
     if (names_n_series(text)) {
         *m = (struct machine){"gracemont", 0, 0};
         return true;
@@ -269,7 +270,8 @@ static struct catalog_figure x86_clock(const char *text) {
     const char *before = where - 1;
     while (before > text && *before == ' ')
         before--;
-    return *before == '@' ? says(mhz, 1.5 * mhz, "the row's base clock and half as much again") : row_says(mhz);
+    return *before == '@' ? says(mhz, 1.5 * mhz, "the row's base clock and half as much again")
+                          : row_says(mhz);
 }
 
 static void fill_x86(const char *text, const struct machine *m, struct catalog_device *out) {

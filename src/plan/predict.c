@@ -20,8 +20,19 @@ static const double OVERHEAD_SPREAD = 3;
  * attention is a fifth of the arithmetic. */
 static const double ROUNDED_CACHE = 4.5;
 
-/* Shorter records than the typical one: so many more of them fit into the same tokens. */
-static const double MORE_ROWS = 1.1;
+/* Shorter records than the typical one have more targets a token. */
+static const double MORE_TARGETS = 1.1;
+
+/* The program, its libraries and buffers of its products beside what the trainer plans: peaks of figure 4.3 lie 16 to 19 MB above its
+ * plan. */
+static const double PROGRAM_BYTES = 17.5e6;
+
+/* Share of a block that the last one saves, computed where there is a target alone, and the share of two or three passes that the
+ * first saves, whose input is not trained. */
+static const double LAST_SAVES = 0.8, FIRST_SAVES_LORA = 0.3, FIRST_SAVES_FULL = 0.2;
+
+/* How far off a measured step is on other shapes of the machine (figure 4.3); a machine that others use may be idle later. */
+static const double STEP_SPREAD = 1.3;
 
 /* Share of the product's rate that a training step reaches end to end. With adapters it grows with the model's width. Fitted to what
  * bench-planner (figure 4.3) measured on one machine for widths of 256, 448 and 640, and bench-train for 2048; other machines
@@ -161,6 +172,13 @@ static double sample_tokens(const struct predict_task *t) {
     return own + (t->prefix_tokens < LEAST_SHARED ? prefix : prefix / batch_rows(t));
 }
 
+/* Tokens of the longest row behind what all share; the last token of an answer is a target and not fed. The trainer makes room for a
+ * step of such rows. */
+static double longest_own(const struct predict_task *t) {
+    double own = (double)(t->longest_tokens - (t->prefix_tokens < LEAST_SHARED ? 0 : t->prefix_tokens)) - 1;
+    return own > 1 ? own : 1;
+}
+
 /* The trainer's own plan, for a model that does not exist yet: it asks for the shape alone. A large frozen base is kept as its
  * file has it: 16 bits. */
 static struct train_memory trainers_plan(const struct predict_input *in, double params) {
@@ -182,11 +200,11 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
         .packed = packed,
     };
     double own = (double)(t->record_tokens + t->answer_tokens);
-    struct train_need need = {.longest = t->longest_tokens,
+    struct train_need need = {.longest = t->longest_tokens - 1,
                               .shared = t->prefix_tokens,
-                              .step_tokens = (int64_t)(MORE_ROWS * own * batch_rows(t)),
+                              .step_tokens = (int64_t)(batch_rows(t) * longest_own(t)),
                               .targets_per_token =
-                                  MORE_ROWS * (double)t->answer_tokens / (own > 0 ? own : 1)};
+                                  MORE_TARGETS * (double)t->answer_tokens / (own > 0 ? own : 1)};
     struct train_memory memory;
     train_memory_plan(&model, (int64_t)((packed ? 2 : 4) * params), &need, mem_total_bytes(), &memory);
     return memory;
@@ -201,36 +219,79 @@ static double adapter_values(const struct shape *s, int rank) {
 
 static struct estimate training_memory(const struct predict_input *in, double params, struct arena *a) {
     struct train_memory m = trainers_plan(in, params);
-    double value = (double)m.total_bytes;
+    double value = (double)m.total_bytes + PROGRAM_BYTES;
     return (struct estimate){value, 0.95 * value, 1.05 * value + 100 * MIB,
                              SAY(a,
                                  "weights %.0f MB, what is trained with gradients and moments %.0f MB, "
-                                 "activations of %lld tokens at once %.0f MB",
+                                 "activations of %lld tokens at once %.0f MB, the program %.0f MB",
                                  (double)m.base_bytes / MB, (double)m.trained_bytes / MB,
-                                 (long long)m.limits.n_tokens, (double)m.run_bytes / MB)};
+                                 (long long)m.limits.n_tokens, (double)m.run_bytes / MB, PROGRAM_BYTES / MB)};
+}
+
+double predict_passes(enum plan_method method) {
+    return method == PLAN_FULL ? 3 : 2;
+}
+
+/* Multiply-accumulates of a sample's head: rows with a target alone. */
+static double head_macs(const struct predict_input *in, const struct mix_work *work) {
+    return ((double)in->task->answer_tokens + 1) * predict_passes(in->method) * work->head_macs;
+}
+
+/* By the step that was timed here. Blocks: their products and attention by multiply-accumulates, everything else by values. */
+static struct estimate trained_by_step(const struct predict_input *in, const struct mix_work *work, double n,
+                                       struct arena *a) {
+    const struct shape *s = in->shape;
+    const struct predict_host *h = in->host;
+    const struct predict_step *step = &h->step[in->method];
+    bool full = in->method == PLAN_FULL;
+    double layers = fmax(s->n_layer - LAST_SAVES - (full ? FIRST_SAVES_FULL : FIRST_SAVES_LORA), 0.2);
+    double tokens = sample_tokens(in->task),
+           context = (double)(in->task->prefix_tokens + in->task->record_tokens);
+    double attention = context * s->n_head * s->head_dim; /* two products over half of the square */
+    double macs =
+        tokens * layers * (sum(work->block_macs) / s->n_layer + attention) * predict_passes(in->method) +
+        head_macs(in, work);
+    double trained = full ? (double)shape_params(s) : adapter_values(s, in->rank);
+    double steps = ceil((double)in->task->n_records / batch_rows(in->task)) * (double)in->task->epochs;
+    double value = n * (macs * step->s_per_mac + tokens * layers * s->n_embd * step->s_per_value) +
+                   steps * trained * step->s_per_trained;
+    struct estimate x = around(value, STEP_SPREAD, "");
+    x.low *= 1 - fmin(h->others, 0.9);
+    x.basis = SAY(a,
+                  "%.0f samples of %.2f GMAC at %.3g GMAC/s, %.0f million values besides at %.3g million/s, "
+                  "%.0f updates of "
+                  "%.1f million values at %.3g million/s: timed here on steps of the trainer, %d threads%s",
+                  n, macs / 1e9, 1e-9 / step->s_per_mac, n * tokens * layers * s->n_embd / 1e6,
+                  1e-6 / fmax(step->s_per_value, 1e-15), steps, trained / 1e6,
+                  1e-6 / fmax(step->s_per_trained, 1e-15), h->threads,
+                  h->others > HOST_BUSY ? "; other programs were running, sooner without them" : "");
+    return x;
+}
+
+/* Where no step was timed: a share of what the product reaches. */
+static struct estimate trained_by_product(const struct predict_input *in, const struct mix_work *work,
+                                          double n, struct arena *a) {
+    const struct predict_host *h = in->host;
+    double lora = in->method == PLAN_LORA ? 3 * adapter_values(in->shape, in->rank) : 0;
+    double sample = sample_tokens(in->task) * (predict_passes(in->method) * sum(work->block_macs) + lora) +
+                    head_macs(in, work);
+    double efficiency = train_efficiency(in);
+    return around(n * sample / (h->macs_per_s * efficiency), TRAIN_SPREAD,
+                  SAY(a,
+                      "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
+                      "reaches here on %d threads",
+                      n, sample / 1e9, efficiency * 100, h->macs_per_s / 1e9, h->measured_size, h->threads));
 }
 
 void predict_training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
                       struct plan_prediction *out) {
-    const struct shape *s = in->shape;
     const struct predict_host *h = in->host;
     if (h == NULL || h->macs_per_s <= 0)
         return;
-    double block = sum(work->block_macs), params = (double)shape_params(s);
-    double tokens = sample_tokens(in->task);
-    double targets = (double)in->task->answer_tokens + 1;
-    double passes =
-        in->method == PLAN_FULL ? 3 : 2; /* forward, and back to the inputs; full adds back to the weights */
-    double lora = in->method == PLAN_LORA ? 3 * adapter_values(s, in->rank) : 0;
-    double sample = tokens * (passes * block + lora) + targets * passes * work->head_macs;
-    double n = (double)(in->task->n_records * in->task->epochs), efficiency = train_efficiency(in);
-    out->train_s =
-        around(n * sample / (h->macs_per_s * efficiency), TRAIN_SPREAD,
-               SAY(a,
-                   "%.0f samples of %.2f GMAC at %.0f%% of the %.0f GMAC/s that a product of side %.0f "
-                   "reaches here on %d threads",
-                   n, sample / 1e9, efficiency * 100, h->macs_per_s / 1e9, h->measured_size, h->threads));
-    out->train_memory_bytes = training_memory(in, params, a);
+    double n = (double)(in->task->n_records * in->task->epochs);
+    out->train_s = h->step[in->method].s_per_mac > 0 ? trained_by_step(in, work, n, a)
+                                                     : trained_by_product(in, work, n, a);
+    out->train_memory_bytes = training_memory(in, (double)shape_params(in->shape), a);
 }
 
 /* A guessed vocabulary may turn out four times as large. */

@@ -12,13 +12,24 @@
 #include "plan/plan.h"
 #include "plan/rates.h"
 
+/* What a training step of the product's own costs here (host.h): a multiply-accumulate of the blocks, a value of the width for each
+ * token and layer besides, a value that is trained for each update. All 0: not measured, a share of the product's rate stands in. */
+struct predict_step {
+    double s_per_mac, s_per_value, s_per_trained;
+};
+
 /* This machine, as far as training goes. All 0: training is not predicted. */
 struct predict_host {
     double macs_per_s;    /* of a single-precision matrix product (host.h) */
     double memory_bytes;  /* available now; 0: unknown */
     double measured_size; /* side of the measured product, for the basis */
     int threads;
+    double others;               /* share of the processors that other programs had meanwhile */
+    struct predict_step step[2]; /* by method */
 };
+/* Forward, and back to the inputs; full training adds back to the weights. */
+double predict_passes(enum plan_method method);
+#define HOST_BUSY 0.1 /* others' share from which a measured rate says less than the machine can do */
 
 /* What the task asks of the model, counted in its own tokens (or estimated: then says so). */
 struct predict_task {
