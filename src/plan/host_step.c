@@ -12,10 +12,8 @@ enum { N_WIDTHS = 2, RANK = 16, SEQUENCES = 8, OWN = 60, PREFIX = 60, TOKENS = S
 static const int widths[N_WIDTHS] = {256, 512};
 
 /* Every layer is computed whole: what the trainer saves in the first and the last is counted by who predicts. */
-static const struct nn_limits limits = {.n_tokens = TOKENS,
-                                        .n_targets = SEQUENCES,
-                                        .n_prefix = PREFIX,
-                                        .plain = NN_PLAIN_LAST | NN_PLAIN_INPUT};
+static const struct nn_limits limits = {
+    .n_tokens = TOKENS, .n_targets = SEQUENCES, .n_prefix = PREFIX, .plain = NN_PLAIN_LAST | NN_PLAIN_INPUT};
 
 static struct model_config config_of(int width) {
     return (struct model_config){.n_layer = 1,
@@ -52,8 +50,7 @@ static int open_rig(struct rig *r, const struct ops *o, int width, enum plan_met
     if (code == 0)
         code = nn_run_init(&r->run, &r->m, &limits, e);
     if (code == 0)
-        code = optimizer_init(&r->optimizer, &r->m,
-                              &(struct optimizer_options){.learning_rate = 1e-5f}, e);
+        code = optimizer_init(&r->optimizer, &r->m, &(struct optimizer_options){.learning_rate = 1e-5f}, e);
     for (int i = 0; i < TOKENS; i++) {
         r->token[i] = i % c.n_vocab;
         r->position[i] = PREFIX + i % OWN;
@@ -113,8 +110,7 @@ static int sample_width(const struct ops *o, int width, enum plan_method method,
     struct model_config c = config_of(width);
     double q = (double)c.n_heads * c.head_dim, kv = (double)c.n_kv_heads * c.head_dim, d = width;
     double block = 2 * d * q + 2 * d * kv + 3 * d * c.d_ff, tokens = TOKENS + PREFIX;
-    *s = (struct sample){.macs = tokens * block * predict_passes(method),
-                         .values = tokens * d};
+    *s = (struct sample){.macs = tokens * block * predict_passes(method), .values = tokens * d};
     double step_s[TIMES] = {0}, update_s[TIMES] = {0};
     int code = open_rig(&r, o, width, method, e);
     double begun = clock_seconds();
