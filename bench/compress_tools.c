@@ -1,4 +1,4 @@
-/* Files of all three kinds of tokenizer, cut down and quantised, and a student's from step to step, given to llama-tokenize,
+/* Files of all kinds of tokenizer, cut down and quantised, and a student's from step to step, given to llama-tokenize,
  * llama-perplexity, llama-cli and llama-server. */
 #include "bench/compress_tools.h"
 #include "base/file.h"
@@ -127,7 +127,7 @@ static void add_count(struct figures *f, const char *kind, const char *what, int
 /* Ids of 10,000 texts; leaves the cut file, whole and quantised, behind. */
 static void check_kind(struct figures *f, enum tiny_vocab_kind kind, char small[COMPRESS_PATH],
                        char quantised[COMPRESS_PATH]) {
-    static const char *const names[] = {"qwen2", "llama-bpe", "sentencepiece"};
+    const char *name = tiny_vocab_name(kind);
     char whole[COMPRESS_PATH], path[COMPRESS_PATH];
     struct err e = {0};
     struct rng r;
@@ -135,10 +135,10 @@ static void check_kind(struct figures *f, enum tiny_vocab_kind kind, char small[
     struct pair_of p = {0};
     struct lm_options o = {.vocab_only = true};
     rng_seed(&r, 40 + kind);
-    snprintf(whole, sizeof whole, TOOLS_DIR "/%s.gguf", names[kind]);
-    snprintf(small, COMPRESS_PATH, TOOLS_DIR "/%s-trimmed.gguf", names[kind]);
-    snprintf(quantised, COMPRESS_PATH, TOOLS_DIR "/%s-trimmed-q8_0.gguf", names[kind]);
-    snprintf(path, sizeof path, TOOLS_DIR "/%s.txt", names[kind]);
+    snprintf(whole, sizeof whole, TOOLS_DIR "/%s.gguf", name);
+    snprintf(small, COMPRESS_PATH, TOOLS_DIR "/%s-trimmed.gguf", name);
+    snprintf(quantised, COMPRESS_PATH, TOOLS_DIR "/%s-trimmed-q8_0.gguf", name);
+    snprintf(path, sizeof path, TOOLS_DIR "/%s.txt", name);
     bench_must(tiny_vocab_write(whole, kind, &r, &e), &e);
     cut(whole, small, &p, &r);
     bench_must(quantize_file(small, quantised, &(struct quantize_options){.type = "Q8_0"}, &e), &e);
@@ -152,10 +152,10 @@ static void check_kind(struct figures *f, enum tiny_vocab_kind kind, char small[
     }
     bench_must(str_check(&texts, &e), &e);
     bench_must(file_write(path, texts.data, texts.len, &e), &e);
-    add_count(f, names[kind], "texts whose tokens are all kept, of 10,000", p.kept, N_STRINGS);
-    add_count(f, names[kind], "of those, with other ids than the whole vocabulary's", p.differing, p.kept);
-    add_count(f, names[kind], "texts that the trimmed file loses", p.lost, N_STRINGS);
-    add_count(f, names[kind], "ids that llama-tokenize gives otherwise",
+    add_count(f, name, "texts whose tokens are all kept, of 10,000", p.kept, N_STRINGS);
+    add_count(f, name, "of those, with other ids than the whole vocabulary's", p.differing, p.kept);
+    add_count(f, name, "texts that the trimmed file loses", p.lost, N_STRINGS);
+    add_count(f, name, "ids that llama-tokenize gives otherwise",
               differing_ids(p.small, quantised, &texts, path), N_STRINGS);
     lm_free(p.whole);
     lm_free(p.small);

@@ -17,8 +17,8 @@ static const char *text(const json_t *j, const char *key) {
 /* ---- the front ---- */
 
 struct axes {
-    const char *cost;   /* key of what goes to the right */
-    double factor;      /* to the unit it is shown in */
+    const char *cost; /* key of what goes to the right */
+    double factor;    /* to the unit it is shown in */
     const char *unit;
     double least, most; /* of the cost, shown */
     double low, high;   /* of the accuracy */
@@ -57,16 +57,17 @@ static double down(const struct axes *a, double y) {
 }
 
 static void draw_axes(struct str *out, const struct axes *a, double source) {
-    str_addf(out, "<rect class=\"frame\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>", EDGE, TOP, WIDE - 2 * EDGE,
-             SIDE - FOOT - TOP);
+    str_addf(out, "<rect class=\"frame\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>", EDGE, TOP,
+             WIDE - 2 * EDGE, SIDE - FOOT - TOP);
     for (int k = 0; k <= 4; k++) {
         double y = a->low + (a->high - a->low) * k / 4, x = a->least + (a->most - a->least) * k / 4;
-        str_addf(out, "<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%.1f%%</text>", EDGE - 6, down(a, y) + 4, 100 * y);
-        str_addf(out, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%.3g %s</text>", across(a, x), SIDE - FOOT + 16, x,
-                 a->unit);
+        str_addf(out, "<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%.1f%%</text>", EDGE - 6, down(a, y) + 4,
+                 100 * y);
+        str_addf(out, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%.3g %s</text>", across(a, x),
+                 SIDE - FOOT + 16, x, a->unit);
     }
-    str_addf(out, "<polyline class=\"loss\" stroke-dasharray=\"4 3\" points=\"%d,%.1f %d,%.1f\"/>", EDGE, down(a, source),
-             WIDE - EDGE, down(a, source));
+    str_addf(out, "<polyline class=\"loss\" stroke-dasharray=\"4 3\" points=\"%d,%.1f %d,%.1f\"/>", EDGE,
+             down(a, source), WIDE - EDGE, down(a, source));
 }
 
 /* Candidates as dots with their letters, the chosen one filled. */
@@ -75,16 +76,17 @@ static void draw_front(struct str *out, const json_t *candidates, double source,
     json_t *one;
     if (!measure(candidates, source, &a))
         return;
-    str_addf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"accuracy of the candidates over %s\">", WIDE, SIDE,
-             a.cost);
+    str_addf(out,
+             "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"accuracy of the candidates over %s\">",
+             WIDE, SIDE, a.cost);
     draw_axes(out, &a, source);
     json_array_foreach(candidates, i, one) {
         double x = number(one, a.cost) * a.factor, y = number(one, "accuracy");
         if (!isfinite(x) || !isfinite(y))
             continue;
         bool chosen = json_is_true(json_object_get(one, "chosen"));
-        str_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" fill=\"%s\" stroke=\"#0969da\"/>", across(&a, x),
-                 down(&a, y), chosen ? 6 : 4, chosen ? "#0969da" : "none");
+        str_addf(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%d\" fill=\"%s\" stroke=\"#0969da\"/>",
+                 across(&a, x), down(&a, y), chosen ? 6 : 4, chosen ? "#0969da" : "none");
         str_addf(out, "<text x=\"%.1f\" y=\"%.1f\">%c</text>", across(&a, x) + 8, down(&a, y) + 14,
                  (char)('A' + (int)(i % 26)));
     }
@@ -103,8 +105,10 @@ static void cell(struct str *out, double value, const char *format) {
 static void add_candidates(struct str *out, const json_t *candidates) {
     size_t i;
     json_t *one;
-    str_add(out, "<table><tr><th></th><th>candidate</th><th class=\"n\">kB</th><th class=\"n\">bits a weight</th><th "
-                 "class=\"n\">ms a decision there</th><th class=\"n\">accuracy</th><th class=\"n\">rows</th></tr>\n");
+    str_add(
+        out,
+        "<table><tr><th></th><th>candidate</th><th class=\"n\">kB</th><th class=\"n\">bits a weight</th><th "
+        "class=\"n\">ms a decision there</th><th class=\"n\">accuracy</th><th class=\"n\">rows</th></tr>\n");
     json_array_foreach(candidates, i, one) {
         str_addf(out, "<tr><td>%c</td><td>", (char)('A' + (int)(i % 26)));
         report_escape(out, text(one, "name"));
@@ -122,8 +126,8 @@ static void add_candidates(struct str *out, const json_t *candidates) {
 static void add_difference(struct str *out, const json_t *j) {
     str_add(out, "<td class=\"n\">");
     if (isfinite(number(j, "difference")))
-        str_addf(out, "%+.1f (%+.1f to %+.1f), p = %.2g", 100 * number(j, "difference"), 100 * number(j, "low"),
-                 100 * number(j, "high"), number(j, "p_value"));
+        str_addf(out, "%+.1f (%+.1f to %+.1f), p = %.2g", 100 * number(j, "difference"),
+                 100 * number(j, "low"), 100 * number(j, "high"), number(j, "p_value"));
     str_add(out, "</td>");
 }
 
@@ -147,9 +151,12 @@ static void add_step(struct str *out, const json_t *step, double rows, const cha
 static void add_ledger(struct str *out, const json_t *compress, const json_t *runners) {
     size_t i;
     json_t *step;
-    str_add(out, "<p class=\"quiet\">The loss ledger: the same validation rows through every step, in points of accuracy with 95% "
-                 "intervals. Agreement is with the 16-bit file, a runner's with the file that ships.</p><table><tr><th>step</th><th "
-                 "class=\"n\">rows</th><th class=\"n\">accuracy</th><th class=\"n\">agreement</th><th class=\"n\">since the "
+    str_add(out, "<p class=\"quiet\">The loss ledger: the same validation rows through every step, in points "
+                 "of accuracy with 95% "
+                 "intervals. Agreement is with the 16-bit file, a runner's with the file that "
+                 "ships.</p><table><tr><th>step</th><th "
+                 "class=\"n\">rows</th><th class=\"n\">accuracy</th><th class=\"n\">agreement</th><th "
+                 "class=\"n\">since the "
                  "step before</th><th class=\"n\">since 16-bit</th></tr>\n");
     json_array_foreach(json_object_get(compress, "steps"), i, step) {
         add_step(out, step, number(compress, "first_rows"), text(compress, "lost_at"));
@@ -172,7 +179,8 @@ void report_compression(struct str *out, const json_t *compress, const json_t *r
     str_add(out, ".</p>\n");
     draw_front(out, candidates, source, (struct axes){.cost = "bytes", .factor = 1e-6, .unit = "MB"});
     draw_front(out, candidates, source, (struct axes){.cost = "device_seconds", .factor = 1e3, .unit = "ms"});
-    str_add(out, "<p class=\"quiet\">Accuracy on validation rows over the size of the file, and over the time of a decision's matrix "
+    str_add(out, "<p class=\"quiet\">Accuracy on validation rows over the size of the file, and over the "
+                 "time of a decision's matrix "
                  "products on the device as predicted; the line is the 16-bit file.</p>\n");
     add_candidates(out, candidates);
     if (json_array_size(json_object_get(compress, "steps")) > 0)

@@ -10,10 +10,10 @@
 
 /* Which answers were right, by validation record; from model/ledger.csv. */
 struct answers {
-    int64_t n;       /* validation records */
-    bool *there;     /* [n] is the record one of the ledger's? */
-    bool *shipped;   /* [n] is the chosen file right? */
-    bool *sixteen;   /* [n] the 16-bit file? */
+    int64_t n;         /* validation records */
+    bool *there;       /* [n] is the record one of the ledger's? */
+    bool *shipped;     /* [n] is the chosen file right? */
+    bool *sixteen;     /* [n] the 16-bit file? */
     char (*truth)[80]; /* [n] */
 };
 
@@ -36,7 +36,8 @@ static bool read_answers(struct project *p, int64_t n, const char *chosen, struc
                           .truth = calloc((size_t)n, sizeof *a->truth)};
     int row = csv_reader_column(r, "row"), truth = csv_reader_column(r, "truth"),
         sixteen = csv_reader_column(r, "16-bit"), last = csv_reader_column(r, chosen);
-    bool ok = a->there && a->shipped && a->sixteen && a->truth && row >= 0 && truth >= 0 && sixteen >= 0 && last >= 0;
+    bool ok = a->there && a->shipped && a->sixteen && a->truth && row >= 0 && truth >= 0 && sixteen >= 0 &&
+              last >= 0;
     while (ok && csv_reader_next(r, NULL) > 0) {
         int64_t at = 0;
         ok = str_to_i64(csv_reader_field(r, row), &at) && at >= 1 && at <= n;
@@ -70,8 +71,8 @@ static int64_t golden_rows(struct project *p, const json_t *receipt) {
     const char *path = folder ? arena_printf(&p->arena, "%s/bundle.json", folder) : NULL,
                *model = folder ? arena_printf(&p->arena, "%s/model/student.gguf", folder) : NULL;
     char is[SHA256_HEX], packed[SHA256_HEX], here[SHA256_HEX];
-    if (!path || !model || !was || !hash_of(p, path, is) || strcmp(is, was) != 0 || !hash_of(p, model, packed) ||
-        !hash_of(p, "model/student.gguf", here) || strcmp(packed, here) != 0 ||
+    if (!path || !model || !was || !hash_of(p, path, is) || strcmp(is, was) != 0 ||
+        !hash_of(p, model, packed) || !hash_of(p, "model/student.gguf", here) || strcmp(packed, here) != 0 ||
         json_file_read(project_path(p, path), &bundle, NULL) < 0)
         return 0;
     int64_t n = json_integer_value(json_object_get(bundle, "golden_rows"));
@@ -83,17 +84,16 @@ static int64_t golden_rows(struct project *p, const json_t *receipt) {
 static const char *answered_here(const json_t *list, int64_t row) {
     size_t i;
     json_t *one;
-    json_array_foreach(list, i, one)
-        if (json_integer_value(json_object_get(one, "row")) == row)
-            return json_string_value(json_object_get(one, "here"));
+    json_array_foreach(list, i, one) if (json_integer_value(json_object_get(one, "row")) ==
+                                         row) return json_string_value(json_object_get(one, "here"));
     return NULL;
 }
 
 static void add_difference(json_t *step, const char *key, const int64_t n[4]) {
     struct interval i = paired_newcombe(n[3], n[1], n[2], n[0]);
     double all = (double)(n[0] + n[1] + n[2] + n[3]);
-    json_t *j = json_pack("{s:f, s:f, s:f, s:f}", "difference", (double)(n[1] - n[2]) / all, "low", i.low, "high",
-                          i.high, "p_value", paired_mcnemar(n[1], n[2]));
+    json_t *j = json_pack("{s:f, s:f, s:f, s:f}", "difference", (double)(n[1] - n[2]) / all, "low", i.low,
+                          "high", i.high, "p_value", paired_mcnemar(n[1], n[2]));
     if (key)
         json_object_set_new(step, key, j);
     else
@@ -101,7 +101,8 @@ static void add_difference(json_t *step, const char *key, const int64_t n[4]) {
 }
 
 /* n[0] neither is right, n[1] the runner alone, n[2] the other alone, n[3] both. */
-static void count_right(json_t *step, const struct answers *a, const json_t *list, int64_t rows, int64_t golden) {
+static void count_right(json_t *step, const struct answers *a, const json_t *list, int64_t rows,
+                        int64_t golden) {
     int64_t n = 0, right = 0, shipped[4] = {0}, sixteen[4] = {0};
     for (int64_t i = 0; i < rows; i++) {
         int64_t at = i * a->n / golden;
@@ -125,7 +126,8 @@ static void count_right(json_t *step, const struct answers *a, const json_t *lis
 static json_t *runner_step(struct project *p, const json_t *receipt, const struct answers *a) {
     const json_t *test = json_object_get(receipt, "selftest"), *list = json_object_get(test, "disagreements");
     int64_t rows = json_integer_value(json_object_get(test, "rows")),
-            same = json_integer_value(json_object_get(test, "agreeing_rows")), golden = golden_rows(p, receipt);
+            same = json_integer_value(json_object_get(test, "agreeing_rows")),
+            golden = golden_rows(p, receipt);
     bool emulated = json_is_true(json_object_get(receipt, "emulated"));
     const char *file = json_string_value(json_object_get(receipt, "file")),
                *at = file && emulated ? strstr(file, "-emulated-") : NULL,
@@ -153,7 +155,8 @@ json_t *report_runners(struct project *p, const json_t *document) {
     json_t *list = json_array(), *receipt;
     struct answers a = {0};
     size_t i;
-    bool known = chosen && read_answers(p, json_integer_value(json_object_get(compress, "validation_rows")), chosen, &a);
+    bool known = chosen && read_answers(p, json_integer_value(json_object_get(compress, "validation_rows")),
+                                        chosen, &a);
     json_array_foreach(json_object_get(document, "receipts"), i, receipt) {
         json_t *step = runner_step(p, receipt, known ? &a : NULL);
         if (step)

@@ -115,6 +115,16 @@ static void test_sentencepiece(void **state) {
     test_kind(TINY_VOCAB_SPM);
 }
 
+static void test_smollm(void **state) {
+    (void)state;
+    test_kind(TINY_VOCAB_SMOLLM);
+}
+
+static void test_gemma(void **state) {
+    (void)state;
+    test_kind(TINY_VOCAB_GEMMA);
+}
+
 /* ---- the weights ---- */
 
 static void test_logits_stay(void **state) {
@@ -177,7 +187,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_qwen2),
         cmocka_unit_test(test_llama_bpe),
+        cmocka_unit_test(test_smollm),
         cmocka_unit_test(test_sentencepiece),
+        cmocka_unit_test(test_gemma),
         cmocka_unit_test(test_logits_stay),
         cmocka_unit_test(test_what_cannot_be_trimmed),
     };

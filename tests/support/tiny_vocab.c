@@ -1,4 +1,4 @@
-/* Random tokenizers of the three kinds that can be trimmed, in models that llama.cpp loads; and random texts for them. */
+/* Random tokenizers of the kinds that can be trimmed, in models that llama.cpp loads; and random texts for them. */
 #include "tiny_vocab.h"
 #include "base/mem.h"
 #include "model/writer.h"
@@ -10,7 +10,20 @@ enum { N_TOKENS = TINY_VOCAB_TOKENS, MAX_BYTES = TINY_TEXT_BYTES };
 
 /* ---- tokenizers ---- */
 
-static const char *const pre_names[] = {"qwen2", "llama-bpe", "default"};
+static const struct {
+    const char *name, *pre;
+    bool pieces, blank_first; /* SentencePiece; with a blank before a text */
+} kinds[TINY_VOCAB_N_KINDS] = {
+    {"qwen2", "qwen2", false, false},
+    {"llama-bpe", "llama-bpe", false, false},
+    {"smollm", "smollm", false, false},
+    {"sentencepiece", "default", true, true},
+    {"sentencepiece-gemma", "default", true, false},
+};
+
+const char *tiny_vocab_name(enum tiny_vocab_kind kind) {
+    return kinds[kind].name;
+}
 
 struct words {
     struct arena arena;
@@ -53,7 +66,7 @@ static void join_words(struct words *w, struct rng *r, int first, int room, enum
         if (strlen(joined) > 14 || known(w, joined))
             continue;
         w->merges[w->n_merges++] = arena_printf(&w->arena, "%s %s", w->tokens[a], w->tokens[b]);
-        add(w, joined, 1, kind == TINY_VOCAB_SPM ? (float)-w->n : 0);
+        add(w, joined, 1, kinds[kind].pieces ? (float)-w->n : 0);
     }
 }
 
@@ -89,7 +102,7 @@ static const char *const letters[] = {"a",
 static void make_words(struct words *w, enum tiny_vocab_kind kind, struct rng *r) {
     *w = (struct words){0};
     arena_init(&w->arena);
-    if (kind == TINY_VOCAB_SPM) {
+    if (kinds[kind].pieces) {
         add(w, "<unk>", 2, 0);
         add(w, "<s>", 3, 0);
         add(w, "</s>", 3, 0);
@@ -97,12 +110,12 @@ static void make_words(struct words *w, enum tiny_vocab_kind kind, struct rng *r
             add(w, arena_printf(&w->arena, "<0x%02X>", b), 6, 0);
     }
     int first = w->n;
-    for (int b = 0; kind != TINY_VOCAB_SPM && b < 256; b++)
+    for (int b = 0; !kinds[kind].pieces && b < 256; b++)
         add(w, stand_in(&w->arena, b), 1, 0);
-    for (size_t i = 0; kind == TINY_VOCAB_SPM && i < sizeof letters / sizeof *letters; i++)
+    for (size_t i = 0; kinds[kind].pieces && i < sizeof letters / sizeof *letters; i++)
         add(w, letters[i], 1, (float)-w->n);
     /* A random pair hardly ever occurs in a text: pairs of common characters first. */
-    const char *common[] = {"a", "e", "t", "n", "o", kind == TINY_VOCAB_SPM ? "\xE2\x96\x81" : "\xC4\xA0",
+    const char *common[] = {"a", "e", "t", "n", "o", kinds[kind].pieces ? "\xE2\x96\x81" : "\xC4\xA0",
                             "s", "r", "i", "1", "0"};
     for (size_t i = 0; i < 11 * 11; i++) {
         const char *joined = arena_printf(&w->arena, "%s%s", common[i % 11], common[i / 11]);
@@ -121,16 +134,16 @@ static int fill(void *context, const char *name, float *values, int64_t n, struc
 }
 
 static void describe(struct model_writer *m, const struct words *w, enum tiny_vocab_kind kind) {
-    model_writer_text(m, "tokenizer.ggml.model", kind == TINY_VOCAB_SPM ? "llama" : "gpt2");
-    model_writer_text(m, "tokenizer.ggml.pre", pre_names[kind]);
+    model_writer_text(m, "tokenizer.ggml.model", kinds[kind].pieces ? "llama" : "gpt2");
+    model_writer_text(m, "tokenizer.ggml.pre", kinds[kind].pre);
     model_writer_texts(m, "tokenizer.ggml.tokens", w->tokens, N_TOKENS);
     model_writer_i32s(m, "tokenizer.ggml.token_type", w->types, N_TOKENS);
     model_writer_f32s(m, "tokenizer.ggml.scores", w->scores, N_TOKENS);
     model_writer_texts(m, "tokenizer.ggml.merges", w->merges, (size_t)w->n_merges);
-    model_writer_u32(m, "tokenizer.ggml.bos_token_id", kind == TINY_VOCAB_SPM ? 1 : N_TOKENS - 7);
+    model_writer_u32(m, "tokenizer.ggml.bos_token_id", kinds[kind].pieces ? 1 : N_TOKENS - 7);
     model_writer_u32(m, "tokenizer.ggml.eos_token_id", N_TOKENS - 8);
     model_writer_u32(m, "tokenizer.ggml.padding_token_id", N_TOKENS - 6);
-    model_writer_bool(m, "tokenizer.ggml.add_space_prefix", false);
+    model_writer_bool(m, "tokenizer.ggml.add_space_prefix", kinds[kind].blank_first);
 }
 
 static int rewrite(const char *from, const char *path, const struct words *w, enum tiny_vocab_kind kind,

@@ -1,4 +1,4 @@
-/* Random tokenizers of the three kinds that can be trimmed, each in a small model that llama.cpp loads, and random texts.
+/* Random tokenizers of the kinds that can be trimmed, each in a small model that llama.cpp loads, and random texts.
  *
  *     struct rng r;
  *     rng_seed(&r, 11);
@@ -15,7 +15,16 @@
 #include <stddef.h>
 
 enum { TINY_VOCAB_TOKENS = 1400, TINY_TEXT_BYTES = 96 };
-enum tiny_vocab_kind { TINY_VOCAB_QWEN2, TINY_VOCAB_LLAMA_BPE, TINY_VOCAB_SPM, TINY_VOCAB_N_KINDS };
+/* As Qwen, Llama 3 and SmolLM2 split words; as TinyLlama (a blank is put before a text) and Gemma (it is not) join pieces. */
+enum tiny_vocab_kind {
+    TINY_VOCAB_QWEN2,
+    TINY_VOCAB_LLAMA_BPE,
+    TINY_VOCAB_SMOLLM,
+    TINY_VOCAB_SPM,
+    TINY_VOCAB_GEMMA,
+    TINY_VOCAB_N_KINDS
+};
+const char *tiny_vocab_name(enum tiny_vocab_kind kind); /* "qwen2" */
 
 int tiny_vocab_write(const char *path, enum tiny_vocab_kind kind, struct rng *r, struct err *e);
 
