@@ -90,8 +90,10 @@ static int run_child(const char *file, int context, int ubatch) {
         ids[i] = 100 + i % 400;
     int code = lm_backend_init(NULL, &e);
     if (code == 0)
-        code =
-            lm_open(&m, file, &(struct lm_options){.n_ctx = context, .n_batch = ubatch, .n_outputs = 12}, &e);
+        code = lm_open(&m, file,
+                       &(struct lm_options){
+                           .n_ctx = context, .n_batch = ubatch, .n_outputs = 12, .flash_attention = true},
+                       &e);
     if (code == 0)
         code = lm_labels_new(&l, m, labels, N_LABELS, &e);
     for (int done = 0; code == 0 && done < PROMPT - 1; done += UBATCH)

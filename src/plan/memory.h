@@ -1,11 +1,11 @@
 /* Memory that a model takes while it runs on a device, as the kernel counts it (peak resident size), under llama.cpp as
- * edgestill runs it: file mapped, no flash attention unless the cache is quantised, rows of logits for labels alone.
+ * edgestill runs it: file mapped, flash attention, rows of logits for labels alone.
  *
  *     weights     every tensor, mapped from the file
  *     repacked    llama.cpp copies matrices into a layout that suits the processor's instructions, and the mapping stays;
  *                 which types, was asked of llama.cpp 0.7 (ggml 0.27) for each instruction set
  *     cache       keys and values of the context, which llama.cpp rounds up to 256 tokens
- *     compute     ggml's plan of the largest moment: attention scores and feed-forward rows of a micro-batch, or the logits
+ *     compute     ggml's plan of the largest moment: the mask and feed-forward rows of a micro-batch, or the logits
  *     runtime     libraries, heap, the vocabulary's tables
  *
  * Figures 4.2 of make bench-planner set this beside measured peaks. */
