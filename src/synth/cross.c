@@ -1,5 +1,6 @@
 /* Drawing crossed records: see cross.h. */
 #include "synth/cross.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "synth/bins.h"
@@ -12,7 +13,13 @@
 
 #define ORIGIN "generate_run"
 
-enum { TRIES = 8 };
+enum { TRIES = 8, AIM_TRIES = 64, AIM_SAMPLE = 256, SURE_AFTER = 8 };
+
+/* The labels that records of one corner have got: a corner is one side of each threshold, one value of each category. */
+struct corner {
+    uint64_t key;
+    int64_t n, of_label; /* labelled; with the label aimed at */
+};
 
 struct crossing {
     const struct task *task;
@@ -22,6 +29,12 @@ struct crossing {
     int n_axes;
     const char **donors; /* records that the teacher wrote, as stored */
     int64_t n_donors, capacity, n_crossed;
+    int label;             /* aimed at; -1: none */
+    const char *cell;      /* of the records to be added */
+    int64_t n_cell, n_hit; /* records of that cell; those that got the label */
+    int64_t n_cell_judged, n_all;
+    struct corner all, *corners; /* over all corners together; each */
+    int64_t n_corners, corner_capacity;
 };
 
 /* ---- what is there ---- */
@@ -48,12 +61,75 @@ static int find_axes(struct crossing *x, struct err *e) {
     return ok ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
 }
 
-/* A record that keeps to the schema, whatever became of it. */
+/* Which side or value: the bins that overlap them come later (bins.h). */
+static int bin_of(const struct crossing *x, int field, const struct value *v) {
+    const struct task_field *f = &x->task->fields[field];
+    for (int i = 0; i < x->n_bins[field] && !v->missing; i++) {
+        const struct protocol_hint *b = &x->bins[field][i];
+        if (f->type == FIELD_CATEGORY ? str_equal(v->text, f->values[b->value])
+                                      : v->number >= b->low - 1e-9 && v->number <= b->high + 1e-9)
+            return i;
+    }
+    return -1;
+}
+
+static uint64_t corner_key(const struct crossing *x, const struct record *r) {
+    uint64_t key = 1;
+    for (int i = 0; i < x->task->n_declared; i++)
+        if (x->bins[i]) {
+            int bin = bin_of(x, i, &r->values[i]);
+            key = hash64(&bin, sizeof bin, key);
+        }
+    return key;
+}
+
+static struct corner *find_corner(const struct crossing *x, uint64_t key) {
+    for (int64_t i = 0; i < x->n_corners; i++)
+        if (x->corners[i].key == key)
+            return &x->corners[i];
+    return NULL;
+}
+
+/* A labelled record counts in its corner. */
+static int count_corner(struct crossing *x, const struct store_record *s, struct err *e) {
+    struct arena a;
+    struct record r;
+    bool hit = task_label_index(x->task, s->label) == x->label;
+    arena_init(&a);
+    int rc = state_record(x->task, &a, s->data, &r, e);
+    uint64_t key = rc == 0 ? corner_key(x, &r) : 0;
+    arena_release(&a);
+    struct corner *c = rc == 0 ? find_corner(x, key) : NULL;
+    if (rc == 0 && !c) {
+        if (mem_grow((void **)&x->corners, &x->corner_capacity, x->n_corners + 1, sizeof *x->corners) < 0)
+            return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+        c = &x->corners[x->n_corners++];
+        *c = (struct corner){.key = key};
+    }
+    if (rc < 0)
+        return rc;
+    c->n++;
+    c->of_label += hit;
+    x->all.n++;
+    x->all.of_label += hit;
+    return 0;
+}
+
+/* A record that keeps to the schema, whatever became of it, is a donor, and of a label that is aimed at an example. */
 static int add_donor(void *context, const struct store_record *r, struct err *e) {
     struct crossing *x = context;
-    bool crossed = str_equal(r->cell, CROSS_CELL);
-    x->n_crossed += crossed;
-    if (crossed || !str_equal(r->source, "teacher") || (r->status == STORE_REJECTED && !r->label))
+    bool crossed = r->cell && str_starts(r->cell, CROSS_CELL) && !r->wanted, labelled = r->label != NULL;
+    bool teachers = str_equal(r->source, "teacher"), in_cell = str_equal(r->cell, x->cell);
+    x->n_all += crossed;
+    x->n_crossed += in_cell;
+    x->n_cell_judged += in_cell && labelled;
+    x->n_hit += in_cell && labelled && task_label_index(x->task, r->label) == x->label;
+    if (x->label >= 0 && teachers && labelled) {
+        int rc = count_corner(x, r, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (crossed || !teachers || (r->status == STORE_REJECTED && !r->label))
         return 0;
     if (mem_grow((void **)&x->donors, &x->capacity, x->n_donors + 1, sizeof *x->donors) < 0 ||
         !(x->donors[x->n_donors] = arena_strdup(&x->arena, r->data)))
@@ -112,6 +188,60 @@ static int draw_record(const struct crossing *x, struct rng *rng, struct arena *
     return rc;
 }
 
+/* ---- aiming ---- */
+
+/* That a record of this corner gets the label: by those that were there, of which one is as all are together. */
+static double chance_of(const struct crossing *x, const struct record *r) {
+    double all = (double)(x->all.of_label + 1) / (double)(x->all.n + 2);
+    const struct corner *c = find_corner(x, corner_key(x, r));
+    return c ? ((double)c->of_label + all) / (double)(c->n + 1) : all;
+}
+
+/* Drawn until one is kept, each with its chance; the likeliest of them where none is. */
+static int draw_aimed(const struct crossing *x, struct rng *rng, struct arena *a, struct record *out,
+                      struct err *e) {
+    struct record r;
+    double best = -1;
+    for (int i = 0; i < AIM_TRIES; i++) {
+        int rc = draw_record(x, rng, a, &r, e);
+        if (rc < 0)
+            return rc;
+        double chance = x->label < 0 ? 1 : chance_of(x, &r);
+        if (chance > best) {
+            *out = r;
+            best = chance;
+        }
+        if (rng_chance(rng, chance)) {
+            *out = r;
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* Of those that are kept, the share that gets the label: E[p^2] / E[p] over what is drawn. */
+static int expected_chance(const struct crossing *x, uint64_t seed, double *out, struct err *e) {
+    double sum = 0, squares = 0;
+    struct rng rng;
+    struct arena a;
+    int rc = 0;
+    rng_seed(&rng, seed);
+    arena_init(&a);
+    for (int i = 0; i < AIM_SAMPLE && rc == 0; i++) {
+        struct record r;
+        rc = draw_record(x, &rng, &a, &r, e);
+        double p = rc == 0 ? chance_of(x, &r) : 0;
+        sum += p;
+        squares += p * p;
+        arena_reset(&a);
+    }
+    arena_release(&a);
+    *out = sum > 0 ? squares / sum : 0;
+    return rc;
+}
+
+/* ---- adding them ---- */
+
 /* Record number k; a copy of one that is there is drawn again, and at last kept as a reject, so that numbers go on. */
 static int add_record(const struct crossing *x, struct store *s, struct similar *similar, int64_t k,
                       uint64_t seed, struct err *e) {
@@ -125,7 +255,7 @@ static int add_record(const struct crossing *x, struct store *s, struct similar 
     arena_init(&a);
     for (int i = 0; i < TRIES && rc == 0 && verdict != SIMILAR_NEW; i++) {
         arena_reset(&a);
-        rc = draw_record(x, &rng, &a, &record, e);
+        rc = x->label < 0 ? draw_record(x, &rng, &a, &record, e) : draw_aimed(x, &rng, &a, &record, e);
         if (rc == 0)
             verdict = similar_find(similar, &record);
     }
@@ -134,7 +264,7 @@ static int add_record(const struct crossing *x, struct store *s, struct similar 
     bool fresh = verdict == SIMILAR_NEW;
     struct store_record r = {.source = "teacher",
                              .data = str_text(&data),
-                             .cell = CROSS_CELL,
+                             .cell = x->cell,
                              .weight = 1,
                              .status = fresh ? STORE_PENDING : STORE_REJECTED,
                              .reason = fresh ? NULL : reject_text(REJECT_DUPLICATE)};
@@ -147,24 +277,74 @@ static int add_record(const struct crossing *x, struct store *s, struct similar 
     return rc;
 }
 
+static int crossing_begin(struct crossing *x, struct store *s, const struct task *t, int label,
+                          struct err *e) {
+    *x = (struct crossing){.task = t, .label = label, .cell = CROSS_CELL};
+    arena_init(&x->arena);
+    if (label >= 0)
+        x->cell = arena_printf(&x->arena, CROSS_CELL " for %s", t->labels[label].name);
+    if (!x->cell)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    int rc = find_axes(x, e);
+    return rc == 0 && x->n_axes > 0 ? store_status_each(s, STORE_ALL_STATUSES, add_donor, x, e) : rc;
+}
+
+static void crossing_end(struct crossing *x) {
+    free(x->donors);
+    free(x->corners);
+    arena_release(&x->arena);
+}
+
+/* Until the cell has n of them. */
+static int add_up_to(struct crossing *x, struct store *s, struct similar *similar, int64_t n, uint64_t seed,
+                     int64_t *added, struct err *e) {
+    if (x->n_axes == 0 || x->n_donors == 0 || x->n_crossed >= n)
+        return 0;
+    int rc = store_begin(s, e);
+    for (int64_t k = x->n_crossed; k < n && rc == 0; k++)
+        rc = add_record(x, s, similar, k, seed, e);
+    if (rc == 0 && (rc = store_commit(s, e)) == 0)
+        *added = n - x->n_crossed;
+    if (rc < 0)
+        store_rollback(s);
+    return rc;
+}
+
 int cross_records(struct store *s, const struct task *t, struct similar *similar, int64_t n, uint64_t seed,
                   int64_t *added, struct err *e) {
-    struct crossing x = {.task = t};
+    struct crossing x;
     *added = 0;
-    arena_init(&x.arena);
-    int rc = find_axes(&x, e);
+    int rc = crossing_begin(&x, s, t, -1, e);
     if (rc == 0)
-        rc = store_status_each(s, STORE_ALL_STATUSES, add_donor, &x, e);
-    if (rc == 0 && x.n_axes > 0 && x.n_donors > 0 && x.n_crossed < n) {
-        rc = store_begin(s, e);
-        for (int64_t k = x.n_crossed; k < n && rc == 0; k++)
-            rc = add_record(&x, s, similar, k, seed, e);
-        if (rc == 0 && (rc = store_commit(s, e)) == 0)
-            *added = n - x.n_crossed;
-        if (rc < 0)
-            store_rollback(s);
-    }
-    free(x.donors);
-    arena_release(&x.arena);
+        rc = add_up_to(&x, s, similar, n, seed, added, e);
+    crossing_end(&x);
+    return rc;
+}
+
+int cross_aim(struct store *s, const struct task *t, int label, uint64_t seed, struct cross_aim *out,
+              struct err *e) {
+    struct crossing x;
+    double expected = 0;
+    int rc = crossing_begin(&x, s, t, label, e);
+    if (rc == 0 && x.n_axes > 0 && x.n_donors > 0)
+        rc = expected_chance(&x, seed, &expected, e);
+    if (rc == 0)
+        *out = (struct cross_aim){.n_aimed = x.n_cell_judged,
+                                  .n_hit = x.n_hit,
+                                  .chance = ((double)x.n_hit + SURE_AFTER * expected) /
+                                            (double)(x.n_cell_judged + SURE_AFTER),
+                                  .room = CROSS_USES * x.n_donors - x.n_all};
+    crossing_end(&x);
+    return rc;
+}
+
+int cross_records_for(struct store *s, const struct task *t, struct similar *similar, int label, int64_t n,
+                      uint64_t seed, int64_t *added, struct err *e) {
+    struct crossing x;
+    *added = 0;
+    int rc = crossing_begin(&x, s, t, label, e);
+    if (rc == 0)
+        rc = add_up_to(&x, s, similar, x.n_crossed + n, hash64(x.cell, strlen(x.cell), seed), added, e);
+    crossing_end(&x);
     return rc;
 }

@@ -14,6 +14,7 @@
 #include "synth/rounds.h"
 #include "synth/similar.h"
 #include "synth/state.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,8 @@ enum { PER_CALL = 4, WAVE_CALLS = 64, COMMIT_CALLS = 64, VOTES_MAX = 15, SATURAT
 static const double LEAST_NEW = 0.05;
 /* Crossed records among those wanted; not all of them: what the teacher writes by itself is nearer to what will come. */
 static const double CROSSED_SHARE = 0.6;
+/* Records of a label are crossed in place of written ones when a question brings so many times as many. */
+static const double AIM_ADVANTAGE = 2;
 
 void generate_report_release(struct generate_report *r) {
     grid_release(&r->grid);
@@ -63,6 +66,7 @@ struct generation {
     int64_t n_pending, pending_capacity;
     int ingested; /* cell of the answer that is being ingested */
     int64_t ingested_call;
+    double *aimed_yield; /* by label: share of the records aimed at it that it gets; 0: it is written */
 };
 
 /* ---- similar: everything that is kept ---- */
@@ -359,17 +363,18 @@ static int judge(struct generation *g, struct err *e) {
 static void foresee(struct generation *g) {
     if (!g->progress)
         return;
-    double labels = 0, pending = 0;
+    double labels = 0, pending = 0, unwritten = 0;
     int64_t missing = 0, wanted = 0;
     for (int i = 0; i < g->grid->n_labels; i++) {
-        double written = (double)grid_missing(g->grid, i) / grid_yield(g->grid, i);
-        labels += written;
+        double missing_i = (double)grid_missing(g->grid, i), aimed = g->aimed_yield[i];
+        labels += missing_i / (aimed > 0 ? aimed : grid_yield(g->grid, i));
+        unwritten -= aimed > 0 ? missing_i / aimed : 0;
         missing += grid_missing(g->grid, i);
         wanted += g->grid->labels[i].quota;
     }
     for (int i = 0; i < g->grid->n_cells; i++)
         pending += (double)g->grid->cells[i].pending;
-    double unwritten = labels > pending ? labels - pending : 0;
+    unwritten = fmax(unwritten + labels - pending, 0);
     g->progress->total = g->done + (int64_t)(unwritten / g->o.per_call + labels * g->o.votes + 0.5);
     progress_note(g->progress, "%lld of %lld records", (long long)(wanted - missing), (long long)wanted);
     progress_update(g->progress, g->done);
@@ -473,6 +478,28 @@ static int cross(struct generation *g, int64_t *added, struct err *e) {
     return cross_records(g->store, g->task, g->similar, wanted, g->o.seed, added, e);
 }
 
+/* Labels that are short: records from the corners that have held them, where a question brings more so than for written ones. */
+static int aim(struct generation *g, int64_t *added, struct err *e) {
+    *added = 0;
+    int rc = 0;
+    for (int label = 0; label < g->grid->n_labels && rc == 0 && g->n_rounds == 0; label++) {
+        int64_t missing = grid_missing(g->grid, label), n = 0;
+        struct cross_aim a = {0};
+        if (g->task->kind != TASK_CLASSIFY || is_first(g->grid) || missing == 0)
+            continue;
+        rc = cross_aim(g->store, g->task, label, g->o.seed, &a, e);
+        double write = (g->o.votes + 1.0 / g->o.per_call) / grid_yield(g->grid, label);
+        bool better = rc == 0 && a.chance > 0 && g->o.votes / a.chance * AIM_ADVANTAGE < write;
+        g->aimed_yield[label] = better && a.room > 0 ? a.chance : 0;
+        if (better && a.room > 0)
+            rc = cross_records_for(g->store, g->task, g->similar, label,
+                                   (int64_t)fmin(ceil((double)missing / a.chance), (double)a.room),
+                                   g->o.seed, &n, e);
+        *added += n;
+    }
+    return rc;
+}
+
 static int waves(struct generation *g, struct generate_report *out, struct err *e) {
     for (;; out->n_waves++) {
         arena_reset(&g->arena);
@@ -501,6 +528,8 @@ static int waves(struct generation *g, struct generate_report *out, struct err *
         if (rc == 0)
             rc = cross(g, &crossed, e);
         if (rc == 0 && crossed == 0)
+            rc = aim(g, &crossed, e);
+        if (rc == 0 && crossed == 0)
             rc = wave(g, e);
         out->wave_written = g->wave_written;
         out->wave_new = g->wave_new;
@@ -524,6 +553,8 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
     int rc = generate_check_task(s, task, e);
     if (rc == 0)
         rc = grid_init(&out->grid, task, o->n_records, e);
+    if (rc == 0 && !(g.aimed_yield = calloc((size_t)out->grid.n_labels, sizeof *g.aimed_yield)))
+        rc = err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     if (rc == 0)
         rc = rounds_apply(&out->grid, s, e);
     if (rc == 0)
@@ -538,6 +569,7 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
         rc = split_assign(s, task, g.o.shares, o->seed, e);
     similar_free(g.similar);
     free(g.pending);
+    free(g.aimed_yield);
     arena_release(&g.arena);
     protocol_release(&g.request);
     return rc;

@@ -20,7 +20,7 @@
 
 #define ORIGIN "embedded_start"
 
-enum { ARGS_MAX = 48, SMALL_MODEL = 64 << 20 };
+enum { ARGS_MAX = 48 };
 
 struct embedded {
     pid_t pid; /* 0: none, or ended */
@@ -77,7 +77,7 @@ static void become_server(const char *const argv[], int output, pid_t parent) {
 /* Makes a small model's copy at 8 bits, which answers in two thirds of the time of 16 bits on a CPU (measured on 200 labels of the
  * claims example, 99.0% right at 8 bits and 98.5% at 16). Without it, for whatever reason, the model is served as it is. */
 static void make_narrow(struct embedded *s, const char *gguf) {
-    if (file_size(gguf) >= SMALL_MODEL)
+    if (file_size(gguf) >= EMBEDDED_SMALL_MODEL)
         return;
     const char *folder = getenv("TMPDIR");
     char *path = file_join(folder && *folder ? folder : "/tmp", "edgestill-teacher-XXXXXX");
@@ -96,7 +96,7 @@ static void make_narrow(struct embedded *s, const char *gguf) {
 static int choose_threads(const struct embedded_options *o) {
     if (o->n_threads > 0)
         return o->n_threads;
-    return file_size(o->gguf) < SMALL_MODEL ? 1 : thread_core_count();
+    return file_size(o->gguf) < EMBEDDED_SMALL_MODEL ? 1 : thread_core_count();
 }
 
 static int launch(struct embedded *s, const struct embedded_options *o, struct err *e) {

@@ -14,6 +14,8 @@
 
 struct embedded;
 
+enum { EMBEDDED_SMALL_MODEL = 64 << 20 }; /* bytes; below, a second thread costs more than it brings */
+
 struct embedded_options {
     const char *gguf;
     int slots;           /* requests at once [4] */

@@ -7,7 +7,7 @@
 #include "teacher/embedded.h"
 #include "teacher/teacher.h"
 
-enum { TEACHER_KEY_MAX = 512, TEACHER_PARALLEL_MAX = 256 };
+enum { TEACHER_KEY_MAX = 512, TEACHER_PARALLEL_MAX = 256, TEACHER_SERVERS_MAX = 4 };
 
 /* Another question with the key of one that is under way: takes the same answer. */
 struct follower {
@@ -49,9 +49,10 @@ struct teacher {
     struct teacher_price price;
     struct chat_caps caps;
     int caps_version;
-    struct embedded *server;
+    struct embedded *servers[TEACHER_SERVERS_MAX];
+    int n_servers; /* of the embedded teacher: slot i asks server i % n_servers */
     struct net *net;
-    char *chat_url;
+    char *chat_url[TEACHER_SERVERS_MAX]; /* the first alone where it is somebody else's server */
     double spent;    /* answered, billed failures, doubts: US dollars */
     double reserved; /* by what is under way */
     int parallel;
@@ -59,8 +60,11 @@ struct teacher {
     struct err stop; /* why the run at hand is to end; code 0: it goes on */
 };
 
-/* Starts what is needed to ask: the embedded server, the network. Safe to repeat. */
-int teacher_connect(struct teacher *t, struct err *e);
+/* ERR_TEACHER when a process of the embedded teacher has ended. */
+int teacher_check_servers(struct teacher *t, struct err *e);
+
+/* Starts what is needed to ask so many questions at once: the embedded servers, the network. Safe to repeat. */
+int teacher_connect(struct teacher *t, int n_questions, struct err *e);
 
 /* teacher_run without a probe before it. */
 int teacher_ask(struct teacher *t, const struct teacher_job *job, struct err *e);

@@ -222,7 +222,7 @@ static void take_outcome(void *context, const struct net_answer *a) {
 static int begin_slots(struct teacher *t, struct err *e) {
     if (t->stop.code || !slot_in(t, SLOT_READY))
         return 0;
-    int rc = teacher_connect(t, e), n = 0;
+    int rc = teacher_connect(t, slots_busy(t), e), n = 0;
     if (rc == 0)
         rc = store_begin(t->store, e);
     if (rc < 0)
@@ -248,7 +248,8 @@ static int begin_slots(struct teacher *t, struct err *e) {
         return rc;
     }
     for (struct slot *s; (s = slot_in(t, SLOT_BEGUN));) {
-        struct net_request r = {.url = t->chat_url,
+        int server = t->n_servers ? (int)(s - t->slots) % t->n_servers : 0;
+        struct net_request r = {.url = t->chat_url[server],
                                 .body = s->body.data,
                                 .bearer = t->key,
                                 .tokens = (s->reserved.tokens_in + s->reserved.tokens_out) /
@@ -291,7 +292,7 @@ static int settle_bad(struct slot *s, const struct err *fault, struct err *e) {
     struct err why = {0};
     err_set(&why, ERR_TEACHER, ORIGIN, "%s: %d answers in a row cannot be read: %s", s->teacher->name,
             s->bad_answers, fault->message);
-    err_hint(&why, "is %s an OpenAI-compatible chat endpoint?", s->teacher->chat_url);
+    err_hint(&why, "is %s an OpenAI-compatible chat endpoint?", s->teacher->chat_url[0]);
     stop_run(s->teacher, &why);
     slot_free(s);
     return 0;
@@ -375,7 +376,7 @@ static int settle_failure(struct slot *s, struct err *e) {
     }
     if (!t->stop.code) {
         struct err why = {0};
-        if (!t->server || embedded_check(t->server, &why) == 0)
+        if (teacher_check_servers(t, &why) == 0)
             explain(s, &why);
         stop_run(t, &why);
     }
@@ -503,8 +504,8 @@ static int turn(struct teacher *t, const struct teacher_job *job, bool *more, st
     }
     if (rc >= 0)
         rc = begin_slots(t, e);
-    if (rc >= 0 && t->server)
-        rc = embedded_check(t->server, e);
+    if (rc >= 0)
+        rc = teacher_check_servers(t, e);
     if (rc >= 0 && t->net && net_pending(t->net) > 0)
         rc = net_step(t->net, STEP_MS, e);
     if (rc >= 0)
@@ -514,10 +515,10 @@ static int turn(struct teacher *t, const struct teacher_job *job, bool *more, st
 
 /* Lets what is under way end: it is paid for. The embedded teacher costs nothing, so it is not waited for. */
 static void wind_down(struct teacher *t, const struct teacher_job *job) {
-    double end_s = clock_seconds() + (t->server ? 0 : DRAIN_S);
+    double end_s = clock_seconds() + (t->n_servers ? 0 : DRAIN_S);
     if (t->net)
         net_drain(t->net);
-    if (t->net && !t->server && net_pending(t->net) > 0)
+    if (t->net && !t->n_servers && net_pending(t->net) > 0)
         teacher_say(t, "waiting for %d answers that are under way", net_pending(t->net));
     while (t->net && net_pending(t->net) > 0 && clock_seconds() < end_s) {
         struct err e = {0};

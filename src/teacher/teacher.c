@@ -126,8 +126,8 @@ static int name_openai(struct teacher *t, struct err *e) {
     while (n > 0 && c->url[n - 1] == '/')
         n--;
     t->name = arena_printf(&t->arena, "%.*s %s", (int)n, c->url, c->model);
-    t->chat_url = arena_printf(&t->arena, "%.*s/chat/completions", (int)n, c->url);
-    return t->name && t->chat_url ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    t->chat_url[0] = arena_printf(&t->arena, "%.*s/chat/completions", (int)n, c->url);
+    return t->name && t->chat_url[0] ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
 }
 
 /* The model's hash names it: a new teacher file means new questions. */
@@ -250,7 +250,8 @@ void teacher_close(struct teacher *t) {
     if (!t)
         return;
     net_close(t->net);
-    embedded_stop(t->server);
+    for (int i = 0; i < t->n_servers; i++)
+        embedded_stop(t->servers[i]);
     for (int i = 0; t->slots && i < t->parallel; i++) {
         struct slot *s = &t->slots[i];
         arena_release(&s->arena);
@@ -264,13 +265,35 @@ void teacher_close(struct teacher *t) {
     free(t);
 }
 
-static int start_server(struct teacher *t, struct err *e) {
-    struct embedded_options o = {.gguf = t->config.gguf, .slots = t->parallel};
-    int rc = embedded_start(&t->server, &o, e);
-    if (rc < 0)
-        return rc;
-    t->chat_url = arena_printf(&t->arena, "%s/chat/completions", embedded_url(t->server));
-    return t->chat_url ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+/* A small model computes on one core (embedded.h), so there is a process for each core. Each has an even part of the slots. */
+static int servers_wanted(const struct teacher *t) {
+    int n = file_size(t->config.gguf) < EMBEDDED_SMALL_MODEL ? thread_core_count() : 1;
+    n = n > TEACHER_SERVERS_MAX ? TEACHER_SERVERS_MAX : n;
+    return n > t->parallel ? t->parallel : n;
+}
+
+/* Not more than there are questions for: a draft is one. */
+static int start_servers(struct teacher *t, int n_questions, struct err *e) {
+    int n = servers_wanted(t);
+    struct embedded_options o = {.gguf = t->config.gguf, .slots = (t->parallel + n - 1) / n};
+    while (t->n_servers < n && t->n_servers < n_questions) {
+        struct embedded **server = &t->servers[t->n_servers];
+        int rc = embedded_start(server, &o, e);
+        if (rc < 0)
+            return rc;
+        char *url = arena_printf(&t->arena, "%s/chat/completions", embedded_url(*server));
+        t->chat_url[t->n_servers++] = url;
+        if (!url)
+            return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    }
+    return 0;
+}
+
+int teacher_check_servers(struct teacher *t, struct err *e) {
+    int rc = 0;
+    for (int i = 0; i < t->n_servers && rc == 0; i++)
+        rc = embedded_check(t->servers[i], e);
+    return rc;
 }
 
 /* A server on this machine is not reached through a proxy. */
@@ -283,9 +306,9 @@ static bool is_loopback(const char *url) {
     return false;
 }
 
-int teacher_connect(struct teacher *t, struct err *e) {
+int teacher_connect(struct teacher *t, int n_questions, struct err *e) {
     bool embedded = teacher_is_embedded(t);
-    int rc = embedded && !t->server ? start_server(t, e) : 0;
+    int rc = embedded ? start_servers(t, n_questions, e) : 0;
     if (rc < 0 || t->net)
         return rc;
     struct net_options o = t->config.net;

@@ -121,6 +121,52 @@ static void the_number_is_kept_and_the_seed_decides(void **state) {
     assert_int_not_equal(sums[1], sums[2]);
 }
 
+struct aimed {
+    struct arena arena;
+    int64_t n, early, high;
+};
+
+static int count_aimed(void *context, const struct store_record *r, struct err *e) {
+    struct aimed *t = context;
+    struct record record;
+    if (!str_equal(r->cell, CROSS_CELL " for suspicious") || r->status != STORE_PENDING)
+        return 0;
+    assert_null(r->wanted);
+    assert_int_equal(state_record(&task, &t->arena, r->data, &record, e), 0);
+    t->n++;
+    t->early += record.values[0].number < 2;
+    t->high += record.values[1].number > 0.8;
+    return 0;
+}
+
+/* Under 2 days is suspicious here and nothing else: what is aimed at it has such a delay, at every share. */
+static void what_is_aimed_at_a_label_lies_where_it_was(void **state) {
+    (void)state;
+    char text[96];
+    struct cross_aim a = {0};
+    int64_t added = 0;
+    write_donors();
+    assert_int_equal(cross_aim(store, &task, 0, 1, &a, NULL), 0);
+    assert_true(a.chance < 0.5); /* two records, neither suspicious */
+    for (int i = 0; i < 60; i++) {
+        snprintf(text, sizeof text,
+                 "{\"delay\":%d,\"approved share\":0.%02d,\"visit type\":\"routine\"}",
+                 i % 2 ? i % 4 / 2 : 2 + i % 50, 10 + i * 3 / 2);
+        write_donor(text, STORE_ACCEPTED, i % 2 ? "suspicious" : "normal", NULL);
+    }
+    assert_int_equal(cross_aim(store, &task, 0, 1, &a, NULL), 0);
+    assert_true(a.chance > 0.6 && a.n_aimed == 0 && a.room == 62 * CROSS_USES);
+    assert_int_equal(cross_records_for(store, &task, similar, 0, 50, 1, &added, NULL), 0);
+    assert_int_equal(added, 50);
+    struct aimed t = {0};
+    arena_init(&t.arena);
+    assert_int_equal(store_status_each(store, STORE_ALL_STATUSES, count_aimed, &t, NULL), 0);
+    arena_release(&t.arena);
+    assert_in_range(t.n, 35, 50); /* the others would have been copies */
+    assert_true(t.early * 10 > t.n * 7);
+    assert_true(t.high * 5 > t.n);
+}
+
 static void without_a_donor_or_a_threshold_there_are_none(void **state) {
     (void)state;
     int64_t added = -1;
@@ -141,6 +187,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(corners_that_nobody_wrote_are_there),
         CASE(the_number_is_kept_and_the_seed_decides),
+        CASE(what_is_aimed_at_a_label_lies_where_it_was),
         CASE(without_a_donor_or_a_threshold_there_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,7 +145,7 @@ static void quotas_are_met_exactly_and_rejects_counted(void **state) {
     check_whole(200);
     struct tally t;
     tally(&t);
-    assert_true(t.reject[0] > 0 && t.reject[1] > 0 && t.reject[2] > 0);
+    assert_true(t.reject[0] > 0 && t.reject[1] > 0);
     assert_int_equal(t.rejected, t.reject[0] + t.reject[1] + t.reject[2]);
     int asked = script.n_write + script.n_label;
     assert_int_equal(run(200, (struct generate_options){0}, &e), 0); /* nothing left to do */
@@ -247,8 +247,25 @@ static void faults_do_not_change_the_outcome(void **state) {
     assert_true(script.n_fault > 10);
 }
 
+/* A teacher that is asked for one label and writes the other: its records lend their values to crossed ones in the corners that
+ * turned out to have the label. */
+static void a_label_that_is_hard_to_write_is_aimed_at(void **state) {
+    (void)state;
+    script.never = "suspicious";
+    script.wrong_share = script.copy_share = script.invalid_share = 0;
+    struct err e = {0};
+    if (run(200, (struct generate_options){0}, &e) < 0)
+        fail_msg("%s", e.message);
+    check_whole(200);
+    struct tally t;
+    tally(&t);
+    assert_true(t.reject[2] < 20);                                /* without aiming: over a hundred */
+    assert_true(script.n_write + script.n_label < 200 * 3 / 2);   /* and two questions a record and more */
+}
+
 static void a_label_that_cannot_be_written_is_said(void **state) {
     (void)state;
+    task.labels[0].definition = "it looks odd"; /* nothing to cross */
     script.never = "suspicious";
     script.wrong_share = script.copy_share = 0;
     struct err e = {0};
@@ -258,6 +275,7 @@ static void a_label_that_cannot_be_written_is_said(void **state) {
     struct tally t;
     tally(&t);
     assert_int_equal(t.label[1], 30); /* the other is full, and kept */
+    assert_true(t.reject[2] > 0);
 }
 
 static void a_useless_teacher_is_found_out_at_once(void **state) {
@@ -366,6 +384,7 @@ int main(void) {
         CASE(the_same_answers_give_the_same_records),
         CASE(killed_at_any_moment),
         CASE(faults_do_not_change_the_outcome),
+        CASE(a_label_that_is_hard_to_write_is_aimed_at),
         CASE(a_label_that_cannot_be_written_is_said),
         CASE(a_useless_teacher_is_found_out_at_once),
         CASE(held_out_rows_are_not_repeated),
