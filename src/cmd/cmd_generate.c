@@ -370,7 +370,8 @@ static int run_in(struct generating *g) {
     if (code < 0)
         return code;
     const char *records = project_path(&g->project, PROJECT_RECORDS);
-    bool there = records && file_exists(records); /* outputs are named by what is in it, so the manifest does not know */
+    bool there = records &&
+                 file_exists(records); /* outputs are named by what is in it, so the manifest does not know */
     if (there && manifest_is_current(&g->manifest, NULL) && !cmd_flag(c, "quote") &&
         !cmd_flag(c, "where-wrong")) {
         json_object_set_new(c->result, "up_to_date", json_true());

@@ -31,8 +31,8 @@ static const struct option_def options[] = {
     {"time", OPTION_STRING, "COLUMN", "the latest rows by this column become the test rows", NULL},
     {"eval-data", OPTION_STRING, "FILE",
      "held-out rows for eval, with the same columns; never used for training", NULL},
-    {"teacher", OPTION_STRING, "WHO", "embedded, the URL of an OpenAI-compatible server (…/v1), or none",
-     "embedded"},
+    {"teacher", OPTION_STRING, "WHO",
+     "embedded, the URL of an OpenAI-compatible server (…/v1), a GGUF file to run here, or none", "embedded"},
     {"teacher-model", OPTION_STRING, "NAME", "the model to ask there", NULL},
     {"teacher-key-env", OPTION_STRING, "VAR",
      "environment variable that holds the key; the key itself is not stored", NULL},
@@ -46,7 +46,7 @@ struct init {
     struct arena arena;
     const char *dir, *path; /* the project's folder and its edgestill.yaml */
     const char *sentence, *device;
-    const char *base, *data, *label, *eval_data; /* as they will be written; NULL: none */
+    const char *base, *data, *label, *eval_data, *teacher_file; /* as they will be written; NULL: none */
 };
 
 static int usage(struct init *in, const char *option, const char *problem) {
@@ -213,12 +213,24 @@ static int check_data(struct init *in) {
     return code;
 }
 
+/* A model file to be run here, which no endpoint's options are about. */
+static int teacher_file(struct init *in, const char *who) {
+    if (cmd_string(in->c, "teacher-model") || cmd_string(in->c, "teacher-key-env"))
+        return usage(in, "teacher", "is a file: --teacher-model and --teacher-key-env are for a URL");
+    if (!str_ends(who, ".gguf"))
+        return usage(in, "teacher", "names a file that does not end in .gguf");
+    return store_path(in, who, &in->teacher_file);
+}
+
 static int check_teacher(struct init *in) {
     struct cmd_ctx *c = in->c;
     const char *who = cmd_string(c, "teacher");
     bool url = str_starts(who, "http://") || str_starts(who, "https://");
+    if (!url && project_base_is_file(who))
+        return teacher_file(in, who);
     if (!url && strcmp(who, "embedded") != 0 && strcmp(who, "none") != 0) {
-        err_set(&c->err, ERR_USAGE, "init", "--teacher must be embedded, none or a URL, not \"%s\"", who);
+        err_set(&c->err, ERR_USAGE, "init",
+                "--teacher must be embedded, none, a URL or a GGUF file, not \"%s\"", who);
         return err_hint(&c->err,
                         "for example: --teacher https://api.moonshot.ai/v1 --teacher-model kimi-k2.6");
     }
@@ -242,14 +254,17 @@ static void add_key(struct str *out, const char *key, const char *value) {
 
 static void add_teacher(const struct init *in, struct str *out) {
     const char *who = cmd_string(in->c, "teacher"), *key = cmd_string(in->c, "teacher-key-env");
-    bool url = strchr(who, ':') != NULL;
+    bool url = !in->teacher_file && strchr(who, ':') != NULL;
     str_add(out, "\n# Who writes and labels the training records. embedded: the small teacher that comes "
                  "with edgestill.\n"
                  "# openai: any server that speaks that protocol (url, model, key_env; the key stays in the "
                  "environment).\n"
+                 "# gguf: a model file that runs on this machine (gguf: FILE).\n"
                  "# none: only your own rows. Nothing is sent anywhere before you have said yes to it.\n"
                  "teacher:\n");
-    add_key(out, "  kind", url ? "openai" : who);
+    add_key(out, "  kind", in->teacher_file ? "gguf" : url ? "openai" : who);
+    if (in->teacher_file)
+        add_key(out, "  gguf", in->teacher_file);
     if (!url)
         return;
     add_key(out, "  url", who);

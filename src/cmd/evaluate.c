@@ -244,7 +244,7 @@ static void teacher_refusal(const struct evaluation *v, char *why, size_t n) {
     why[0] = 0;
     if (strcmp(p->teacher.kind, "none") == 0)
         snprintf(why, n, "the project has no teacher");
-    else if (strcmp(p->teacher.kind, "embedded") != 0 && v->rows.n_own > 0 && !p->data.share_rows)
+    else if (strcmp(p->teacher.kind, "openai") == 0 && v->rows.n_own > 0 && !p->data.share_rows)
         snprintf(why, n, "the rows are your own and share_rows is not set: they are not sent to the teacher");
 }
 

@@ -80,8 +80,9 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
                                         "requests_per_minute",
                                         "tokens_per_minute",
                                         "thinking",
+                                        "gguf",
                                         NULL};
-    static const char *const kinds[] = {"embedded", "openai", "none", NULL};
+    static const char *const kinds[] = {"embedded", "gguf", "openai", "none", NULL};
     static const char *const styles[] = {"plain", "full", NULL};
     struct project_teacher *t = &p->teacher;
     struct node *map = NULL;
@@ -95,6 +96,7 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
             (code = one_of(map, "kind", t->kind, kinds, e)) == 0 &&
             (code = node_string(map, "url", strcmp(t->kind, "openai") == 0, &t->url, e)) == 0 &&
             (code = node_string(map, "model", strcmp(t->kind, "openai") == 0, &t->model, e)) == 0 &&
+            (code = node_string(map, "gguf", strcmp(t->kind, "gguf") == 0, &t->gguf, e)) == 0 &&
             (code = node_string(map, "key_env", false, &t->key_env, e)) == 0 &&
             (code = node_string(map, "key_file", false, &t->key_file, e)) == 0 &&
             (code = node_string(map, "style", false, &t->style, e)) == 0 &&
@@ -110,7 +112,9 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
             code = one_of(map, "style", t->style, styles, e);
     }
     if (!t->style)
-        t->style = strcmp(t->kind, "openai") == 0 ? "full" : "plain";
+        t->style = strcmp(t->kind, "embedded") == 0 ? "plain" : "full";
+    if (code == 0)
+        code = resolve(p, &t->gguf, e);
     return code < 0 ? code : resolve(p, &t->key_file, e);
 }
 

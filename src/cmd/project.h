@@ -15,9 +15,10 @@
 
 struct project_teacher {
     const char *
-        kind; /* "embedded" (seed/teacher.gguf behind our own llama-server), "openai" (any endpoint), "none" */
+        kind; /* "embedded" (seed/teacher.gguf behind our own llama-server), "gguf" (another file so), "openai" (any endpoint), "none" */
     const char *url; /* openai: ".../v1" */
     const char *model;
+    const char *gguf;    /* gguf: the model file */
     const char *key_env; /* name of the environment variable that holds the key */
     const char *key_file;
     const char *style;                              /* "plain" or "full" prompts */

@@ -34,6 +34,7 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
         return err_hint(&c->err, "name one there, or do this step by hand: docs/formats.md");
     }
     struct str gguf = {0};
+    str_add(&gguf, t->gguf ? t->gguf : "");
     if (strcmp(t->kind, "embedded") == 0 && (code = data_path("seed/teacher.gguf", &gguf, &c->err)) < 0) {
         err_hint(&c->err, "seed/README.md says how it is made; or choose another teacher in edgestill.yaml");
         str_release(&gguf);

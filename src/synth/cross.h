@@ -28,8 +28,8 @@ int cross_records(struct store *s, const struct task *t, struct similar *similar
 /* What aiming at a label would give. */
 struct cross_aim {
     int64_t n_aimed, n_hit; /* aimed records with a label so far; of these, with the one aimed at */
-    double chance;          /* that the next one gets it: by its corners' labels, and what came of those before */
-    int64_t room;           /* records that may still be crossed: each donor lends its values to at most CROSS_USES */
+    double chance; /* that the next one gets it: by its corners' labels, and what came of those before */
+    int64_t room;  /* records that may still be crossed: each donor lends its values to at most CROSS_USES */
 };
 enum { CROSS_USES = 8 };
 int cross_aim(struct store *s, const struct task *t, int label, uint64_t seed, struct cross_aim *out,

@@ -493,8 +493,8 @@ static int aim(struct generation *g, int64_t *added, struct err *e) {
         g->aimed_yield[label] = better && a.room > 0 ? a.chance : 0;
         if (better && a.room > 0)
             rc = cross_records_for(g->store, g->task, g->similar, label,
-                                   (int64_t)fmin(ceil((double)missing / a.chance), (double)a.room),
-                                   g->o.seed, &n, e);
+                                   (int64_t)fmin(ceil((double)missing / a.chance), (double)a.room), g->o.seed,
+                                   &n, e);
         *added += n;
     }
     return rc;

@@ -233,7 +233,8 @@ int embedded_start(struct embedded **out, const struct embedded_options *o, stru
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     int rc = 0;
     s->narrow = -1;
-    make_narrow(s, o->gguf);
+    if (!o->as_is)
+        make_narrow(s, o->gguf);
     for (int i = 0; i < TRIES; i++) {
         err_clear(e);
         s->output = open_output(e);

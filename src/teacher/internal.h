@@ -53,8 +53,8 @@ struct teacher {
     int n_servers; /* of the embedded teacher: slot i asks server i % n_servers */
     struct net *net;
     char *chat_url[TEACHER_SERVERS_MAX]; /* the first alone where it is somebody else's server */
-    double spent;    /* answered, billed failures, doubts: US dollars */
-    double reserved; /* by what is under way */
+    double spent;                        /* answered, billed failures, doubts: US dollars */
+    double reserved;                     /* by what is under way */
     int parallel;
     struct slot *slots;
     struct err stop; /* why the run at hand is to end; code 0: it goes on */

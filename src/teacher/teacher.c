@@ -10,6 +10,9 @@
 
 #define ORIGIN "teacher_open"
 
+/* A model file of the user's: memory for thoughts and an answer, and time to read it from a disk. */
+enum { LOCAL_PARALLEL = 2, LOCAL_SLOT_TOKENS = 8192, LOCAL_START_MS = 600 * 1000 };
+
 /* ---- prices: as published, with source and date; what is not here is unknown until the user says it ---- */
 
 static const struct {
@@ -137,16 +140,23 @@ static int name_embedded(struct teacher *t, struct err *e) {
         return err_set(e, ERR_NOT_FOUND, ORIGIN, "no model file is given for the embedded teacher");
     int rc = sha256_file(t->config.gguf, hex, e);
     if (rc < 0) {
-        err_context(e, "opening the embedded teacher");
+        err_context(e, "opening the %s teacher", t->config.kind);
         return err_hint(e, "seed/README.md says how it is made; or choose another teacher in edgestill.yaml");
     }
-    t->name = arena_printf(&t->arena, "embedded:%.16s", hex);
-    t->config.model = "embedded";
+    t->name = arena_printf(&t->arena, "%s:%.16s", t->config.kind, hex);
+    t->config.model = t->config.kind;
     return t->name ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
 }
 
+/* A model of the user's, not the small one that comes along. */
+static bool is_any_gguf(const struct teacher_config *c) {
+    return str_equal(c->kind, "gguf");
+}
+
 static int choose_style(struct teacher *t, bool embedded, struct err *e) {
-    const char *style = t->config.style ? t->config.style : embedded ? "plain" : "full";
+    const char *style = t->config.style                        ? t->config.style
+                        : embedded && !is_any_gguf(&t->config) ? "plain"
+                                                               : "full";
     if (strcmp(style, "plain") != 0 && strcmp(style, "full") != 0)
         return err_set(e, ERR_INPUT, ORIGIN, "the teacher's style '%s' is neither plain nor full", style);
     t->style = style[0] == 'p' ? PROTOCOL_PLAIN : PROTOCOL_FULL;
@@ -156,8 +166,8 @@ static int choose_style(struct teacher *t, bool embedded, struct err *e) {
 static int choose_parallel(const struct teacher_config *c, bool embedded) {
     int n = c->parallel;
     if (n <= 0) {
-        n = embedded ? 2 * thread_core_count() : 8;
-        n = n < 4 ? 4 : n > 16 ? 16 : n;
+        n = is_any_gguf(c) ? LOCAL_PARALLEL : embedded ? 2 * thread_core_count() : 8;
+        n = is_any_gguf(c) ? n : n < 4 ? 4 : n > 16 ? 16 : n;
     }
     return n > TEACHER_PARALLEL_MAX ? TEACHER_PARALLEL_MAX : n;
 }
@@ -206,10 +216,10 @@ static int set_up(struct teacher *t, const struct teacher_config *c, struct err 
     int rc = copy_config(t, c, e);
     if (rc < 0)
         return rc;
-    bool embedded = str_equal(c->kind, "embedded");
+    bool embedded = str_equal(c->kind, "embedded") || is_any_gguf(c);
     if (!embedded && !str_equal(c->kind, "openai")) {
         err_set(e, ERR_INPUT, ORIGIN, "there is no teacher of kind '%s'", c->kind ? c->kind : "");
-        return err_hint(e, "the kinds are embedded, openai and none");
+        return err_hint(e, "the kinds are embedded, gguf, openai and none");
     }
     if ((rc = embedded ? name_embedded(t, e) : name_openai(t, e)) < 0 ||
         (rc = choose_style(t, embedded, e)) < 0 || (rc = read_key(t, e)) < 0 ||
@@ -276,6 +286,11 @@ static int servers_wanted(const struct teacher *t) {
 static int start_servers(struct teacher *t, int n_questions, struct err *e) {
     int n = servers_wanted(t);
     struct embedded_options o = {.gguf = t->config.gguf, .slots = (t->parallel + n - 1) / n};
+    if (is_any_gguf(&t->config)) {
+        o.slot_tokens = LOCAL_SLOT_TOKENS;
+        o.start_ms = LOCAL_START_MS;
+        o.as_is = true;
+    }
     while (t->n_servers < n && t->n_servers < n_questions) {
         struct embedded **server = &t->servers[t->n_servers];
         int rc = embedded_start(server, &o, e);
@@ -328,7 +343,7 @@ enum protocol_style teacher_style(const struct teacher *t) {
 }
 
 bool teacher_is_embedded(const struct teacher *t) {
-    return t->config.kind[0] == 'e';
+    return t->config.kind[0] != 'o';
 }
 
 int teacher_thinks(const struct teacher *t) {

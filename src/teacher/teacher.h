@@ -25,13 +25,13 @@
 struct teacher;
 
 struct teacher_config {
-    const char *kind;          /* "embedded" or "openai" */
+    const char *kind;          /* "embedded", "gguf" (any model file, in a process of ours) or "openai" */
     const char *url;           /* openai: ".../v1" */
     const char *model;         /* openai */
     const char *key_env;       /* openai: environment variable that holds the key; NULL: none */
     const char *key_file;      /* openai: file (mode 0600) that holds it; NULL: none */
     const char *style;         /* "plain" or "full"; NULL: plain when embedded, else full */
-    const char *gguf;          /* embedded: the model file */
+    const char *gguf;          /* embedded, gguf: the model file */
     int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16] */
     int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */
     int64_t tokens_per_minute; /* the same, read and written together */
@@ -54,7 +54,7 @@ void teacher_close(struct teacher *t); /* NULL is fine; ends the embedded teache
 const char *teacher_name(
     const struct teacher *t); /* for people and the journal: "https://… kimi-k2.6", "embedded:1f2e…" */
 enum protocol_style teacher_style(const struct teacher *t);
-bool teacher_is_embedded(const struct teacher *t);
+bool teacher_is_embedded(const struct teacher *t); /* embedded or gguf: runs here, costs nothing */
 int teacher_parallel(const struct teacher *t);
 struct store *teacher_store(struct teacher *t);
 

@@ -77,3 +77,19 @@ if mkdir tiny && mount -t tmpfs -o size=4k none tiny 2>/dev/null; then
 else
     skip "a full disk" "a tmpfs cannot be mounted here"
 fi
+
+# a model file as teacher: run here, and asked like any other
+expect 2 "a teacher's file of another kind" "$EDGESTILL" init p --task x --device rpi5-8gb --teacher ./kimi.txt
+expect 2 "a teacher's file that is not there" "$EDGESTILL" init p --task x --device rpi5-8gb --teacher ./kimi.gguf
+if [ -f "$root/seed/teacher.gguf" ]; then
+    cp "$root/seed/teacher.gguf" mine.gguf
+    expect 2 "a file has no endpoint's options" "$EDGESTILL" init p --task x --device rpi5-8gb --teacher mine.gguf --teacher-model x
+    expect 0 "a file as teacher" "$EDGESTILL" init own --task "$(cat "$root/examples/healthcare-claims/task.txt")" \
+        --device rpi5-8gb --teacher ./mine.gguf
+    has "its kind" own/edgestill.yaml "kind: gguf"
+    sed -i 's/^  gguf: .*/&\n  style: plain/' own/edgestill.yaml # this one knows the short texts alone
+    expect 0 "it drafts the task" "$EDGESTILL" task -C own
+    has "a label of the sentence" own/task.yaml "name: suspicious"
+else
+    skip "a file as teacher" "seed/teacher.gguf is not there"
+fi

@@ -149,8 +149,7 @@ static void what_is_aimed_at_a_label_lies_where_it_was(void **state) {
     assert_int_equal(cross_aim(store, &task, 0, 1, &a, NULL), 0);
     assert_true(a.chance < 0.5); /* two records, neither suspicious */
     for (int i = 0; i < 60; i++) {
-        snprintf(text, sizeof text,
-                 "{\"delay\":%d,\"approved share\":0.%02d,\"visit type\":\"routine\"}",
+        snprintf(text, sizeof text, "{\"delay\":%d,\"approved share\":0.%02d,\"visit type\":\"routine\"}",
                  i % 2 ? i % 4 / 2 : 2 + i % 50, 10 + i * 3 / 2);
         write_donor(text, STORE_ACCEPTED, i % 2 ? "suspicious" : "normal", NULL);
     }

@@ -259,8 +259,8 @@ static void a_label_that_is_hard_to_write_is_aimed_at(void **state) {
     check_whole(200);
     struct tally t;
     tally(&t);
-    assert_true(t.reject[2] < 20);                                /* without aiming: over a hundred */
-    assert_true(script.n_write + script.n_label < 200 * 3 / 2);   /* and two questions a record and more */
+    assert_true(t.reject[2] < 20);                              /* without aiming: over a hundred */
+    assert_true(script.n_write + script.n_label < 200 * 3 / 2); /* and two questions a record and more */
 }
 
 static void a_label_that_cannot_be_written_is_said(void **state) {
