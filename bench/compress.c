@@ -238,7 +238,7 @@ static void all_qualities(struct figures *f, int64_t n_examples, int64_t n_seeds
 }
 
 int main(int argc, char *argv[]) {
-    if (argc == 5 && strcmp(argv[1], "--measure") == 0)
+    if (argc == 6 && strcmp(argv[1], "--measure") == 0)
         return compress_measure_child((const char *const *)argv + 2);
     int64_t n_seeds = chain_setting("COMPRESS_SEEDS", 1),
             n_examples = chain_setting("COMPRESS_EXAMPLES", COMPRESS_N_EXAMPLES);
