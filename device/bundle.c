@@ -36,8 +36,14 @@ static int read_runtime(struct bundle *b, struct err *e) {
     return node_number(b->manifest, "tolerance", false, &b->tolerance, e);
 }
 
+static const struct node *stated_fingerprint(const struct bundle *b) {
+    const struct node *stated = node_get(node_get(b->manifest, "model"), "fingerprint");
+    return stated && stated->type == NODE_STRING ? stated : NULL;
+}
+
 /* Parts that a bundle may lack. */
 static int read_limits(struct bundle *b, struct err *e) {
+    b->has_fingerprint = stated_fingerprint(b) != NULL;
     struct node *memory = NULL, *abstain = NULL;
     int rc = node_map(b->manifest, "memory", false, &memory, e);
     if (rc == 0 && memory)
@@ -121,10 +127,10 @@ int bundle_verify(struct bundle *b, struct err *e) {
 }
 
 int bundle_check_model(struct bundle *b, struct err *e) {
-    const struct node *model = node_get(b->manifest, "model"), *stated = node_get(model, "fingerprint");
+    const struct node *stated = stated_fingerprint(b);
     uint64_t found = 0;
     char text[17];
-    if (!stated || stated->type != NODE_STRING)
+    if (!stated)
         return 0;
     int rc = hash_file_sampled(b->model_path, &found, e);
     snprintf(text, sizeof text, "%016llx", (unsigned long long)found);

@@ -24,6 +24,7 @@ struct bundle {
     int64_t n_ctx, n_batch, n_threads, n_outputs;
     const char *kv_type;
     bool flash_attention;
+    bool has_fingerprint;                          /* of the model: bundle_check_model can tell */
     bool prefix_state;                             /* is there a prefix.state? */
     double tolerance;                              /* of probabilities between host and device */
     int64_t memory_need_bytes, memory_limit_bytes; /* of the plan; 0: it says nothing */

@@ -20,6 +20,8 @@ static int open_model(struct runner *r, const struct runner_options *q, struct e
                            .n_outputs = (int)b->n_outputs,
                            .n_threads = r->n_threads,
                            .kv_type = b->kv_type,
+                           .drop_copied = true,
+                           .checked = b->has_fingerprint && !r->model_changed,
                            .flash_attention = b->flash_attention};
     int rc = q->any_memory ? 0 : guard_memory(b->memory_need_bytes, guard_available_bytes(), e);
     if (rc < 0)
@@ -30,14 +32,12 @@ static int open_model(struct runner *r, const struct runner_options *q, struct e
     return rc;
 }
 
-/* The prefix belongs to the model's file as it is now: one that was exchanged has another. */
-static const char *model_tag(struct runner *r) {
+static void look_at_model(struct runner *r) {
     struct err changed = {0};
-    r->model_changed = bundle_check_model(&r->bundle, &changed) < 0;
-    if (!r->model_changed)
-        return r->bundle.model_sha256;
-    log_warn("%s", changed.message);
-    return "changed";
+    int rc = bundle_check_model(&r->bundle, &changed);
+    r->model_changed = rc < 0;
+    if (rc == ERR_MISMATCH) /* one that cannot be read: opening it says why */
+        log_warn("%s", changed.message);
 }
 
 static int open_classifier(struct runner *r, struct err *e) {
@@ -46,8 +46,10 @@ static int open_classifier(struct runner *r, struct err *e) {
     double start = clock_seconds();
     if (!path)
         return err_set(e, ERR_NO_MEMORY, "runner_open", "no memory for the bundle");
-    int rc = classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, path, model_tag(r),
-                                 &r->prefix_loaded, e);
+    /* the prefix belongs to the model's file as it is now: one that was exchanged has another */
+    const char *model = r->model_changed ? "changed" : b->model_sha256;
+    int rc =
+        classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, path, model, &r->prefix_loaded, e);
     r->prefix_s = clock_seconds() - start;
     if (rc == 0 && b->prefix_state && !r->prefix_loaded)
         log_warn(
@@ -72,6 +74,7 @@ int runner_open(struct runner *r, const char *dir, const struct runner_options *
     char *kernels = file_join(dir, "lib/backends");
     rc = lm_backend_init(kernels && file_is_folder(kernels) ? kernels : NULL, e);
     free(kernels);
+    look_at_model(r);
     if (rc == 0)
         rc = open_model(r, q, e);
     if (rc == 0)

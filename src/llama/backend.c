@@ -89,7 +89,7 @@ static bool is_cpu_module(const char *name) {
 
 /* 0: this machine cannot run it. */
 static int module_score(const char *path) {
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *handle = dlopen(path, RTLD_LAZY | RTLD_LOCAL); /* most are only asked and closed again */
     if (!handle)
         return 0;
     int (*score)(void) = NULL;

@@ -12,26 +12,6 @@
 
 /* ---- opening ---- */
 
-static int load_model(struct lm *m, const struct lm_options *o, struct err *e) {
-    int rc = lm_check_model(m->path, e);
-    if (rc < 0)
-        return rc;
-    struct lm_log_listener log = {0};
-    lm_log_begin(&log);
-    m->model =
-        llama_model_load_from_file(m->path, compat_model_params(o->vocab_only, o->lock_memory, o->no_repack));
-    lm_log_end(&log);
-    if (!m->model) {
-        err_set(e, ERR_FORMAT, "lm_open", "llama.cpp cannot load %s: %s", m->path,
-                log.errors[0] ? log.errors : "no reason given");
-        err_hint(e, "EDGESTILL_LOG=debug shows all that llama.cpp says; this is %s", lm_version());
-        return ERR_FORMAT;
-    }
-    m->vocab = llama_model_get_vocab(m->model);
-    m->n_vocab = llama_vocab_n_tokens(m->vocab);
-    return 0;
-}
-
 /* KV cache types by name: X-macro so that names and values cannot drift. */
 #define KV_TYPES(X) X("f16", F16) X("f32", F32) X("bf16", BF16) X("q8_0", Q8_0) X("q4_0", Q4_0)
 
@@ -176,7 +156,7 @@ int lm_open(struct lm **out, const char *path, const struct lm_options *o, struc
         return err_set(e, ERR_NO_MEMORY, "lm_open", "no memory for the model %s", path);
     }
     m->logits_seq = -1;
-    rc = load_model(m, o, e);
+    rc = lm_load(m, o, e);
     if (rc == 0 && !o->vocab_only)
         rc = make_context(m, o, e);
     if (rc == 0 && !o->vocab_only)

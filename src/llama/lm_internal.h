@@ -48,6 +48,9 @@ int lm_check_gguf(const char *path, struct err *e);
 /* The same, and what llama.cpp's loader would answer with an assertion. */
 int lm_check_model(const char *path, struct err *e);
 
+/* Fills model, vocab and n_vocab of an lm that has its path. */
+int lm_load(struct lm *m, const struct lm_options *o, struct err *e);
+
 /* The token that ends a turn; -1: none. */
 int32_t lm_find_end_of_turn(const struct lm *m);
 

@@ -7,8 +7,13 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "llama/lm_internal.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 struct state_header {
     char magic[8];
@@ -59,28 +64,53 @@ int lm_state_save(struct lm *m, int seq, const char *path, const char *tag, stru
     return rc;
 }
 
-static int check_header(const struct state_header *h, const struct str *file, const char *path,
+/* The file as it lies in the page cache: a state of 20 MB is neither copied nor grown into. */
+struct mapped {
+    const unsigned char *bytes;
+    size_t n;
+};
+
+static int map_file(struct mapped *out, const char *path, struct err *e) {
+    struct stat s;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "lm_state_load", "cannot open %s",
+                             path);
+    int rc = fstat(fd, &s) == 0 ? 0 : err_set_errno(e, ERR_IO, "lm_state_load", "cannot read %s", path);
+    if (rc == 0 && s.st_size < (off_t)sizeof(struct state_header))
+        rc = err_set(e, ERR_MISMATCH, "lm_state_load", "%s is cut short", path);
+    void *bytes =
+        rc == 0 ? mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0) : NULL;
+    if (rc == 0 && bytes == MAP_FAILED)
+        rc = err_set_errno(e, ERR_IO, "lm_state_load", "cannot map %s", path);
+    close(fd);
+    if (rc == 0)
+        *out = (struct mapped){bytes, (size_t)s.st_size};
+    return rc;
+}
+
+static int check_header(const struct state_header *h, const struct mapped *file, const char *path,
                         const char *tag, struct err *e) {
     const char *reason = NULL;
     if (memcmp(h->magic, state_magic, sizeof h->magic) != 0 || h->version != STATE_VERSION)
         reason = "is not a prefix state of this version";
-    else if (h->n_bytes != file->len - sizeof *h)
+    else if (h->n_bytes != file->n - sizeof *h)
         reason = "is cut short";
     else if (memchr(h->tag, 0, sizeof h->tag) == NULL || strcmp(h->tag, tag) != 0)
         reason = "belongs to another model or prompt";
     else if (strncmp(h->runtime, lm_version(), sizeof h->runtime) != 0)
         reason = "was saved by another version of llama.cpp";
-    else if (hash64(file->data + sizeof *h, h->n_bytes, state_seed) != h->hash)
+    else if (hash64(file->bytes + sizeof *h, h->n_bytes, state_seed) != h->hash)
         reason = "is damaged";
     return reason ? err_set(e, ERR_MISMATCH, "lm_state_load", "%s %s", path, reason) : 0;
 }
 
-static int restore(struct lm *m, int seq, const struct state_header *h, const struct str *file,
+static int restore(struct lm *m, int seq, const struct state_header *h, const struct mapped *file,
                    const char *path, struct err *e) {
     struct lm_log_listener log = {0};
     lm_clear(m, seq);
     lm_log_begin(&log);
-    size_t n = llama_state_seq_set_data(m->ctx, (const uint8_t *)file->data + sizeof *h, h->n_bytes, seq);
+    size_t n = llama_state_seq_set_data(m->ctx, file->bytes + sizeof *h, h->n_bytes, seq);
     lm_log_end(&log);
     if (n > 0 && lm_position(m, seq) == (int32_t)h->n_tokens)
         return 0;
@@ -93,17 +123,15 @@ int lm_state_load(struct lm *m, int seq, const char *path, const char *tag, stru
     int rc = check_sequence(m, seq, "lm_state_load", e);
     if (rc < 0)
         return rc;
-    struct str file = {0};
-    struct state_header h = {0};
-    rc = file_read(path, INT64_MAX, &file, e);
-    if (rc == 0 && file.len < sizeof h)
-        rc = err_set(e, ERR_MISMATCH, "lm_state_load", "%s is cut short", path);
-    if (rc == 0) {
-        memcpy(&h, file.data, sizeof h);
-        rc = check_header(&h, &file, path, tag, e);
-    }
+    struct mapped file = {0};
+    struct state_header h;
+    rc = map_file(&file, path, e);
+    if (rc < 0)
+        return rc;
+    memcpy(&h, file.bytes, sizeof h);
+    rc = check_header(&h, &file, path, tag, e);
     if (rc == 0)
         rc = restore(m, seq, &h, &file, path, e);
-    str_release(&file);
+    munmap((void *)(uintptr_t)file.bytes, file.n);
     return rc;
 }

@@ -67,6 +67,30 @@ static const struct {
 } models[] = {
     {"llama.gguf", 2e-5}, {"qwen2.gguf", 2e-5}, {"qwen3.gguf", 2e-5}, {"f16.gguf", 1e-2}, {"q8.gguf", 2e-2}};
 
+/* ---- loading ---- */
+
+/* As devices load: pages given back and no check of the file change nothing that is computed. */
+static void test_loading_as_a_device_is_the_same(void **state) {
+    (void)state;
+    struct err e = {0};
+    int32_t ids[64];
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct lm *plain = open_model(models[i].path, NULL);
+        struct lm *lean =
+            open_model(models[i].path, &(struct lm_options){.drop_copied = true, .checked = true});
+        int64_t n = lm_tokenize(plain, head, strlen(head), LM_SPECIALS, ids, 64, &e);
+        size_t size = (size_t)n * (size_t)lm_n_vocab(plain) * sizeof(float);
+        float *a = malloc(size), *b = malloc(size);
+        assert_int_equal(lm_logits(plain, ids, n, a, &e), 0);
+        assert_int_equal(lm_logits(lean, ids, n, b, &e), 0);
+        assert_memory_equal(a, b, size);
+        free(a);
+        free(b);
+        lm_free(plain);
+        lm_free(lean);
+    }
+}
+
 /* ---- refusals ---- */
 
 static void expect_refusal(const char *path, const struct lm_options *o, int code, const char *words) {
@@ -442,6 +466,7 @@ static void test_versions_are_known(void **state) {
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loading_as_a_device_is_the_same),
         cmocka_unit_test(test_broken_files_are_refused),
         cmocka_unit_test(test_damaged_headers_do_not_crash),
         cmocka_unit_test(test_bad_calls_are_refused),
