@@ -81,7 +81,7 @@ static int64_t differing_ids(struct lm *m, const char *gguf, const struct str *t
     remove(log);
     llama_tool_run(log, "llama-tokenize",
                    (const char *const[]){"-m", gguf, "-f", text_path, "--ids", "--no-bos",
-                                         "--no-parse-special", "--log-disable", NULL});
+                                         "--no-parse-special", "--no-escape", "--log-disable", NULL});
     bench_must(file_read(log, 0, &said, &e), &e);
     int64_t n = lm_tokenize(m, text->data, text->len, LM_PLAIN, ids, (int64_t)text->len + 8, &e),
             differing = 0, i = 0;
