@@ -24,6 +24,11 @@ static const struct option_def options[] = {
      "of own rows let every label weigh the same: at most four rows for one of the rarest label, weighted",
      NULL},
     {"votes", OPTION_INT, "K", "label every record K times; the votes become its weight", "1"},
+    {"aim", OPTION_FLAG, NULL,
+     "make records of a label that is short from the corners that held it: fewer questions, less of what a "
+     "teacher "
+     "writes by itself",
+     NULL},
     {"gate", OPTION_NUMBER, "X",
      "with shared rows of your own: least share of them that the teacher must answer right (0: no gate)",
      "0.8"},
@@ -63,6 +68,7 @@ static int read_options(struct generating *g) {
     g->o.n_records = cmd_int(c, "records", g->project.n_records);
     g->o.per_call = (int)cmd_int(c, "per-call", 4);
     g->o.votes = (int)cmd_int(c, "votes", 1);
+    g->o.aim = cmd_flag(c, "aim");
     g->o.seed = g->project.seed;
     g->o.has_shares = true;
     g->has_teacher = strcmp(g->project.teacher.kind, "none") != 0;
@@ -121,6 +127,8 @@ static int describe(struct generating *g) {
     manifest_seed(m, g->o.seed);
     manifest_setting(m, "records", json_integer(g->o.n_records));
     manifest_setting(m, "per_call", json_integer(g->o.per_call));
+    if (g->o.aim)
+        manifest_setting(m, "aim", json_true());
     if (g->o.votes > 1)
         manifest_setting(m, "votes", json_integer(g->o.votes));
     if (d->group || d->time)

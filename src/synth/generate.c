@@ -482,7 +482,7 @@ static int cross(struct generation *g, int64_t *added, struct err *e) {
 static int aim(struct generation *g, int64_t *added, struct err *e) {
     *added = 0;
     int rc = 0;
-    for (int label = 0; label < g->grid->n_labels && rc == 0 && g->n_rounds == 0; label++) {
+    for (int label = 0; label < g->grid->n_labels && rc == 0 && g->o.aim && g->n_rounds == 0; label++) {
         int64_t missing = grid_missing(g->grid, label), n = 0;
         struct cross_aim a = {0};
         if (g->task->kind != TASK_CLASSIFY || is_first(g->grid) || missing == 0)

@@ -254,7 +254,7 @@ static void a_label_that_is_hard_to_write_is_aimed_at(void **state) {
     script.never = "suspicious";
     script.wrong_share = script.copy_share = script.invalid_share = 0;
     struct err e = {0};
-    if (run(200, (struct generate_options){0}, &e) < 0)
+    if (run(200, (struct generate_options){.aim = true}, &e) < 0)
         fail_msg("%s", e.message);
     check_whole(200);
     struct tally t;
