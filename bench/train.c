@@ -280,6 +280,7 @@ int main(int argc, char **argv) {
     struct figures *f = figures_new("train");
     snprintf(text, sizeof text, "%d", b.n_missing);
     figures_context(f, "measurements_left", text);
+    figures_context(f, "blas", ops_blas_name());
     if (getenv("TRAIN_LAYERS"))
         figures_context(f, "layers_instead_of_all", getenv("TRAIN_LAYERS"));
     if (getenv("TRAIN_BASE"))
@@ -287,8 +288,9 @@ int main(int argc, char **argv) {
     for (int s = 0; s < N_SHAPES; s++)
         add_shape(&b, f, shapes[s], s == 0);
     add_big(&b, f);
-    figures_skip(
-        f, "2.3", "fast path against llama-finetune",
-        "not in the llama.cpp packages that tools/setup.sh takes; it trains all weights in F32, no adapters");
+    figures_skip(f, "2.3", "fast path against llama-finetune",
+                 "Debian's llama.cpp packages (tools, tools-extra) have no such program; it trains all "
+                 "weights in F32, "
+                 "no adapters");
     return figures_finish(f);
 }

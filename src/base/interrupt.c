@@ -3,9 +3,13 @@
 #include "base/interrupt.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
-static volatile sig_atomic_t requested;
+/* Atomic, not sig_atomic_t: the kernel may deliver the signal to any thread, and another one looks at it. Without locks, so a
+ * handler may write it. */
+static atomic_int requested;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may write it");
 
 static void on_signal(int number) {
     if (requested) {

@@ -415,6 +415,10 @@ static void print_choice(struct training *t) {
               t->reasons[TRAIN_REASON_RATE]);
     cmd_print(c, "  %-14s %lld   %s\n", "patience", (long long)s->patience,
               t->reasons[TRAIN_REASON_PATIENCE]);
+    cmd_print(c, "  %-14s %g   %s\n", "warm-up", (double)s->warmup, t->reasons[TRAIN_REASON_WARMUP]);
+    cmd_print(c, "  %-14s %g   %s\n", "weight decay", (double)s->weight_decay,
+              t->reasons[TRAIN_REASON_DECAY]);
+    cmd_print(c, "  %-14s cosine   %s\n", "schedule", t->reasons[TRAIN_REASON_SCHEDULE]);
     cmd_print(c, "  %-14s %s   %s\n", "base kept", t->packed ? "stored" : "f32",
               t->packed ? "a frozen base of this size stays as its file has it; tiles are widened on the fly"
                         : "small enough, or trained itself");

@@ -213,6 +213,12 @@ static double product_share(const struct loop *l) {
     return l->product_rate > 0 ? l->state.macs / (l->state.seconds + 1e-9) / l->product_rate : 0;
 }
 
+/* To the end of all epochs at the pace so far, evaluations included; early stopping ends it sooner. */
+static double seconds_left(const struct loop *l) {
+    int64_t done = l->optimizer.step, all = l->s.epochs * l->steps_per_epoch;
+    return done > 0 ? l->state.seconds / (double)done * (double)(all - done) : 0;
+}
+
 static int save(struct loop *l, struct err *e) {
     count_time(l);
     int rc = train_log_flush(&l->log, &l->state.log_bytes, e);
@@ -452,10 +458,11 @@ static int step(struct loop *l, struct err *e) {
     train_log_line(&l->log,
                    "{\"event\":\"step\",\"step\":%lld,\"epoch\":%.3f,\"loss\":%.6f,\"learning_rate\":%.4g,"
                    "\"gradient_norm\":%.4g,\"seconds\":%.2f,\"samples_per_s\":%.1f,\"tokens_per_s\":%.0f,"
-                   "\"product_share\":%.3f}",
+                   "\"product_share\":%.3f,\"memory_bytes\":%lld,\"seconds_left\":%.1f}",
                    (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch, loss,
                    (double)report.learning_rate, report.gradient_norm, s->seconds,
-                   (double)s->samples / s->seconds, (double)s->tokens / s->seconds, product_share(l));
+                   (double)s->samples / s->seconds, (double)s->tokens / s->seconds, product_share(l),
+                   (long long)l->memory.total_bytes, seconds_left(l));
     return 0;
 }
 

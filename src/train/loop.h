@@ -50,7 +50,9 @@ struct train_shape {
 /* Sets epochs, batch_rows, learning_rate, warmup, weight_decay and patience; reasons[i] is one line about each, in the order
  * of TRAIN_REASONS. Static text and numbers into the caller's memory. */
 #define TRAIN_REASONS(X)                                                                                     \
-    X(EPOCHS, "epochs") X(BATCH, "batch_rows") X(RATE, "learning_rate") X(PATIENCE, "patience")
+    X(EPOCHS, "epochs")                                                                                      \
+    X(BATCH, "batch_rows") X(RATE, "learning_rate") X(PATIENCE, "patience") X(WARMUP, "warmup")              \
+        X(DECAY, "weight_decay") X(SCHEDULE, "schedule")
 enum train_reason {
 #define X(id, name) TRAIN_REASON_##id,
     TRAIN_REASONS(X)

@@ -21,6 +21,19 @@ static float rate_for(const struct train_shape *shape) {
     return shape->lora ? lora : lora / 10;
 }
 
+/* Of what is the same for all sizes. */
+static void explain_steady(bool lora, char reasons[][REASON_SIZE]) {
+    snprintf(reasons[TRAIN_REASON_WARMUP], REASON_SIZE,
+             "of all steps: the moments of AdamW are guesses until they have seen some gradients");
+    snprintf(reasons[TRAIN_REASON_DECAY], REASON_SIZE, "%s",
+             lora ? "adapters are small and start at zero: nothing is to be held back"
+                  : "all weights move: decay holds those back that the records say nothing about");
+    snprintf(reasons[TRAIN_REASON_SCHEDULE], REASON_SIZE,
+             "cosine down to a twentieth after the warm-up; gradients clipped to a norm of 1, so that one "
+             "odd batch "
+             "moves little");
+}
+
 void train_settings_default(struct train_settings *s, const struct train_shape *shape,
                             char reasons[][REASON_SIZE]) {
     int64_t n = shape->n_rows > 0 ? shape->n_rows : 1;
@@ -42,4 +55,5 @@ void train_settings_default(struct train_settings *s, const struct train_shape *
              shape->lora ? ": about ten times the rate of full training" : "");
     snprintf(reasons[TRAIN_REASON_PATIENCE], REASON_SIZE,
              "stops after %lld evaluations in a row without a better one", (long long)s->patience);
+    explain_steady(shape->lora, reasons);
 }

@@ -370,8 +370,44 @@ static void test_packing_supervises_the_answer_and_nothing_else(void **state) {
     dataset_release(&d);
 }
 
+static void test_each_default_has_its_reason(void **state) {
+    (void)state;
+    struct train_settings s;
+    char reasons[TRAIN_N_REASONS][160];
+    for (int lora = 0; lora < 2; lora++) {
+        memset(reasons, 0, sizeof reasons);
+        s = (struct train_settings){0};
+        train_settings_default(
+            &s, &(struct train_shape){.n_params = 1100000000, .n_rows = 1000, .lora = lora}, reasons);
+        for (int i = 0; i < TRAIN_N_REASONS; i++) {
+            assert_true(strlen(reasons[i]) > 20);
+            assert_null(strchr(reasons[i], '\n'));
+        }
+        assert_true((s.weight_decay > 0) == !lora);
+    }
+}
+
+/* What the terminal shows is in the log as well: memory, share of the product, time left. */
+static void test_the_log_tells_the_progress(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "telling");
+    s.s.epochs = 1;
+    assert_int_equal(run(&s, &r, &e), 0);
+    static const char *const keys[] = {"\"loss\":",          "\"samples_per_s\":", "\"tokens_per_s\":",
+                                       "\"product_share\":", "\"memory_bytes\":",  "\"seconds_left\":"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_int_equal(count_lines(s.files.log, keys[i]), keys[i][1] == 'm' ? 12 + 1 : 12);
+    assert_true(count_lines(s.files.log, "\"seconds_left\":0.0}") >= 1); /* the last one's */
+    end(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_default_has_its_reason),
+        cmocka_unit_test(test_the_log_tells_the_progress),
         cmocka_unit_test(test_packing_supervises_the_answer_and_nothing_else),
         cmocka_unit_test(test_rows_without_anything_to_learn_are_refused),
         cmocka_unit_test(test_it_learns_and_repeats_itself),

@@ -6,6 +6,7 @@
 #ifndef EDGESTILL_NO_BLAS
 #include <cblas.h>
 extern void openblas_set_num_threads(int n) __attribute__((weak)); /* other CBLAS libraries lack it */
+extern char *openblas_get_corename(void) __attribute__((weak));
 #endif
 
 enum { TILE_STEP = 16, SMALL_PRODUCT = 64 * 64 * 64 };
@@ -14,6 +15,14 @@ void cpu_blas_single(void) {
 #ifndef EDGESTILL_NO_BLAS
     if (openblas_set_num_threads)
         openblas_set_num_threads(1); /* each time: llama.cpp's backend sets it too */
+#endif
+}
+
+const char *ops_blas_name(void) {
+#ifdef EDGESTILL_NO_BLAS
+    return "none";
+#else
+    return openblas_get_corename ? openblas_get_corename() : "unknown";
 #endif
 }
 
