@@ -43,12 +43,12 @@ struct decision {
     bool abstained;              /* too unsure: somebody else should decide */
     const char *other;           /* what on_abstain said; NULL: not asked */
     const char *other_failed;    /* or why it said nothing */
-    const char
-        *answer; /* extract, respond: in normal form where valid, else as the model wrote it; else NULL */
+    /* extract, respond: in normal form where valid, else as the model wrote it; else NULL */
+    const char *answer;
     bool valid;
     double ms;
-    const char
-        *id; /* the record's "id" as written, where it has one and the task has no such field; else NULL */
+    /* the record's "id" as written, where it has one and the task has no such field; else NULL */
+    const char *id;
 };
 
 /* ERR_NO_MEMORY when the machine has less memory free than the plan needs. */

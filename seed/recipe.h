@@ -13,8 +13,8 @@ struct recipe {
     struct model_config config;
     uint64_t seed;
     double tokens; /* of the whole run */
-    float
-        learning_rate; /* held after the warm-up, then lowered linearly over the last `decay` share of the tokens */
+    /* held after the warm-up, then lowered linearly over the last `decay` share of the tokens */
+    float learning_rate;
     double decay;
     int64_t warmup_steps;
     float weight_decay;

@@ -6,7 +6,8 @@
 # Layers: a folder of src/ includes only folders above it; each foreign library has one folder that knows it. Sizes:
 # functions 70 lines, files 1,000, headers 200 (a _template.h, code that is included once for each variant, counts as
 # code). Formatting: clang-format 14 (other versions format differently: skipped with a note). Also: no left-over markers,
-# no trailing blanks, no files over 1 MiB, an opening comment in every C file, no path of somebody's machine.
+# no trailing blanks, no files over 1 MiB, an opening comment in every C file, no declaration broken after
+# its type, no path of somebody's machine.
 set -euo pipefail
 export LC_ALL=C
 cd "${1:-$(dirname "$0")/..}"
@@ -98,6 +99,12 @@ check_format() {
         sort -u -t: -k1,1
 }
 
+# clang-format breaks a declaration after its type where the comment behind it is too long: the comment belongs above.
+check_broken() {
+    grep -HnE '^ +(const )?(unsigned|struct [a-z_0-9]+|u?int([0-9]+_t)?|size_t|bool|float|double|char)( ?\*)?$' "${c_files[@]}" |
+        sed -E 's/^([^:]+:[0-9]+):.*/\1: a type without its name; put the long comment above/' || :
+}
+
 report() { # report MESSAGE PATTERN: the lines of text that match
     grep -HnE "$2" "${texts[@]}" | sed -E "s/^([^:]+:[0-9]+):.*/\1: $1/" || :
 }
@@ -115,6 +122,7 @@ check_big() {
     check_sizes "${c_files[@]}"
     check_format
     check_big
+    check_broken
     report 'a marker of unfinished work' '\<(TO[D]O|FIX[M]E|X[X]X)\>'
     report 'trailing blanks' '[[:blank:]]+$'
     report 'a path of one machine' '/wor[k]/|/hom[e]/[a-z]+/|/roo[t]/'

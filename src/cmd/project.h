@@ -14,8 +14,8 @@
 #define PROJECT_RECORDS "records.sqlite" /* below the folder: the journal and all records */
 
 struct project_teacher {
-    const char *
-        kind; /* "embedded" (seed/teacher.gguf behind our own llama-server), "gguf" (another file so), "openai" (any endpoint), "none" */
+    /* "embedded" (seed/teacher.gguf behind our own llama-server), "gguf" (another file so), "openai" (any endpoint), "none" */
+    const char *kind;
     const char *url; /* openai: ".../v1" */
     const char *model;
     const char *gguf;    /* gguf: the model file */

@@ -13,8 +13,8 @@ struct delivery {
     int n_threads;
     bool was_trimmed,
         was_bundled; /* out; not bundled: there is no runtime for the device's architecture here */
-    double
-        trimmed_off; /* out: largest difference of log probabilities of labels by the trim; 0: none compared */
+    /* out: largest difference of log probabilities of labels by the trim; 0: none compared */
+    double trimmed_off;
 };
 
 /* The vocabulary cut as compress cuts it; labels must be as probable as before. */

@@ -19,10 +19,10 @@ struct where_wrong {
     int64_t n_records; /* of the main set */
     int64_t n_round;   /* records of a round; 0: a fifth of the main set */
     int64_t most;      /* rounds in all */
-    double
-        least_gain; /* points of validation accuracy for a dollar, or for 100 records where nothing is paid */
-    bool planned;   /* out: a round is to be filled: a new one, or one that was not filled yet */
-    bool is_new;    /* out: planned by this call */
+    /* points of validation accuracy for a dollar, or for 100 records where nothing is paid */
+    double least_gain;
+    bool planned; /* out: a round is to be filled: a new one, or one that was not filled yet */
+    bool is_new;  /* out: planned by this call */
 };
 
 /* ERR_INPUT when there is no student trained on the records as they are. Not planning is no error: why stands in the result

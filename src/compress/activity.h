@@ -40,8 +40,8 @@ struct activity {
 
 struct activity_options {
     double prompt_weight; /* of each of the prompt's positions in the squares; 0: 1 */
-    double
-        answer_weight; /* of each position that predicts a token of the answer; 0: as much as makes both groups weigh the same */
+    /* of each position that predicts a token of the answer; 0: as much as makes both groups weigh the same */
+    double answer_weight;
     bool forward_only; /* no gradients */
 };
 

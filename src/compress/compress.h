@@ -52,8 +52,8 @@ struct compress_request {
     bool lean;             /* a candidate of COMPRESS_BITS a weight too, where the first mix weighs more */
     bool no_search;        /* types as llama.cpp mixes them, nothing else */
     bool no_imatrix;       /* nor an importance matrix; implies no_search */
-    const char *
-        imatrix; /* a file to use instead of collecting; ERR_MISMATCH when it is of another model; NULL: none */
+    /* a file to use instead of collecting; ERR_MISMATCH when it is of another model; NULL: none */
+    const char *imatrix;
     struct vocabulary_options vocabulary;
     struct calibrate_options calibration;
     struct bits_device device; /* how fast types run there */
@@ -88,8 +88,8 @@ struct compress_candidate {
 
 /* One step from the base to the chosen one, over the same first rows. */
 struct compress_step {
-    const char
-        *name; /* "base", "adapter", "merged", "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
+    /* "base", "adapter", "merged", "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
+    const char *name;
     int64_t file_bytes;                     /* 0: no file */
     double accuracy, agreement, divergence; /* against the 16-bit file */
     struct paired paired;                   /* against the 16-bit file */

@@ -16,8 +16,8 @@
 #include "task/task.h"
 
 struct vocabulary_options {
-    int32_t
-        reserve; /* tokens beside what is needed; 0: an eighth of what is needed, at least 128; negative: none */
+    /* tokens beside what is needed; 0: an eighth of what is needed, at least 128; negative: none */
+    int32_t reserve;
     double most_rise;  /* of the tokens of held-out records, as a share; 0: 0.02 */
     double least_gain; /* of the file's bytes, as a share: below that nothing is trimmed; 0: 0.01 */
 };

@@ -27,9 +27,9 @@ struct rows {
 };
 
 struct rows_options {
-    const char *
-        label_column; /* NULL: "label". Of extract and respond: a column that holds the whole answer as JSON or text,
-                               * where the answer's fields have no columns of their own; NULL: "answer" */
+    /* NULL: "label". Of extract and respond: a column that holds the whole answer as JSON or text,
+     * where the answer's fields have no columns of their own; NULL: "answer" */
+    const char *label_column;
     int64_t limit;          /* take the first so many; 0: all */
     const char *key_column; /* a column kept beside the records, for splits by group or time; NULL: none */
 };

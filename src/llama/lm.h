@@ -1,8 +1,11 @@
 /* A language model run by llama.cpp: the only door to llama.h.
  *
- *     lm_backend_init(NULL, &e);                       // once a process: loads the CPU kernels for this
- * machine struct lm *m; lm_open(&m, "base.gguf", &(struct lm_options){.n_ctx = 1024}, &e); int32_t ids[512];
- * int64_t n = lm_tokenize(m, text, strlen(text), LM_SPECIALS, ids, 512, &e); lm_free(m);
+ *     lm_backend_init(NULL, &e); // once a process: loads the CPU kernels for this machine
+ *     struct lm *m;
+ *     lm_open(&m, "base.gguf", &(struct lm_options){.n_ctx = 1024}, &e);
+ *     int32_t ids[512];
+ *     int64_t n = lm_tokenize(m, text, strlen(text), LM_SPECIALS, ids, 512, &e);
+ *     lm_free(m);
  *
  * Token ids are int32_t. Logits are float[n_vocab] rows. One struct lm serves one thread at a time. All
  * functions return 0 (or a count) or a negative err_code. */
@@ -54,8 +57,8 @@ struct lm_options {
     bool drop_copied;     /* give back the file's pages that repacking has copied */
     bool checked;         /* the file is known to be a whole model: llama.cpp is given it as it is */
     const char *kv_type;  /* "f16" (NULL), "q8_0" (with flash attention), "f32" */
-    bool
-        flash_attention; /* as devices decide: a fifth sooner; rounds to 16 bits, logits vary by 2e-3 with the batch */
+    /* as devices decide: a fifth sooner; rounds to 16 bits, logits vary by 2e-3 with the batch */
+    bool flash_attention;
     const char *lora;      /* adapter GGUF to apply, NULL: none */
     float lora_scale;      /* 0: 1 */
     lm_observe_fn observe; /* NULL: none */

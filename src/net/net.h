@@ -41,8 +41,8 @@ struct net_options {           /* zero: the default in brackets */
 struct net_answer {
     int code; /* 0: status 200 to 299; ERR_NET, ERR_AUTH (401, 403), ERR_INPUT (other 4xx), ERR_INTERRUPTED */
     int status; /* HTTP; 0: no answer came */
-    bool
-        maybe_received; /* no answer, yet the server may have had the request: it may have been worked on and billed */
+    /* no answer, yet the server may have had the request: it may have been worked on and billed */
+    bool maybe_received;
     const char *body; /* never NULL, NUL-terminated */
     size_t body_len;
     int attempts;

@@ -82,11 +82,11 @@ struct nn_model {
     void *storage; /* backend memory that packed matrices may lie in; released with the model */
     int64_t storage_bytes;
     struct nn_set base; /* all weights of the file */
-    struct nn_set
-        adapter; /* A [R, in] and B [out, R] for the seven matrices of each block; empty without LoRA */
+    /* A [R, in] and B [out, R] for the seven matrices of each block; empty without LoRA */
+    struct nn_set adapter;
     struct nn_set *trained; /* &base, &adapter or NULL: what has gradients */
-    int *
-        index; /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
+    /* [(n_layer + 1) * NN_KINDS] (layer + 1) * NN_KINDS + kind -> place in base.tensors, -1: absent */
+    int *index;
     float *rope_freq, *rope_freq_local; /* [E/2] backend memory; of all blocks, of the windowed ones */
     const struct nn_watch *watch;       /* NULL: nobody; borrowed */
 };

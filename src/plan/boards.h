@@ -39,8 +39,8 @@ struct board_table {
 /* How well boards stand in for one another: each step costs width. */
 enum board_kinship { KIN_CORE, KIN_ORDER, KIN_CLASS, KIN_ISA, KIN_OTHER, KIN_NONE };
 struct board_level {
-    double
-        per_core_ghz; /* bytes or multiply-accumulates a second, of profile's 1.0; writing: of the cores alone */
+    /* bytes or multiply-accumulates a second, of profile's 1.0; writing: of the cores alone */
+    double per_core_ghz;
     enum board_kinship kinship;
     int64_t n; /* boards it rests on */
 };

@@ -61,11 +61,11 @@ struct plan_prediction {
 
 struct plan {
     struct arena arena;
-    const char *
-        device; /* catalogue name; project_plan() compares it with the project's: another device voids the plan */
+    /* catalogue name; project_plan() compares it with the project's: another device voids the plan */
+    const char *device;
     const char *base; /* "embedded", a catalogue name, or the file's name */
-    const char *
-        base_path; /* its GGUF: absolute, or "data:seed/base.gguf" for a file of the program's own data folder */
+    /* its GGUF: absolute, or "data:seed/base.gguf" for a file of the program's own data folder */
+    const char *base_path;
     enum plan_method method;
     int rank;                 /* LoRA */
     double alpha;             /* LoRA: the update is scaled by alpha / rank */

@@ -53,8 +53,8 @@ struct predict_input {
     enum plan_kv_type kv_type;
     bool label_scoring, prefix_state;
     bool plain_attention; /* without flash attention, as llama-bench does and edgestill does not */
-    int64_t
-        trimmed_from; /* the vocabulary of `shape` is a guess at what is left of so many tokens; 0: it is not trimmed */
+    /* the vocabulary of `shape` is a guess at what is left of so many tokens; 0: it is not trimmed */
+    int64_t trimmed_from;
 };
 
 int predict(const struct predict_input *in, struct arena *a, struct plan_prediction *out, struct err *e);

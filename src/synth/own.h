@@ -21,11 +21,11 @@ struct own_options {
     struct split_shares shares;
     uint64_t seed;
     const char *group, *time; /* columns, of which one at most; NULL: stratified */
-    const struct rows
-        *held_out; /* rows that eval alone may see: own copies of them are rejected; NULL: none */
-    bool
-        balance; /* training rows: every label weighs the same; beyond BALANCE_ROWS_MAX for one of the rarest label they become
-                      spare */
+    /* rows that eval alone may see: own copies of them are rejected; NULL: none */
+    const struct rows *held_out;
+    /* training rows: every label weighs the same; beyond BALANCE_ROWS_MAX for one of the rarest label they become
+     * spare */
+    bool balance;
 };
 
 /* Does nothing when the same file was imported before (n_new is 0). ERR_MISMATCH when it was another: its rows are in the splits. */

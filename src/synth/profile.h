@@ -41,10 +41,10 @@ struct profile_column {
     int64_t longest; /* characters */
     double words;    /* mean of a value */
     bool rising;     /* each number above the one before */
-    double
-        determined; /* share of rows whose label is the commonest one of their value; NAN where not classified */
-    double
-        by_threshold; /* numbers and two labels: share of rows that one threshold puts right; NAN otherwise */
+    /* share of rows whose label is the commonest one of their value; NAN where not classified */
+    double determined;
+    /* numbers and two labels: share of rows that one threshold puts right; NAN otherwise */
+    double by_threshold;
     struct profile_value *values; /* the first different ones */
     int n_values;
     /* by row; 0 and NAN where missing */

@@ -25,8 +25,8 @@ struct similar {
     bool has_text;
     struct arena arena;
     struct table exact; /* number: 1 held out */
-    struct table
-        shapes; /* without texts: the near key itself; with texts: one entry a band, number: index of `texts` */
+    /* without texts: the near key itself; with texts: one entry a band, number: index of `texts` */
+    struct table shapes;
     const char **texts; /* joined texts of each record */
     int64_t n_texts, texts_capacity;
 };

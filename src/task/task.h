@@ -93,8 +93,8 @@ struct task {
     int n_fields, n_declared;
     struct task_label *labels;
     int n_labels; /* classify: 2 or more; otherwise 0 */
-    const char
-        *positive; /* classify: the label of interest for F1 and PR-AUC, default the first; otherwise NULL */
+    /* classify: the label of interest for F1 and PR-AUC, default the first; otherwise NULL */
+    const char *positive;
     struct task_field *answer; /* extract: the fields of the JSON answer; respond: one text (task/answer.h) */
     int n_answer;
 };

@@ -31,8 +31,8 @@ struct dataset_row {
     int32_t label;
     float weight;
     int64_t soft_at; /* in dataset.soft, where the labels' probabilities stand; -1: there are none */
-    int64_t
-        likely_at; /* in dataset.likely, where a teacher's tokens for its answer stand; -1: there are none */
+    /* in dataset.likely, where a teacher's tokens for its answer stand; -1: there are none */
+    int64_t likely_at;
 };
 
 /* A token that a teacher with the same vocabulary holds possible, and its probability. */

@@ -26,16 +26,16 @@ struct train_settings {
     float weight_decay;
     int64_t patience; /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0: never */
     int64_t eval_steps; /* steps between evaluations; 0: an epoch, at most 200 */
-    float
-        soft_share; /* of the teacher's probabilities in the target, where rows have them; the rest is the label */
-    float
-        likely_share; /* the same of the tokens that a teacher with this vocabulary names (dataset_add_likely) */
-    uint64_t seed;    /* order of the rows */
+    /* of the teacher's probabilities in the target, where rows have them; the rest is the label */
+    float soft_share;
+    /* the same of the tokens that a teacher with this vocabulary names (dataset_add_likely) */
+    float likely_share;
+    uint64_t seed;        /* order of the rows */
     int64_t micro_tokens; /* tokens at once; 0: as the machine's memory allows, at most 4096 */
-    uint64_t
-        identity; /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
-    struct ops_count
-        *count; /* counts the model's operations: then the share of the product's rate is told; may be NULL */
+    /* the caller's hash of base and prompt: a checkpoint of another run is not continued */
+    uint64_t identity;
+    /* counts the model's operations: then the share of the product's rate is told; may be NULL */
+    struct ops_count *count;
     bool no_prefix;      /* compute the prompt's common beginning anew for each row: the plain path */
     unsigned plain;      /* NN_PLAIN_*: savings that are not to be made */
     double save_every_s; /* between checkpoints; 0: 60 */
@@ -51,8 +51,9 @@ struct train_shape {
  * of TRAIN_REASONS. Static text and numbers into the caller's memory. */
 #define TRAIN_REASONS(X)                                                                                     \
     X(EPOCHS, "epochs")                                                                                      \
-    X(BATCH, "batch_rows") X(RATE, "learning_rate") X(PATIENCE, "patience") X(WARMUP, "warmup")              \
-        X(DECAY, "weight_decay") X(SCHEDULE, "schedule")
+    X(BATCH, "batch_rows")                                                                                   \
+    X(RATE, "learning_rate") X(PATIENCE, "patience") X(WARMUP, "warmup") X(DECAY, "weight_decay")            \
+        X(SCHEDULE, "schedule")
 enum train_reason {
 #define X(id, name) TRAIN_REASON_##id,
     TRAIN_REASONS(X)
@@ -74,8 +75,8 @@ struct train_result {
     double seconds;   /* computing, over all resumptions */
     double samples_per_s, tokens_per_s;
     int64_t memory_bytes; /* weights, gradients, moments, activations */
-    double
-        product_share; /* of the multiply-adds that the machine's matrix product reaches alone; 0: not counted */
+    /* of the multiply-adds that the machine's matrix product reaches alone; 0: not counted */
+    double product_share;
     bool stopped_early, resumed;
 };
 

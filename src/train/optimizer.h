@@ -1,9 +1,14 @@
 /* AdamW with decoupled weight decay (arXiv 1711.05101), clipping by the global norm, and the learning rate's
  * schedule. Decay applies to matrices, not to norms.
  *
- *     struct optimizer o; optimizer_init(&o, &model, &(struct optimizer_options){.learning_rate = 2e-3f,
- * ...}, &e); for (...) { nn_zero_gradients(&model); ...forward_backward...; optimizer_step(&o, &report, &e);
- * } */
+ *     struct optimizer o;
+ *     optimizer_init(&o, &model, &(struct optimizer_options){.learning_rate = 2e-3f, .total_steps = 250}, &e);
+ *     for (...) {
+ *         nn_zero_gradients(&model);
+ *         ... forward and backward ...
+ *         optimizer_step(&o, &report, &e);
+ *     }
+ *     optimizer_release(&o); */
 #ifndef TRAIN_OPTIMIZER_H
 #define TRAIN_OPTIMIZER_H
 

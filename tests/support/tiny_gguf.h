@@ -22,9 +22,9 @@
 
 /* Zero means the default in brackets. */
 struct tiny_gguf {
-    const char
-        *arch; /* "llama" [default], "qwen2" (q, k, v biases), "qwen3" (q and k norms), "gemma3" (norms of
-                                  outputs, windows), or any other word: a llama that says it is something else */
+    /* "llama" [default], "qwen2" (q, k, v biases), "qwen3" (q and k norms), "gemma3" (norms of
+     * outputs, windows), or any other word: a llama that says it is something else */
+    const char *arch;
     bool rope_factors;         /* a rope_freqs.weight, as in Llama 3.1 and later */
     int window;                /* gemma3's sliding window [16] */
     int n_layer;               /* [2] */

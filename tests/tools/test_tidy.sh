@@ -15,6 +15,7 @@ printf 'int none;\n' >src/task/silent.c
 printf '/* Left over. */\n/* %s: later */\n' "TO""DO" >src/task/later.c
 printf '/* Blanks. */  \n' >src/task/blanks.c
 printf '/* Mine. */\nextern const char *path; /* %s */\n' "/ho""me/me/x" >src/task/path.c
+printf '/* Broken. */\nstruct s {\n    bool\n        it; /* long */\n};\n' >src/task/broken.c
 { echo '/* Long function. */'; echo 'int f(int a) {'; yes '    a++;' | head -n 69; printf '    return a;\n}\n'; } >src/task/long.c
 { echo '/* Long file. */'; yes 'extern int x;' | head -n 1000; } >src/task/longer.c
 { echo '/* Long header. */'; yes 'extern int x;' | head -n 200; } >src/task/longer.h
@@ -26,6 +27,7 @@ cp "$out" "$work.tidy"
 for want in "src/base/up.c:2: src/base must not include task/task.h" "src/task/sql.c:2: sqlite3.h is known only to src/store" \
     "device/main.c:2: the device program must not include store/store.h" "src/task/silent.c:1: no comment" \
     "src/task/later.c:2: a marker" "src/task/blanks.c:1: trailing blanks" "src/task/path.c:2: a path of one machine" \
+    "src/task/broken.c:3: a type without its name" \
     "src/task/long.c:2: f() has 72 lines" "src/task/longer.c:1001: 1001 lines" "src/task/longer.h:201: 201 lines" \
     "big.bin:1: over 1 MiB" "src/odd/x.c:1: the folder src/odd is not"; do
     has "tidy says: $want" "$work.tidy" "$want"
