@@ -35,8 +35,8 @@ struct generate_options {
     uint64_t seed;
     int per_call; /* records in one answer [4] */
     int votes;    /* times that each record is labelled [1]; the share of the winner is its weight */
-    bool
-        aim; /* cross records for a label that is short (cross.h): fewer questions, see decision 14 for what it can cost */
+    /* cross records for a label that is short (cross.h): fewer questions, see decision 14 for what it can cost */
+    bool aim;
     int64_t wave_calls;          /* most WRITE questions in one wave [64, or a third of what is missing] */
     const struct rows *held_out; /* rows that must not be repeated; NULL: none */
     struct split_shares shares;

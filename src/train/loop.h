@@ -52,8 +52,8 @@ struct train_shape {
 #define TRAIN_REASONS(X)                                                                                     \
     X(EPOCHS, "epochs")                                                                                      \
     X(BATCH, "batch_rows")                                                                                   \
-    X(RATE, "learning_rate") X(PATIENCE, "patience") X(WARMUP, "warmup") X(DECAY, "weight_decay")            \
-        X(SCHEDULE, "schedule")
+    X(RATE, "learning_rate")                                                                                 \
+    X(PATIENCE, "patience") X(WARMUP, "warmup") X(DECAY, "weight_decay") X(SCHEDULE, "schedule")
 enum train_reason {
 #define X(id, name) TRAIN_REASON_##id,
     TRAIN_REASONS(X)
