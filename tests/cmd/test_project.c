@@ -78,7 +78,7 @@ static void mistakes(void **state) {
         {HEAD "records: 0\n", "p/edgestill.yaml:4:10: \"records\" must be from 1"},
         {HEAD "teacher: embedded\n", "p/edgestill.yaml:4:10: \"teacher\" must be a map, not \"embedded\""},
         {HEAD "teacher:\n  kind: big\n",
-         "p/edgestill.yaml:5:9: \"kind\" must be one of embedded, openai, none, not \"big\""},
+         "p/edgestill.yaml:5:9: \"kind\" must be one of embedded, gguf, openai, none, not \"big\""},
         {HEAD "teacher:\n  kind: openai\n  model: m\n", "p/edgestill.yaml:5:3: \"url\" is missing"},
         {HEAD "teacher:\n  kind: none\n  style: odd\n", "p/edgestill.yaml:6:10: \"style\" must be one of"},
         {HEAD "data:\n  path: x.csv\n", "p/edgestill.yaml:5:3: \"label\" is missing"},

@@ -113,7 +113,10 @@ static void test_gradients_are_the_slopes_of_the_loss(void **state) {
     }
 }
 
-/* Relative to the root mean square of the tensor set. Measured: 2e-6 at worst (sums in float against sums in double). */
+/* Relative to the root mean square of the tensor set. Measured at worst, sums in float against sums in double: 2e-6 with
+ * OpenBLAS's AVX-512 kernels, 1.2e-5 with those it has for AVX2. */
+static const double FLOAT_SUMS = 3e-5;
+
 static void assert_close(const char *what, const double *x, const double *y, int64_t n, double tolerance) {
     double squares = 0, worst = 0;
     for (int64_t i = 0; i < n; i++)
@@ -136,7 +139,7 @@ static void test_fast_agrees_with_reference(void **state) {
         double *g = gradient_of(&plain, &b.batch, b.weight_sum, &loss[0]);
         double *h = gradient_of(&fast, &b.batch, b.weight_sum, &loss[1]);
         assert_true(fabs(loss[0] / loss[1] - 1) < 1e-6);
-        assert_close(toy_variants[i].name, h, g, plain.m.trained->n_values, 1e-5);
+        assert_close(toy_variants[i].name, h, g, plain.m.trained->n_values, FLOAT_SUMS);
         free(g);
         free(h);
         close_toy(&plain);
@@ -225,7 +228,10 @@ static void test_fresh_adapters_change_nothing(void **state) {
     nn_run_release(&t.r);
     struct nn_limits forward = {.n_tokens = TOY_TOKENS, .forward_only = true};
     assert_int_equal(nn_run_init(&t.r, &t.m, &forward, &e), 0);
-    assert_true(loss_of(&t, &b.batch) == loss_of(&base, &b.batch));
+    double with = loss_of(&t, &b.batch), without = loss_of(&base, &b.batch);
+    /* a product may round otherwise where its matrix lies otherwise: 1e-8 with OpenBLAS's kernels for AVX2, else nothing */
+    if (fabs(with / without - 1) > 1e-7)
+        fail_msg("%.17g with fresh adapters, %.17g without", with, without);
     close_toy(&t);
     close_toy(&base);
 }
