@@ -112,13 +112,14 @@ static void check_blas(struct doctor *d) {
     }
     bool right = product_is_right(&o);
     struct predict_host host = {0};
-    o.close(&o);
     bool measured = right && host_measure(&host, &e) == 0;
     note(d, right ? GOOD : MISSING, "matrix products",
          "the BLAS library of this machine computes wrongly; try make BLAS=none",
-         "%s, %d threads, %.0f GMAC/s, %s%s", o.name, o.n_threads, measured ? host.macs_per_s / 1e9 : 0,
+         "%s, %d threads, %.0f GMAC/s%s, %s%s", o.name, o.n_threads, measured ? host.macs_per_s / 1e9 : 0,
+         measured && host.others > HOST_BUSY ? " beside other programs" : "",
          openblas_get_config ? openblas_get_config() : "no OpenBLAS",
          right ? "" : "; a product comes out wrong");
+    o.close(&o);
 }
 
 static void check_llama(struct doctor *d) {

@@ -52,4 +52,5 @@ done
 mkdir q && mkdir q/edgestill.yaml
 expect 1 "a folder in its place" "$EDGESTILL" status -C q
 expect 0 "doctor in a folder without a project" "$EDGESTILL" doctor
+has "doctor names the operations and their threads" "$out" "matrix products  cpu, $(nproc) threads, "
 expect 1 "doctor finds a broken project" "$EDGESTILL" doctor -C p
