@@ -3,6 +3,7 @@
 #include "synth/infer.h"
 #include "format/json.h"
 #include "synth/profile.h"
+#include "synth/relate.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -38,6 +39,8 @@ struct inferring {
     bool *category;
     enum date_order *order;
     enum task_kind kind;
+    struct relation relations[RELATIONS_MAX]; /* derived fields of the task */
+    int n_relations;
     int n_questions;
 };
 
@@ -232,21 +235,52 @@ static int judge_kind(struct inferring *f, struct err *e) {
     return 0;
 }
 
+/* ---- relations ---- */
+
+static int judge_relations(struct inferring *f, struct err *e) {
+    bool *may = arena_calloc(&f->p.arena, (size_t)f->p.n_columns, sizeof *may);
+    struct relation found[RELATIONS_MAX];
+    if (!may)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    for (int i = 0; i < f->p.n_columns; i++)
+        may[i] = f->use[i] && !f->category[i];
+    int n = f->kind == TASK_CLASSIFY ? relate_find(&f->p, may, found, e) : 0;
+    for (int i = 0; i < n; i++) {
+        const struct relation *r = &found[i];
+        struct infer_finding *x = find(
+            f, INFER_RELATION, f->p.columns[r->a].name,
+            "%s %s explains %lld%% of the label, neither of the two more than %lld%%: a small model does "
+            "not learn to compute it",
+            r->op == DERIVED_RATIO ? "divided by" : "less", f->p.columns[r->b].name, percent(r->together),
+            percent(r->alone));
+        if (ask(f, x, "declare it as a derived field", "leave it", NULL) == 0)
+            f->relations[f->n_relations++] = *r;
+    }
+    return n < 0 ? n : 0;
+}
+
 /* ---- the task as JSON ---- */
 
-static void add_name(const struct profile_column *c, struct str *out) {
-    struct str name = {0};
+/* A column's name as a field may be called: no blanks in a row, no colon. */
+static void field_name(const struct profile_column *c, struct str *name) {
     for (const char *at = c->name + strspn(c->name, " "); *at; at++) {
         unsigned char ch = (unsigned char)*at;
         bool blank = ch <= 0x20 || ch == 0x7f || ch == ':';
-        if (blank && (name.len == 0 || name.data[name.len - 1] == ' '))
+        if (blank && (name->len == 0 || name->data[name->len - 1] == ' '))
             continue;
-        str_add_char(&name, blank ? ' ' : *at);
+        str_add_char(name, blank ? ' ' : *at);
     }
-    while (name.len > 0 && name.data[name.len - 1] == ' ')
-        name.data[--name.len] = 0;
+    while (name->len > 0 && name->data[name->len - 1] == ' ')
+        name->data[--name->len] = 0;
+    if (name->len == 0)
+        str_add(name, "field");
+}
+
+static void add_name(const struct profile_column *c, struct str *out) {
+    struct str name = {0};
+    field_name(c, &name);
     str_add(out, "{\"name\":");
-    json_text_string(out, name.len ? name.data : "field");
+    json_text_string(out, str_text(&name));
     if (!str_equal(str_text(&name), c->name)) {
         str_add(out, ",\"column\":");
         json_text_string(out, c->name);
@@ -315,6 +349,26 @@ static void add_fields(const struct inferring *f, bool of_label, struct str *out
     }
 }
 
+static void add_derived(const struct inferring *f, struct str *out) {
+    for (int i = 0; i < f->n_relations; i++) {
+        const struct relation *r = &f->relations[i];
+        struct str a = {0}, b = {0}, name = {0};
+        field_name(&f->p.columns[r->a], &a);
+        field_name(&f->p.columns[r->b], &b);
+        str_addf(&name, "%s %s %s", str_text(&a), r->op == DERIVED_RATIO ? "per" : "less", str_text(&b));
+        str_add(out, i ? ",{\"name\":" : "],\"derived\":[{\"name\":");
+        json_text_string(out, str_text(&name));
+        str_addf(out, ",\"op\":\"%s\",\"of\":[", task_op_name(r->op));
+        json_text_string(out, str_text(&a));
+        str_add_char(out, ',');
+        json_text_string(out, str_text(&b));
+        str_addf(out, "],\"decimals\":%d}", r->decimals);
+        str_release(&a);
+        str_release(&b);
+        str_release(&name);
+    }
+}
+
 static void add_labels(const struct inferring *f, struct str *out) {
     const struct profile_column *label = NULL;
     label_columns(&f->p, &label);
@@ -342,6 +396,7 @@ static int make_task(struct inferring *f, struct err *e) {
     json_text_string(&json, f->o->sentence);
     str_add(&json, ",\"fields\":[");
     add_fields(f, false, &json);
+    add_derived(f, &json);
     if (f->kind == TASK_CLASSIFY) {
         add_labels(f, &json);
     } else {
@@ -407,7 +462,8 @@ static int infer(struct inferring *f, struct err *e) {
         if (f->use[i] || (f->p.columns[i].of_label && f->kind == TASK_EXTRACT))
             judge_type(f, i);
     }
-    rc = judge_rows(f, e);
+    if ((rc = judge_relations(f, e)) == 0)
+        rc = judge_rows(f, e);
     return rc == 0 ? make_task(f, e) : rc;
 }
 

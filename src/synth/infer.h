@@ -36,6 +36,7 @@ struct infer_options {
     X(LEAK, "leak")                                                                                          \
     X(MISSING, "missing")                                                                                    \
     X(UNREADABLE, "unreadable")                                                                              \
+    X(RELATION, "relation")                                                                                  \
     X(RARE, "rare label") X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind") X(ROWS, "rows")
 enum infer_what {
 #define X(name, text) INFER_##name,

@@ -56,7 +56,8 @@ static void test_sources_never_seen(void **state) {
     int64_t n = 0, inside = 0;
     assert_int_equal(score_unseen_sources(&catalog, &l, &e), 0);
     assert_true(score_median_error(&l, true, NULL, &n, &inside) < 0.18 && (double)inside >= 0.95 * (double)n);
-    assert_true(score_median_error(&l, false, NULL, &n, &inside) < 0.27 && (double)inside >= 0.85 * (double)n);
+    assert_true(score_median_error(&l, false, NULL, &n, &inside) < 0.27 &&
+                (double)inside >= 0.85 * (double)n);
     score_list_release(&l);
     int64_t published = 0;
     for (int64_t i = 0; i < catalog.n_devices; i++) /* all is as it was */

@@ -191,6 +191,58 @@ static void what_makes_no_task_is_said(void **state) {
     }
 }
 
+/* 600 rows of two amounts and a delay; `rule` says which are bad. */
+static void relate(bool (*rule)(int paid, int asked, int delay), struct infer_options o) {
+    struct str s = {0};
+    uint32_t state = 1;
+    str_add(&s, "paid,asked,delay,class\n");
+    for (int i = 0; i < 600; i++) {
+        int draw[3];
+        for (int k = 0; k < 3; k++) {
+            state = state * 1664525 + 1013904223;
+            draw[k] = (int)(state >> 8) % 1000;
+        }
+        int asked = 100 + 4 * draw[0], paid = asked * (400 + draw[1] * 6 / 10) / 1000, delay = draw[2] % 60;
+        str_addf(&s, "%d,%d,%d,%s\n", paid, asked, delay, rule(paid, asked, delay) ? "bad" : "good");
+    }
+    o.label = "class";
+    assert_int_equal(infer("r.csv", s.data, o, NULL), 0);
+    str_release(&s);
+}
+
+static bool by_share(int paid, int asked, int delay) {
+    (void)delay;
+    return paid < asked * 7 / 10;
+}
+
+static bool by_rest(int paid, int asked, int delay) {
+    return asked - paid > 500 && delay < 50;
+}
+
+static bool by_both(int paid, int asked, int delay) {
+    (void)asked;
+    return paid > 1500 && delay < 30;
+}
+
+static void what_two_numbers_say_together_is_declared(void **state) {
+    (void)state;
+    relate(by_share, (struct infer_options){0});
+    assert_non_null(found(INFER_RELATION, "paid"));
+    const struct task_field *share = field("paid per asked");
+    assert_non_null(share);
+    assert_int_equal(share->op, DERIVED_RATIO);
+    assert_true(str_equal(f.task.fields[share->a].name, "paid") &&
+                str_equal(f.task.fields[share->b].name, "asked"));
+    assert_int_equal(share->decimals, 2);
+    relate(by_share, (struct infer_options){.answers = (int[]){1}, .n_answers = 1});
+    assert_null(field("paid per asked")); /* asked, and told to leave it */
+    relate(by_rest, (struct infer_options){0});
+    assert_non_null(field("paid less asked"));
+    assert_int_equal(field("paid less asked")->op, DERIVED_DIFFERENCE);
+    relate(by_both, (struct infer_options){0}); /* each says its part by itself */
+    assert_null(found(INFER_RELATION, NULL));
+}
+
 int main(void) {
     scratch_enter();
 #define CASE(t) cmocka_unit_test_teardown(t, clean)
@@ -200,6 +252,7 @@ int main(void) {
         CASE(what_is_not_clear_is_asked),
         CASE(a_threshold_that_decides_alone_is_a_question),
         CASE(rows_that_contradict_each_other_are_counted),
+        CASE(what_two_numbers_say_together_is_declared),
         CASE(the_answer_shows_the_kind),
         CASE(what_makes_no_task_is_said),
     };
