@@ -65,11 +65,12 @@ static void plot_front(struct cmd_ctx *c, const struct compress_result *r, axis_
         least = fmin(least, cost(k));
         most = fmax(most, cost(k));
     }
+    low = fmin(low, high - 0.01); /* an axis of a point at least, though all be alike */
     memset(plot, ' ', sizeof plot);
     for (int i = 0; i < r->n_candidates; i++) {
         const struct compress_candidate *k = &r->candidates[i];
         double x = most > least ? (cost(k) - least) / (most - least) : 0,
-               y = high > low ? (k->accuracy - low) / (high - low) : 1;
+               y = (k->accuracy - low) / (high - low);
         char *at = &plot[PLOT_HEIGHT - 1 - (int)lround(y * (PLOT_HEIGHT - 1))]
                         [1 + (int)lround(x * (PLOT_WIDTH - 1))];
         *at = (char)('A' + i % 26);
