@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { GRAMMAR_BYTES_MAX = 16 << 20 };
+
 const char *bundle_path(struct bundle *b, const char *name) {
     return arena_printf(&b->arena, "%s/%s", b->dir, name);
 }
@@ -78,6 +80,33 @@ static int read_manifest(struct bundle *b, struct err *e) {
     return rc < 0 ? rc : read_limits(b, e);
 }
 
+static int not_bundled(const char *name, struct err *e) {
+    err_set(e, ERR_MISMATCH, "bundle_open", "%s is not the file that was bundled", name);
+    err_hint(e, "copy the bundle again; a damaged card or an interrupted copy are the usual reasons");
+    return ERR_MISMATCH;
+}
+
+/* Small, and all that stands between the model and what it writes: compared whole at each start. */
+static int read_grammar(struct bundle *b, struct err *e) {
+    const struct node *stated = node_get(node_get(b->manifest, "files"), BUNDLE_GRAMMAR);
+    struct str text = {0};
+    char hex[SHA256_HEX];
+    if (b->task.kind != TASK_EXTRACT || !stated)
+        return 0;
+    const char *path = bundle_path(b, BUNDLE_GRAMMAR);
+    int rc = path ? file_read(path, GRAMMAR_BYTES_MAX, &text, e)
+                  : err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the bundle");
+    if (rc == 0) {
+        sha256_bytes(str_text(&text), text.len, hex);
+        if (stated->type != NODE_STRING || strcmp(hex, stated->text) != 0)
+            rc = not_bundled(BUNDLE_GRAMMAR, e);
+    }
+    if (rc == 0 && !(b->grammar = arena_strdup(&b->arena, str_text(&text))))
+        rc = err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the grammar");
+    str_release(&text);
+    return rc;
+}
+
 static int read_task(struct bundle *b, struct err *e) {
     struct node *task = NULL, *prompt = NULL;
     int rc = read_part(b, "task.json", &task, e);
@@ -98,6 +127,8 @@ int bundle_open(struct bundle *b, const char *dir, struct err *e) {
                            : err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the bundle");
     if (rc == 0)
         rc = read_task(b, e);
+    if (rc == 0)
+        rc = read_grammar(b, e);
     if (rc < 0)
         bundle_close(b);
     return rc;
@@ -117,11 +148,8 @@ int bundle_verify(struct bundle *b, struct err *e) {
         int rc = path ? sha256_file(path, hex, e) : err_set(e, ERR_NO_MEMORY, "bundle_verify", "no memory");
         if (rc < 0)
             return rc;
-        if (f->type != NODE_STRING || strcmp(hex, f->text) != 0) {
-            err_set(e, ERR_MISMATCH, "bundle_verify", "%s is not the file that was bundled", f->key);
-            err_hint(e, "copy the bundle again; a damaged card or an interrupted copy are the usual reasons");
-            return ERR_MISMATCH;
-        }
+        if (f->type != NODE_STRING || strcmp(hex, f->text) != 0)
+            return not_bundled(f->key, e);
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* A bundle as the device reads it: the folder that `edgestill bundle` made (src/deliver/bundle.h says how).
  *
  *     bundle.json    what is in it, the runtime's settings, predictions (edgestill.bundle/1)
- *     task.json, prompt.json, model/student.gguf, prefix.state, golden.jsonl, bin/, lib/, licenses/, run, selftest
+ *     task.json, prompt.json, grammar.gbnf, model/student.gguf, prefix.state, golden.jsonl, bin/, lib/, licenses/, run, selftest
  *
  * Everything lives in the bundle's arena until bundle_close. */
 #ifndef DEVICE_BUNDLE_H
@@ -11,8 +11,9 @@
 #include "task/prompt.h"
 #include "task/task.h"
 
-#define BUNDLE_FORMAT "edgestill.bundle/1"
-#define BUNDLE_MODEL  "model/student.gguf"
+#define BUNDLE_FORMAT  "edgestill.bundle/1"
+#define BUNDLE_MODEL   "model/student.gguf"
+#define BUNDLE_GRAMMAR "grammar.gbnf"
 
 struct bundle {
     struct arena arena;
@@ -20,6 +21,8 @@ struct bundle {
     struct node *manifest; /* bundle.json */
     struct task task;
     struct prompt prompt;
+    const char *
+        grammar; /* extract: the answer's, compiled on the host (BUNDLE_GRAMMAR); NULL: the bundle has none */
     const char *model_path, *model_sha256; /* as bundle.json states it */
     int64_t n_ctx, n_batch, n_threads, n_outputs;
     const char *kv_type;
@@ -31,7 +34,8 @@ struct bundle {
     double abstain_threshold;                      /* leave records below this undecided; 0: decide all */
 };
 
-/* ERR_NOT_FOUND when `dir` holds no bundle, ERR_FORMAT or ERR_MISMATCH when its parts do not fit together. */
+/* ERR_NOT_FOUND when `dir` holds no bundle, ERR_FORMAT or ERR_MISMATCH when its parts do not fit together: also when the grammar that
+ * answers are held to is not the one that was bundled. */
 int bundle_open(struct bundle *b, const char *dir, struct err *e);
 void bundle_close(struct bundle *b); /* safe to repeat */
 

@@ -47,10 +47,11 @@ static int open_classifier(struct runner *r, struct err *e) {
     if (!path)
         return err_set(e, ERR_NO_MEMORY, "runner_open", "no memory for the bundle");
     /* the prefix belongs to the model's file as it is now: one that was exchanged has another */
-    const char *model = r->model_changed ? "changed" : b->model_sha256;
-    int rc =
-        classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, path, model, &r->prefix_loaded, e);
+    struct classifier_kept kept = {path, r->model_changed ? "changed" : b->model_sha256, b->grammar};
+    int rc = classifier_new_from(&r->classifier, r->lm, &b->task, &b->prompt, &kept, &r->prefix_loaded, e);
     r->prefix_s = clock_seconds() - start;
+    if (rc == 0 && b->task.kind == TASK_EXTRACT && !b->grammar)
+        log_warn("the bundle has no " BUNDLE_GRAMMAR "; the grammar was compiled from its task here");
     if (rc == 0 && b->prefix_state && !r->prefix_loaded)
         log_warn(
             "the saved prefix does not fit this model, prompt or llama.cpp; it was computed again (%.1f s)",

@@ -271,6 +271,41 @@ static void add_undecided(const struct bundle_facts *f, struct str *out) {
              100 * f->abstain->risk, 100 * f->abstain->risk_all);
 }
 
+static void add_other_runtimes(const struct bundle_facts *f, struct str *out) {
+    static const char *const how[] = {
+        [TASK_CLASSIFY] =
+            "write the label out instead of scoring all labels, read the whole prompt again, and give no "
+            "probability; a grammar keeps llama.cpp's server to the labels",
+        [TASK_EXTRACT] =
+            "read the whole prompt again for each record; the grammar keeps llama.cpp's server to the "
+            "answer's fields",
+        [TASK_RESPOND] = "read the whole prompt again for each record"};
+    enum task_kind kind = f->q->task->kind;
+    struct str prompt = {0}, grammar = {0}, request = {0};
+    str_addf(out,
+             "## With another runtime\n\n`ollama create %s -f Modelfile`, or `./with-llama-server`, where "
+             "those are installed. They %s:\n\n```\ncurl -s http://127.0.0.1:8080/completion -d '",
+             f->name, how[kind]);
+    str_add(out, "{\"prompt\": ");
+    str_addf(&prompt, "%s- ...: ...\n%s", f->prompt->head, f->prompt->tail);
+    json_text_string(&request, str_text(&prompt));
+    if (kind == TASK_CLASSIFY) {
+        add_grammar(f->q->task, &grammar);
+        str_add(&request, ", \"grammar\": ");
+        json_text_string(&request, str_text(&grammar));
+    }
+    for (const char *c = str_text(&request); *c; c++) { /* inside single quotes of a shell */
+        if (*c == '\'')
+            str_add(out, "'\\''");
+        else
+            str_add_char(out, *c);
+    }
+    str_add(out, ", \"temperature\": 0}'\n```\n\n");
+    str_release(&prompt);
+    str_release(&grammar);
+    str_release(&request);
+}
+
 void bundle_text_service_help(const struct bundle_facts *f, struct str *out) {
     add_http(f, out);
     str_addf(out,
@@ -282,28 +317,5 @@ void bundle_text_service_help(const struct bundle_facts *f, struct str *out) {
              "plan's memory as its limit. `run` refuses to start where less memory is free than planned.\n\n",
              f->name);
     add_undecided(f, out);
-    str_addf(out,
-             "## With another runtime\n\n`ollama create %s -f Modelfile`, or `./with-llama-server`, where "
-             "those are installed. They "
-             "write the label out instead of scoring all labels, read the whole prompt again, and give no "
-             "probability; a grammar keeps "
-             "llama.cpp's server to the labels:\n\n```\ncurl -s http://127.0.0.1:8080/completion -d '",
-             f->name);
-    str_add(out, "{\"prompt\": ");
-    struct str prompt = {0}, grammar = {0}, request = {0};
-    str_addf(&prompt, "%s- ...: ...\n%s", f->prompt->head, f->prompt->tail);
-    add_grammar(f->q->task, &grammar);
-    json_text_string(&request, str_text(&prompt));
-    str_add(&request, ", \"grammar\": ");
-    json_text_string(&request, str_text(&grammar));
-    for (const char *c = str_text(&request); *c; c++) { /* inside single quotes of a shell */
-        if (*c == '\'')
-            str_add(out, "'\\''");
-        else
-            str_add_char(out, *c);
-    }
-    str_add(out, ", \"temperature\": 0}'\n```\n\n");
-    str_release(&prompt);
-    str_release(&grammar);
-    str_release(&request);
+    add_other_runtimes(f, out);
 }

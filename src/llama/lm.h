@@ -129,9 +129,15 @@ struct lm_generation {
 int lm_generate(struct lm *m, int seq, int64_t n_max, struct str *text, struct lm_generation *out,
                 struct err *e);
 
-/* The same held to a grammar in GBNF (rule `root`): at each step the most probable token that the grammar allows. NULL or "":
- * free. ERR_INPUT when llama.cpp cannot read the grammar. A text cut off at n_max has `ended` false. */
-int lm_generate_grammar(struct lm *m, int seq, const char *grammar, int64_t n_max, struct str *text,
+/* A grammar in GBNF (rule `root`), parsed once for a model's vocabulary; the model outlives it. ERR_INPUT when llama.cpp cannot
+ * read it. */
+struct lm_grammar;
+int lm_grammar_new(struct lm_grammar **out, const struct lm *m, const char *gbnf, struct err *e);
+void lm_grammar_free(struct lm_grammar *g); /* NULL is fine */
+
+/* The same held to a grammar, from its start each time: at each step the most probable token that it allows. NULL: free. A text
+ * cut off at n_max has `ended` false. */
+int lm_generate_grammar(struct lm *m, int seq, struct lm_grammar *grammar, int64_t n_max, struct str *text,
                         struct lm_generation *out, struct err *e);
 
 /* ---- label scoring: the whole answer's probability, for all labels at once over their token trie ----

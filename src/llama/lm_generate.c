@@ -15,32 +15,59 @@ static int32_t most_probable(const float *logits, int32_t n_vocab) {
     return best;
 }
 
-/* The sampler is NULL where nothing holds the text. */
-struct guided {
-    struct llama_sampler *grammar;
+/* `start` has read nothing yet: each text gets a copy of it, which shares no state and parses nothing. */
+struct lm_grammar {
+    struct llama_sampler *start;
     llama_token_data *candidates; /* n_vocab */
 };
 
-static int guide(struct guided *g, const struct lm *m, const char *grammar, struct err *e) {
-    *g = (struct guided){0};
-    if (!grammar || !*grammar)
-        return 0;
-    g->candidates = malloc((size_t)m->n_vocab * sizeof *g->candidates);
-    if (!g->candidates)
-        return err_set(e, ERR_NO_MEMORY, "lm_generate", "no memory for a grammar's candidates");
+int lm_grammar_new(struct lm_grammar **out, const struct lm *m, const char *gbnf, struct err *e) {
+    struct lm_grammar *g = calloc(1, sizeof *g);
+    if (g)
+        g->candidates = malloc((size_t)m->n_vocab * sizeof *g->candidates);
+    if (!g || !g->candidates) {
+        lm_grammar_free(g);
+        return err_set(e, ERR_NO_MEMORY, "lm_grammar_new", "no memory for a grammar's candidates");
+    }
     struct lm_log_listener l = {0};
     lm_log_begin(&l);
-    g->grammar = llama_sampler_init_grammar(m->vocab, grammar, "root");
+    g->start = llama_sampler_init_grammar(m->vocab, gbnf, "root");
     lm_log_end(&l);
-    return g->grammar
-               ? 0
-               : err_set(e, ERR_INPUT, "lm_generate", "llama.cpp cannot read the grammar: %s", l.errors);
+    if (!g->start) {
+        lm_grammar_free(g);
+        return err_set(e, ERR_INPUT, "lm_grammar_new", "llama.cpp cannot read the grammar: %s", l.errors);
+    }
+    *out = g;
+    return 0;
+}
+
+void lm_grammar_free(struct lm_grammar *g) {
+    if (!g)
+        return;
+    if (g->start)
+        llama_sampler_free(g->start);
+    free(g->candidates);
+    free(g);
+}
+
+/* One text's; the sampler is NULL where nothing holds it. */
+struct guided {
+    struct llama_sampler *grammar;
+    llama_token_data *candidates; /* the grammar's */
+};
+
+static int guide(struct guided *g, const struct lm_grammar *grammar, struct err *e) {
+    *g = (struct guided){0};
+    if (!grammar)
+        return 0;
+    g->candidates = grammar->candidates;
+    g->grammar = llama_sampler_clone(grammar->start);
+    return g->grammar ? 0 : err_set(e, ERR_NO_MEMORY, "lm_generate", "no memory for a grammar's state");
 }
 
 static void guide_end(struct guided *g) {
     if (g->grammar)
         llama_sampler_free(g->grammar);
-    free(g->candidates);
 }
 
 static bool allows(const struct guided *g, int32_t token, float logit) {
@@ -86,7 +113,7 @@ static int write_tokens(struct lm *m, int seq, const struct guided *guided, int6
     return rc;
 }
 
-int lm_generate_grammar(struct lm *m, int seq, const char *grammar, int64_t n_max, struct str *text,
+int lm_generate_grammar(struct lm *m, int seq, struct lm_grammar *grammar, int64_t n_max, struct str *text,
                         struct lm_generation *out, struct err *e) {
     if (!m->logits || m->logits_seq != seq)
         return err_set(e, ERR_USAGE, "lm_generate", "the prompt must be decoded, with logits, just before");
@@ -97,7 +124,7 @@ int lm_generate_grammar(struct lm *m, int seq, const char *grammar, int64_t n_ma
         return err_set(e, ERR_NO_MEMORY, "lm_generate", "no memory for %lld tokens", (long long)limit);
     struct lm_generation g = {0};
     struct guided guided;
-    int rc = guide(&guided, m, grammar, e);
+    int rc = guide(&guided, grammar, e);
     if (rc == 0)
         rc = write_tokens(m, seq, &guided, limit, ids, &g, e);
     if (rc == 0)

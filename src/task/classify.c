@@ -17,19 +17,31 @@ struct classifier {
     const struct prompt *prompt;
     struct lm_labels *labels;
     struct tokens head, record;
-    struct str grammar; /* extract */
+    struct lm_grammar *grammar; /* extract */
     double *log_prob;
     struct classifier_last last;
 };
 
 /* ---- life ---- */
 
+/* `gbnf` NULL: compiled from the task here. */
+static int make_grammar(struct classifier *c, const char *gbnf, struct err *e) {
+    struct str compiled = {0};
+    if (c->task->kind != TASK_EXTRACT)
+        return 0;
+    if (!gbnf)
+        answer_grammar(c->task, &compiled);
+    int rc = str_check(&compiled, e);
+    if (rc == 0)
+        rc = lm_grammar_new(&c->grammar, c->lm, gbnf ? gbnf : str_text(&compiled), e);
+    str_release(&compiled);
+    return rc;
+}
+
 static int make_labels(struct classifier *c, struct err *e) {
     int n = c->task->n_labels;
-    if (c->task->kind != TASK_CLASSIFY) {
-        answer_grammar(c->task, &c->grammar);
-        return str_check(&c->grammar, e);
-    }
+    if (c->task->kind != TASK_CLASSIFY)
+        return 0;
     const char **names = calloc((size_t)n, sizeof *names);
     c->log_prob = calloc((size_t)n, sizeof *c->log_prob);
     if (!names || !c->log_prob) {
@@ -55,7 +67,7 @@ static int read_prefix(struct classifier *c, struct err *e) {
 }
 
 static int make(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
-                struct err *e) {
+                const char *gbnf, struct err *e) {
     struct classifier *c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NO_MEMORY, "classifier_new", "no memory for a classifier");
@@ -63,6 +75,8 @@ static int make(struct classifier **out, struct lm *m, const struct task *t, con
     c->task = t;
     c->prompt = p;
     int rc = make_labels(c, e);
+    if (rc == 0)
+        rc = make_grammar(c, gbnf, e);
     if (rc == 0)
         rc = encode_head(&c->head, m, p, e);
     if (rc < 0) {
@@ -76,7 +90,7 @@ static int make(struct classifier **out, struct lm *m, const struct task *t, con
 int classifier_new(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
                    struct err *e) {
     struct classifier *c;
-    int rc = make(&c, m, t, p, e);
+    int rc = make(&c, m, t, p, NULL, e);
     if (rc < 0)
         return rc;
     lm_clear(m, 0);
@@ -95,12 +109,12 @@ void classifier_free(struct classifier *c) {
     lm_labels_free(c->labels);
     tokens_release(&c->head);
     tokens_release(&c->record);
-    str_release(&c->grammar);
+    lm_grammar_free(c->grammar);
     free(c->log_prob);
     free(c);
 }
 
-/* ---- the prefix on disk ---- */
+/* ---- what a bundle keeps ---- */
 
 static void make_tag(const struct classifier *c, const char *model_hash, char tag[200]) {
     snprintf(tag, 200, "model %.64s prompt %.64s tokens %lld", model_hash, c->prompt->hash,
@@ -115,15 +129,15 @@ int classifier_save_prefix(struct classifier *c, const char *path, const char *m
 }
 
 int classifier_new_from(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
-                        const char *path, const char *model_hash, bool *loaded, struct err *e) {
+                        const struct classifier_kept *kept, bool *loaded, struct err *e) {
     char tag[200];
     struct classifier *c;
-    int rc = make(&c, m, t, p, e);
+    int rc = make(&c, m, t, p, kept->grammar, e);
     if (rc < 0)
         return rc;
-    make_tag(c, model_hash, tag);
+    make_tag(c, kept->model_hash, tag);
     lm_clear(m, 0);
-    *loaded = lm_state_load(m, 0, path, tag, NULL) == 0;
+    *loaded = lm_state_load(m, 0, kept->prefix, tag, NULL) == 0;
     rc = read_prefix(c, e); /* nothing to do when it was loaded */
     if (rc < 0) {
         classifier_free(c);
@@ -189,7 +203,7 @@ static int generate(struct classifier *c, const struct record *r, int64_t n_max,
     if (rc == 0)
         rc = lm_decode(c->lm, 0, c->record.ids, c->record.n, &logits, e);
     if (rc == 0)
-        rc = lm_generate_grammar(c->lm, 0, str_text(&c->grammar), n_max, text, g, e);
+        rc = lm_generate_grammar(c->lm, 0, c->grammar, n_max, text, g, e);
     if (lm_truncate(c->lm, 0, (int32_t)c->head.n, &later) < 0)
         lm_clear(c->lm, 0); /* a model that cannot forget: the prefix is read again */
     return rc;

@@ -46,12 +46,18 @@ int classifier_answer(struct classifier *c, const struct record *r, int64_t n_ma
 int classifier_write(struct classifier *c, const struct record *r, struct str *answer, bool *valid,
                      struct err *e);
 
-/* The prefix's state on disk. The tag binds it: the caller's text (the model's hash) and the prompt's hash go into it.
- * Loading a state that does not fit is ERR_MISMATCH and leaves the prefix as computed. Made with classifier_new_from,
- * nothing is computed when the file fits; *loaded tells. */
+/* The prefix's state on disk. The tag binds it: the caller's text (the model's hash) and the prompt's hash go into it. */
 int classifier_save_prefix(struct classifier *c, const char *path, const char *model_hash, struct err *e);
+
+/* What a bundle keeps so that nothing is computed at start. */
+struct classifier_kept {
+    const char *prefix, *model_hash; /* the state's file; what it was saved with */
+    const char *grammar;             /* extract: the answer's GBNF; NULL: compiled from the task */
+};
+/* A state that does not fit is as if there were none: the prefix is computed; *loaded tells. A grammar that cannot be read is
+ * ERR_INPUT. */
 int classifier_new_from(struct classifier **out, struct lm *m, const struct task *t, const struct prompt *p,
-                        const char *path, const char *model_hash, bool *loaded, struct err *e);
+                        const struct classifier_kept *kept, bool *loaded, struct err *e);
 
 int64_t classifier_prefix_tokens(const struct classifier *c);
 /* lm_options.n_outputs that lets all labels be scored in one pass (1 where nothing is scored). */

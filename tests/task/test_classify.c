@@ -127,14 +127,18 @@ static void test_saved_prefix(void **state) {
     assert_int_equal(classifier_score(c, &r, p, NULL), 0);
     assert_int_equal(classifier_save_prefix(c, "prefix.state", "abc", NULL), 0);
     classifier_free(c);
-    assert_int_equal(classifier_new_from(&c, t.lm, &t.task, &t.prompt, "prefix.state", "abc", &loaded, NULL),
+    assert_int_equal(classifier_new_from(&c, t.lm, &t.task, &t.prompt,
+                                         &(struct classifier_kept){"prefix.state", "abc", NULL}, &loaded,
+                                         NULL),
                      0);
     assert_true(loaded);
     assert_int_equal(classifier_last(c).n_prefix_read, 0);
     assert_int_equal(classifier_score(c, &r, again, NULL), 0);
     assert_true(fabs(p[0] - again[0]) < tolerance);
     classifier_free(c);
-    assert_int_equal(classifier_new_from(&c, t.lm, &t.task, &t.prompt, "prefix.state", "abd", &loaded, NULL),
+    assert_int_equal(classifier_new_from(&c, t.lm, &t.task, &t.prompt,
+                                         &(struct classifier_kept){"prefix.state", "abd", NULL}, &loaded,
+                                         NULL),
                      0);
     assert_false(loaded);
     assert_int_equal(classifier_last(c).n_prefix_read, classifier_prefix_tokens(c));
