@@ -21,8 +21,8 @@ struct bundle {
     struct node *manifest; /* bundle.json */
     struct task task;
     struct prompt prompt;
-    const char *
-        grammar; /* extract: the answer's, compiled on the host (BUNDLE_GRAMMAR); NULL: the bundle has none */
+    /* extract: the answer's, compiled on the host (BUNDLE_GRAMMAR); NULL: the bundle has none */
+    const char *grammar;
     const char *model_path, *model_sha256; /* as bundle.json states it */
     int64_t n_ctx, n_batch, n_threads, n_outputs;
     const char *kv_type;
