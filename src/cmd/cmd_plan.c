@@ -1,10 +1,12 @@
 /* `edgestill plan`: what fits the device, ranked, with predictions and reasons; --accept N writes plan.yaml and plan.lock. */
 #include "base/file.h"
+#include "base/log.h"
 #include "catalog/catalog.h"
 #include "cmd/cmd.h"
 #include "cmd/plan_feedback.h"
 #include "cmd/plan_text.h"
 #include "cmd/project.h"
+#include "eval/rows.h"
 #include "format/json.h"
 #include "format/yaml.h"
 #include "plan/host.h"
@@ -309,6 +311,7 @@ static void fill_result(struct cmd_ctx *c, const struct planning *p) {
     json_object_set_new(c->result, "host_macs_per_s", json_real(p->host.macs_per_s));
     json_object_set_new(c->result, "host_used_by_others", json_real(p->host.others));
     json_object_set_new(c->result, "considered", json_integer(r->n_considered));
+    json_object_set_new(c->result, "records", json_integer(p->input.n_records));
     json_object_set_new(c->result, "teacher",
                         r->teacher.calls.value > 0
                             ? json_pack("{s:o, s:o, s:o, s:o}", "calls",
@@ -503,6 +506,23 @@ static void set_price(struct planning *p) {
     p->input.price = &p->price;
 }
 
+/* How many records there will be: all of one's own rows; beside a teacher, who fills up what they lack, at least as many as asked for. Rows
+ * that cannot be read are for `generate` to refuse. */
+static int64_t expected_records(const struct planning *p) {
+    const struct project_data *d = &p->project.data;
+    struct rows own;
+    struct err e = {0};
+    if (!d->path)
+        return p->project.n_records;
+    if (rows_read(&own, &p->task, d->path, &(struct rows_options){.label_column = d->label}, &e) < 0) {
+        log_warn("%s (planned with %lld records)", e.message, (long long)p->project.n_records);
+        return p->project.n_records;
+    }
+    int64_t n = own.n;
+    rows_release(&own);
+    return str_equal(p->project.teacher.kind, "none") || n > p->project.n_records ? n : p->project.n_records;
+}
+
 static int plan_with(struct cmd_ctx *c, struct planning *p) {
     int64_t accept = cmd_int(c, "accept", -1);
     int code = prepare(c, p);
@@ -519,7 +539,7 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.base = wished_base(c, p);
     p->input.mix = cmd_string(c, "quantisation");
     p->input.rank = (int)cmd_int(c, "rank", 16);
-    p->input.n_records = p->project.n_records;
+    p->input.n_records = expected_records(p);
     set_price(p);
     read_measured(p);
     if ((code = plan_feedback_read(&p->project, &p->catalog, p->device, &p->feedback, &c->err)) < 0)
