@@ -4,7 +4,7 @@
 #include "task/text.h"
 #include <string.h>
 
-enum { NUMBER_BYTES = 24, TEXT_CHARS = 400, CHARACTER_BYTES = 6 /* "\u001f" */ };
+enum { NUMBER_BYTES = 24, CHARACTER_BYTES = 6 /* "\u001f" */ };
 
 struct task answer_view(const struct task *t) {
     return (struct task){.kind = t->kind,
@@ -85,79 +85,6 @@ const char *answer_field(const struct task *t, struct arena *a, const char *answ
     return out;
 }
 
-/* ---- the grammar ---- */
-
-/* A literal of GBNF, which stands in double quotes itself. */
-static void add_literal(struct str *out, const char *text) {
-    str_add_char(out, '"');
-    for (const char *c = text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            str_add_char(out, '\\');
-        str_add_char(out, *c);
-    }
-    str_add_char(out, '"');
-}
-
-static void add_json_literal(struct str *out, const char *text) {
-    struct str json = {0};
-    json_text_string(&json, text);
-    add_literal(out, str_text(&json));
-    str_release(&json);
-}
-
-static void add_number_rule(const struct task_field *f, struct str *out) {
-    if (!f->has_range || f->min < 0)
-        str_add(out, "\"-\"? ");
-    str_add(out, "(\"0\" | [1-9] [0-9]{0,14})");
-    if (f->type == FIELD_NUMBER && f->decimals > 0)
-        str_addf(out, " \".\" [0-9]{%d}", f->decimals);
-}
-
-static void add_value_rule(const struct task_field *f, struct str *out) {
-    switch (f->type) {
-    case FIELD_INTEGER:
-    case FIELD_NUMBER:
-        add_number_rule(f, out);
-        break;
-    case FIELD_CATEGORY:
-        for (int i = 0; i < f->n_values; i++) {
-            str_add(out, i ? " | " : "");
-            add_json_literal(out, f->values[i]);
-        }
-        break;
-    case FIELD_DATE:
-        str_add(out, "\"\\\"\" [0-9]{4} \"-\" [01] [0-9] \"-\" [0-3] [0-9] \"\\\"\"");
-        break;
-    case FIELD_TEXT:
-        str_add(out, "\"\\\"\" character+ \"\\\"\"");
-        break;
-    }
-    if (f->optional)
-        str_add(out, " | \"null\"");
-}
-
-void answer_grammar(const struct task *t, struct str *out) {
-    if (t->kind != TASK_EXTRACT)
-        return;
-    str_add(out, "root ::= \"{\"");
-    for (int i = 0; i < t->n_answer; i++) {
-        struct str key = {0};
-        json_text_string(&key, t->answer[i].name);
-        str_add_char(&key, ':');
-        str_add(out, i ? " \",\" " : " ");
-        add_literal(out, str_text(&key));
-        str_addf(out, " f%d", i);
-        str_release(&key);
-    }
-    str_add(out, " \"}\"\n");
-    for (int i = 0; i < t->n_answer; i++) {
-        str_addf(out, "f%d ::= ", i);
-        add_value_rule(&t->answer[i], out);
-        str_add_char(out, '\n');
-    }
-    str_add(out, "character ::= [^\"\\\\\\x7F\\x00-\\x1F] | \"\\\\\" [\"\\\\/bfnrt]\n");
-}
-
 /* ---- length ---- */
 
 static int64_t longest_value(const struct task_field *f) {
@@ -169,7 +96,7 @@ static int64_t longest_value(const struct task_field *f) {
     if (f->type == FIELD_CATEGORY)
         return 2 + 2 * longest;
     if (f->type == FIELD_TEXT)
-        return 2 + CHARACTER_BYTES * (int64_t)(f->max_chars ? f->max_chars : TEXT_CHARS);
+        return 2 + CHARACTER_BYTES * (int64_t)(f->max_chars ? f->max_chars : ANSWER_TEXT_CHARS);
     return NUMBER_BYTES;
 }
 

@@ -28,7 +28,11 @@ const char *answer_field(const struct task *t, struct arena *a, const char *answ
 /* What a record's right answer is as text: the label's name, or the answer. NULL where unknown. */
 const char *record_answer(const struct task *t, const struct record *r);
 
-/* GBNF of the answer (llama.cpp's grammar language), appended; nothing for respond, whose text is free. */
+/* A text without a length of its own is held to this many characters. */
+enum { ANSWER_TEXT_CHARS = 400 };
+
+/* GBNF of the answer (llama.cpp's grammar language), appended: ranges, lengths, calendar and all, so that what is written under it is
+ * what answer_read takes (a text that must be there and says "n/a" apart). Nothing for respond, whose text is free. */
 void answer_grammar(const struct task *t, struct str *out);
 
 /* No answer in normal form is longer, in bytes; so none has more tokens. */

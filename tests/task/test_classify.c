@@ -183,17 +183,26 @@ static void test_written_answers_keep_to_the_grammar(void **state) {
     struct task_field answer[] = {
         {.name = "room", .column = "room", .type = FIELD_CATEGORY, .values = rooms, .n_values = 2},
         {.name = "a \"level\"", .column = "l", .type = FIELD_NUMBER, .decimals = 1, .optional = true},
-        {.name = "day",
-         .column = "day",
+        {.name = "who",
+         .column = "who",
          .type = FIELD_CATEGORY,
          .values = rooms,
          .n_values = 2,
          .optional = true},
+        {.name = "heat",
+         .column = "heat",
+         .type = FIELD_NUMBER,
+         .has_range = true,
+         .min = 17.5,
+         .max = 23,
+         .decimals = 1},
+        {.name = "day", .column = "day", .type = FIELD_DATE},
+        {.name = "note", .column = "note", .type = FIELD_TEXT, .max_chars = 12},
     };
     struct task task = t.task;
     task.kind = TASK_EXTRACT;
     task.answer = answer;
-    task.n_answer = 3;
+    task.n_answer = 6;
     struct classifier *c = NULL;
     assert_int_equal(classifier_new(&c, t.lm, &task, &t.prompt, NULL), 0);
     for (int i = 0; i < 8; i++) {
