@@ -74,18 +74,28 @@ static void quality(struct figures *f, const struct student_files *s) {
     }
 }
 
-/* Over the seeds, which are the independent repetitions. */
-static void quality_means(struct figures *f, const double *differences, const int *n) {
+/* One way's differences and their half-widths over rows, by seed. */
+struct series {
+    double value[SEEDS_MAX], half[SEEDS_MAX];
+    int n;
+};
+
+/* Rows and seeds both count. The rows are the same for all seeds, so their share of the interval is taken as one seed's, which a mean over
+ * seeds can only make smaller. */
+static void quality_means(struct figures *f, const struct series *all) {
     for (int i = 0; i < COMPRESS_N_EXAMPLES * N_WAYS; i++) {
+        const struct series *s = &all[i];
         char name[160];
-        double mean, half;
-        if (n[i] < 2)
+        double mean, seeds, rows, unused;
+        if (s->n < 2)
             continue;
-        chain_mean(differences + i * SEEDS_MAX, n[i], &mean, &half);
+        chain_mean(s->value, s->n, &mean, &seeds);
+        chain_mean(s->half, s->n, &rows, &unused);
+        double half = sqrt(seeds * seeds + rows * rows);
         snprintf(name, sizeof name, "%s, mean of seeds: %s, minus 16-bit", compress_examples[i / N_WAYS].name,
                  ways[i % N_WAYS].what);
-        figures_add(f, &(struct figure){"5.1", name, "points", mean, n[i], mean - half, mean + half,
-                                        "min, max: 95% interval by Student's t over the seeds"});
+        figures_add(f, &(struct figure){"5.1", name, "points", mean, s->n, mean - half, mean + half,
+                                        "min, max: 95% interval over rows and seeds"});
     }
 }
 
@@ -219,22 +229,23 @@ static void alone(struct figures *f, const char *part, bool (*measure)(struct fi
 }
 
 static void all_qualities(struct figures *f, int64_t n_examples, int64_t n_seeds) {
-    static double differences[COMPRESS_N_EXAMPLES * N_WAYS * SEEDS_MAX];
-    static int n[COMPRESS_N_EXAMPLES * N_WAYS];
+    static struct series all[COMPRESS_N_EXAMPLES * N_WAYS];
     for (int seed = 1; seed <= n_seeds && seed <= SEEDS_MAX; seed++)
         for (int x = 0; x < n_examples; x++) {
             of_student(f, "quality", &compress_examples[x], seed, "full-labelled", quality);
             for (int i = 0; i < N_WAYS; i++) {
                 char name[160];
-                int at = x * N_WAYS + i;
+                struct series *of = &all[x * N_WAYS + i];
+                struct figure found;
                 way_name(&(struct student_files){.example = &compress_examples[x], .seed = seed}, &ways[i],
                          name);
-                double value = figures_value(f, "5.1", name);
-                if (isfinite(value))
-                    differences[at * SEEDS_MAX + n[at]++] = value;
+                if (!figures_find(f, "5.1", name, &found))
+                    continue;
+                of->value[of->n] = found.value;
+                of->half[of->n++] = (found.max - found.min) / 2;
             }
         }
-    quality_means(f, differences, n);
+    quality_means(f, all);
 }
 
 int main(int argc, char *argv[]) {

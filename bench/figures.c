@@ -73,16 +73,20 @@ int figures_count(const struct figures *f) {
     return (int)json_array_size(f->list);
 }
 
-double figures_value(const struct figures *f, const char *id, const char *name) {
+bool figures_find(const struct figures *f, const char *id, const char *name, struct figure *out) {
     size_t i;
     json_t *one;
     json_array_foreach(f->list, i, one) {
         const char *its_id = json_string_value(json_object_get(one, "id"));
         const char *its_name = json_string_value(json_object_get(one, "name"));
-        if (its_id && its_name && strcmp(its_id, id) == 0 && strcmp(its_name, name) == 0)
-            return json_number_value(json_object_get(one, "value"));
+        if (!its_id || !its_name || strcmp(its_id, id) != 0 || strcmp(its_name, name) != 0)
+            continue;
+        *out = (struct figure){.value = json_number_value(json_object_get(one, "value")),
+                               .min = json_number_value(json_object_get(one, "min")),
+                               .max = json_number_value(json_object_get(one, "max"))};
+        return true;
     }
-    return NAN;
+    return false;
 }
 
 void figures_keep(const struct figures *f, int from, const char *path) {

@@ -41,7 +41,8 @@ void figures_update(struct figures *f);
 /* For measurements that take hours in all: figures_keep writes what was added since there were `from` figures to a file, and
  * figures_recall adds them again another time; false when there is no such file. */
 int figures_count(const struct figures *f);
-double figures_value(const struct figures *f, const char *id, const char *name); /* NAN: not there */
+/* Value, min and max alone; false: not there. */
+bool figures_find(const struct figures *f, const char *id, const char *name, struct figure *out);
 void figures_keep(const struct figures *f, int from, const char *path);
 bool figures_recall(struct figures *f, const char *path);
 /* Prints the table, writes the file, frees. 0, or 1 with a message when the file cannot be written. */
