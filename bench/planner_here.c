@@ -351,8 +351,12 @@ static int train_child(int shape, enum plan_method method) {
         code = make_rows(&train, &form, ROWS, 1, &e);
     if (code == 0)
         code = make_rows(&validation, &form, 2, 2, &e);
-    struct train_settings s = {
-        .epochs = 1, .batch_rows = BATCH, .learning_rate = 1e-4f, .seed = 3, .eval_steps = 1000};
+    struct train_settings s = {.epochs = 1,
+                               .batch_rows = BATCH,
+                               .learning_rate = 1e-4f,
+                               .schedule = SCHEDULE_COSINE,
+                               .seed = 3,
+                               .eval_steps = 1000};
     char names[3][128];
     static const char *const ends[3] = {"checkpoint", "best", "log"};
     for (int i = 0; i < 3; i++) {

@@ -418,7 +418,8 @@ static void print_choice(struct training *t) {
     cmd_print(c, "  %-14s %g   %s\n", "warm-up", (double)s->warmup, t->reasons[TRAIN_REASON_WARMUP]);
     cmd_print(c, "  %-14s %g   %s\n", "weight decay", (double)s->weight_decay,
               t->reasons[TRAIN_REASON_DECAY]);
-    cmd_print(c, "  %-14s cosine   %s\n", "schedule", t->reasons[TRAIN_REASON_SCHEDULE]);
+    cmd_print(c, "  %-14s %s   %s\n", "schedule", schedule_name(s->schedule),
+              t->reasons[TRAIN_REASON_SCHEDULE]);
     cmd_print(c, "  %-14s %s   %s\n", "base kept", t->packed ? "stored" : "f32",
               t->packed ? "a frozen base of this size stays as its file has it; tiles are widened on the fly"
                         : "small enough, or trained itself");
@@ -477,7 +478,7 @@ static int verify_export(struct training *t, const char *adapter, const char *me
         rc = nn_run_init(&run, &t->model, &(struct nn_limits){.n_tokens = longest, .forward_only = true},
                          t->e);
     if (rc == 0)
-        rc = train_score(&t->model, &run, &packer, &some, log_prob, t->e);
+        rc = train_score(&t->model, &run, &packer, &some, &(struct train_scores){.log_prob = log_prob}, t->e);
     /* Measured: below 0.01 for 16-bit weights. A quantised base runs with activations of 8 bits. */
     struct verify v = {.model = merged,
                        .task = &t->task,

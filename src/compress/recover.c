@@ -134,7 +134,7 @@ static void to_probabilities(double *p, int64_t n_rows, int n) {
 }
 
 static int score(struct recovery *x, const struct dataset *d, double *p, struct err *e) {
-    int rc = train_score(&x->s->model, &x->run, &x->packer, d, p, e);
+    int rc = train_score(&x->s->model, &x->run, &x->packer, d, &(struct train_scores){.log_prob = p}, e);
     if (rc == 0)
         to_probabilities(p, d->n_rows, d->form->n_labels);
     return rc;

@@ -107,7 +107,7 @@ int student_score(struct student *s, const struct dataset *d, double *log_prob, 
     if (rc == 0)
         rc = nn_run_init(&run, &s->model, &limits, e);
     if (rc == 0)
-        rc = train_score(&s->model, &run, &p, d, log_prob, e);
+        rc = train_score(&s->model, &run, &p, d, &(struct train_scores){.log_prob = log_prob}, e);
     nn_run_release(&run);
     packer_release(&p);
     return rc;

@@ -36,6 +36,18 @@ static void whole_rows(const struct nn_pass *p, int64_t i, int64_t n, double div
         o->gemm(o, true, false, v, d, n, 1, y->logits, v, y->hn + i * d, d, 1, dw, d);
 }
 
+/* The largest logit is at hand when the blocks are through, and so is the target's. NaN is no largest one. */
+static void note_top(const struct nn_pass *p, int64_t i, int64_t n) {
+    const struct ops *o = p->m->ops;
+    struct nn_memory *y = p->y;
+    float *max = y->host_loss,
+          *at_target = y->host_weight; /* free now: the losses come later, the weights are uploaded */
+    o->download(o, max, y->max, (size_t)n * sizeof *max);
+    o->download(o, at_target, y->at_target, (size_t)n * sizeof *at_target);
+    for (int64_t r = 0; r < n; r++)
+        p->top[i + r] = at_target[r] >= max[r];
+}
+
 /* The same rows, block by block of the vocabulary. */
 static void blocked_rows(const struct nn_pass *p, int64_t i, int64_t n, double divisor) {
     const struct ops *o = p->m->ops;
@@ -58,6 +70,8 @@ static void blocked_rows(const struct nn_pass *p, int64_t i, int64_t n, double d
             o->scale_rows(o, acc, y->shrink, n, d);
         o->gemm(o, false, false, n, d, cols, 1, y->logits, cols, w, d, v > 0 ? 1 : 0, acc, d);
     }
+    if (p->top)
+        note_top(p, i, n);
     float scale = divisor > 0 ? (float)(1 / divisor) : 0;
     o->softmax_loss(o, y->row_loss + i, y->factor, &rows, y->weight + i, n, scale);
     if (divisor <= 0)
@@ -112,7 +126,7 @@ static void add_others(const struct nn_pass *p, double divisor) {
 void nn_head(const struct nn_pass *p, double divisor) {
     const struct ops *o = p->m->ops;
     struct nn_memory *y = p->y;
-    bool blocked = nn_head_blocked(p->m, p->limits);
+    bool blocked = p->top || nn_head_blocked(p->m, p->limits); /* whole rows have no largest logit to show */
     nn_watch_input(p->m, nn_base_tensor(p->m, -1, head_kind(p->m)), y->hn, p->n);
     for (int64_t i = 0; i < p->n; i += p->limits->head_rows)
         (blocked ? blocked_rows : whole_rows)(p, i, smaller(p->limits->head_rows, p->n - i), divisor);

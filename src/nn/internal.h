@@ -103,6 +103,7 @@ struct nn_memory {
     float *mix;          /* [N, D] rows of the head summed with those weights */
     int32_t *host_row, *host_target, *host_position, *host_wanted;
     float *host_weight, *host_loss; /* host memory, [N] each */
+    bool *host_top;                 /* [N] */
     int32_t *host_other;            /* as above */
     float *host_other_weight, *host_mix, *host_hn;
     int32_t *host_prefix_position; /* [P] */
@@ -117,6 +118,7 @@ struct nn_pass {
     struct nn_stream *stream;
     int64_t t, n;     /* tokens; rows at which the last block's output is needed (the prefix: none) */
     bool few;         /* the last block works at the n rows alone */
+    bool *top;        /* [n] host memory: is the row's target its most probable token? NULL: not asked */
     int n_others;     /* of the batch */
     int64_t n_prefix; /* tokens of the shared prefix before each sequence; 0: none, or this is the prefix */
     int64_t prefix_stride; /* floats between layers in prefix_dk */

@@ -219,6 +219,7 @@ static int alloc_host(struct nn_memory *y, const struct nn_model *m, const struc
     y->host_position = calloc(n, sizeof *y->host_position);
     y->host_weight = calloc(n, sizeof *y->host_weight);
     y->host_loss = calloc(n, sizeof *y->host_loss);
+    y->host_top = calloc(n, sizeof *y->host_top);
     if (l->n_others > 0) {
         y->host_other = calloc(n * (size_t)(l->n_others + 1), sizeof *y->host_other);
         y->host_other_weight = calloc(n * (size_t)(l->n_others + 1), sizeof *y->host_other_weight);
@@ -231,7 +232,7 @@ static int alloc_host(struct nn_memory *y, const struct nn_model *m, const struc
     for (int64_t i = 0; y->host_prefix_position && i < l->n_prefix; i++)
         y->host_prefix_position[i] = (int32_t)i;
     bool ok = y->batch.blocks && y->prefix.blocks && y->host_row && y->host_target && y->host_wanted &&
-              y->host_position && y->host_weight && y->host_loss && y->host_prefix_position;
+              y->host_position && y->host_weight && y->host_loss && y->host_top && y->host_prefix_position;
     return ok ? 0 : ERR_NO_MEMORY;
 }
 
@@ -285,6 +286,7 @@ void nn_run_release(struct nn_run *r) {
         free(y->host_mix);
         free(y->host_hn);
         free(y->host_loss);
+        free(y->host_top);
         free(y);
     }
     if (r)

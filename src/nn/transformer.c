@@ -210,17 +210,27 @@ int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_ba
 
 int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss,
                     struct err *e) {
+    return nn_forward_top(m, r, b, row_loss, NULL, e);
+}
+
+int nn_forward_top(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss, bool *top,
+                   struct err *e) {
     struct nn_pass p;
     int rc = begin(&p, m, r, b, e);
     if (rc < 0)
         return rc;
     struct nn_memory *y = p.y;
+    p.top = top ? y->host_top : NULL;
     forward(&p, b);
     nn_head(&p, 0);
     m->ops->download(m->ops, y->host_loss, y->row_loss, (size_t)p.n * sizeof *y->host_loss);
-    for (int64_t i = 0, n = 0; i < p.n; i++)
-        if (y->host_target[i] >= 0)
-            row_loss[n++] = y->host_loss[i];
+    for (int64_t i = 0, n = 0; i < p.n; i++) {
+        if (y->host_target[i] < 0)
+            continue;
+        if (top)
+            top[n] = y->host_top[i];
+        row_loss[n++] = y->host_loss[i];
+    }
     return 0;
 }
 

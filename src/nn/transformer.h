@@ -104,6 +104,10 @@ int nn_forward_backward(struct nn_model *m, struct nn_run *r, const struct nn_ba
  */
 int nn_forward_loss(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss,
                     struct err *e);
+/* The same, and top[i]: is the target the most probable token there (NULL: not asked)? The losses are then computed block by block of
+ * the vocabulary. */
+int nn_forward_top(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *row_loss, bool *top,
+                   struct err *e);
 /* Forward only: logits [n, V] of the tokens that have a target, host memory. */
 int nn_forward_logits(struct nn_model *m, struct nn_run *r, const struct nn_batch *b, float *logits,
                       struct err *e);

@@ -54,8 +54,8 @@ struct loop {
     struct packer packer;
     struct train_log log;
     struct train_state state;
-    int64_t *order; /* of the epoch's rows */
-    double *log_prob;
+    int64_t *order;             /* of the epoch's rows */
+    struct train_scores scores; /* of the validation rows */
     int64_t steps_per_epoch;
     double clock_s, saved_s; /* when state.seconds was last brought up to date; last checkpoint */
     bool resumed;
@@ -69,7 +69,7 @@ static uint64_t hash_run(const struct loop *l) {
                         (double)s->warmup,       (double)s->weight_decay, (double)s->patience,
                         (double)s->eval_steps,   (double)s->micro_tokens, (double)s->soft_share,
                         (double)s->likely_share, (double)s->no_prefix,    (double)s->plain};
-    uint64_t h = s->seed ^ s->identity;
+    uint64_t h = s->seed ^ s->identity ^ (uint64_t)s->schedule << 56;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         uint64_t word;
         memcpy(&word, &numbers[i], sizeof word);
@@ -126,8 +126,10 @@ static int measure_product(struct loop *l, struct err *e) {
 static int begin_memory(struct loop *l, struct err *e) {
     int64_t n_val = l->validation->n_rows * train_scores_of(l->validation);
     l->order = malloc((size_t)l->train->n_rows * sizeof *l->order);
-    l->log_prob = malloc((size_t)(n_val + 1) * sizeof *l->log_prob);
-    if (!l->order || !l->log_prob)
+    l->scores.log_prob = malloc((size_t)(n_val + 1) * sizeof *l->scores.log_prob);
+    if (l->validation->form->written)
+        l->scores.decoded = malloc((size_t)(n_val + 1) * sizeof *l->scores.decoded);
+    if (!l->order || !l->scores.log_prob || (l->validation->form->written && !l->scores.decoded))
         return err_set(e, ERR_NO_MEMORY, "train_run", "no room for the order of %lld rows",
                        (long long)l->train->n_rows);
     int rc = packer_init(&l->packer, l->s.micro_tokens, e);
@@ -138,7 +140,7 @@ static int begin_memory(struct loop *l, struct err *e) {
     struct optimizer_options o = {.learning_rate = l->s.learning_rate,
                                   .beta2 = 0.98f,
                                   .weight_decay = l->s.weight_decay,
-                                  .schedule = SCHEDULE_COSINE,
+                                  .schedule = l->s.schedule,
                                   .total_steps = l->s.epochs * l->steps_per_epoch,
                                   .final_fraction = 0.05f};
     o.warmup_steps = (int64_t)ceil((double)l->s.warmup * (double)o.total_steps);
@@ -185,7 +187,8 @@ static void end(struct loop *l) {
     nn_run_release(&l->run);
     packer_release(&l->packer);
     free(l->order);
-    free(l->log_prob);
+    free(l->scores.log_prob);
+    free(l->scores.decoded);
 }
 
 static void order_rows(struct loop *l) {
@@ -230,14 +233,14 @@ static int save(struct loop *l, struct err *e) {
 
 /* ---- validation ---- */
 
-/* Written answers: the mean -log of the right one's probability, and the share of rows where it is above one half. There each
- * of its tokens is the most probable one, so that writing greedily gives it: a lower bound of the exact matches. */
-static void grade_written(const struct dataset *d, const double *log_prob, double *accuracy, double *loss) {
+/* Written answers: the share of rows whose answer greedy decoding writes, and the mean -log of its probability. */
+static void grade_written(const struct dataset *d, const struct train_scores *s, double *accuracy,
+                          double *loss) {
     int64_t right = 0;
     double sum = 0;
     for (int64_t i = 0; i < d->n_rows; i++) {
-        right += log_prob[i] > log(0.5);
-        sum -= log_prob[i];
+        right += s->decoded[i];
+        sum -= s->log_prob[i];
     }
     *accuracy = (double)right / (double)d->n_rows;
     *loss = sum / (double)d->n_rows;
@@ -260,11 +263,11 @@ static bool grade_row(const double *p, int n, int label, double *loss) {
 
 /* Balanced accuracy, and the mean -log of the right label's share among the labels: both as means over the labels that occur of
  * means over their rows. With one label in twelve, plain accuracy would call the untrained model the best. */
-static int grade(const struct dataset *d, const double *log_prob, double *accuracy, double *loss,
+static int grade(const struct dataset *d, const struct train_scores *scores, double *accuracy, double *loss,
                  struct err *e) {
     int n = d->form->n_labels, n_present = 0;
     if (d->form->written) {
-        grade_written(d, log_prob, accuracy, loss);
+        grade_written(d, scores, accuracy, loss);
         return 0;
     }
     struct tally {
@@ -276,7 +279,7 @@ static int grade(const struct dataset *d, const double *log_prob, double *accura
     for (int64_t i = 0; i < d->n_rows; i++) {
         struct tally *t = &of[d->rows[i].label];
         t->n++;
-        t->right += grade_row(log_prob + i * n, n, d->rows[i].label, &t->loss);
+        t->right += grade_row(scores->log_prob + i * n, n, d->rows[i].label, &t->loss);
     }
     *accuracy = *loss = 0;
     for (int k = 0; k < n; k++) {
@@ -296,10 +299,10 @@ static int grade(const struct dataset *d, const double *log_prob, double *accura
 static int evaluate(struct loop *l, struct err *e) {
     struct train_state *s = &l->state;
     double accuracy = 0, loss = s->last_loss;
-    int rc = train_score(l->m, &l->run, &l->packer, l->validation, l->log_prob, e);
+    int rc = train_score(l->m, &l->run, &l->packer, l->validation, &l->scores, e);
     if (rc < 0)
         return rc;
-    if (l->validation->n_rows > 0 && (rc = grade(l->validation, l->log_prob, &accuracy, &loss, e)) < 0)
+    if (l->validation->n_rows > 0 && (rc = grade(l->validation, &l->scores, &accuracy, &loss, e)) < 0)
         return rc;
     bool better = l->validation->n_rows == 0 || accuracy > s->best_accuracy ||
                   (accuracy == s->best_accuracy && loss < s->best_loss);

@@ -22,7 +22,8 @@ struct train_settings {
     int64_t epochs;
     int64_t batch_rows; /* rows of an optimiser step */
     float learning_rate;
-    float warmup; /* share of all steps */
+    float warmup;                 /* share of all steps */
+    enum schedule_shape schedule; /* after the warm-up; down to a twentieth of the rate */
     float weight_decay;
     int64_t patience; /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0: never */
     int64_t eval_steps; /* steps between evaluations; 0: an epoch, at most 200 */
@@ -47,7 +48,7 @@ struct train_shape {
     int64_t n_rows;
     bool lora;
 };
-/* Sets epochs, batch_rows, learning_rate, warmup, weight_decay and patience; reasons[i] is one line about each, in the order
+/* Sets epochs, batch_rows, learning_rate, warmup, schedule, weight_decay and patience; reasons[i] is one line about each, in the order
  * of TRAIN_REASONS. Static text and numbers into the caller's memory. */
 #define TRAIN_REASONS(X)                                                                                     \
     X(EPOCHS, "epochs")                                                                                      \
@@ -69,7 +70,8 @@ struct train_files {
 struct train_result {
     int64_t steps, epochs_done; /* steps taken; whole epochs */
     int64_t best_step;
-    /* validation: rows whose best label is theirs, and the mean -log of its share; means over labels of means over their rows */
+    /* validation: rows whose best label is theirs, and the mean -log of its share; means over labels of means over their rows. Written
+     * answers: rows whose answer greedy decoding writes (train_scores), and the mean -log of its probability */
     double best_accuracy, best_loss;
     double last_loss; /* training, of the last step: mean -log P(answer) */
     double seconds;   /* computing, over all resumptions */
@@ -91,8 +93,18 @@ int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const 
 /* Scores of a row: one a label, or one alone, its own answer's, where answers are written (dataset_form). */
 int train_scores_of(const struct dataset *d);
 
-/* log P(answer) of every label for every row: log_prob[n_rows * train_scores_of]. `run` has room for the longest row. */
+/* Of every label for every row, [n_rows * train_scores_of] each. */
+struct train_scores {
+    double *log_prob; /* log P(answer), the end of turn included */
+    /* Would greedy decoding, free of any grammar, write this answer? Each token of the answer and the end of turn is the most probable
+     * one after the tokens before it. That is the same as decoding step by step, at the cost of one pass: while decoding has written
+     * the answer's first k tokens, it reads what this pass reads there, and so it writes token k + 1 exactly when that is the most
+     * probable; at the first one that is not, it has left the answer for good. Two tokens equally probable count for the answer.
+     * Held to a grammar, decoding can only give more right answers: it takes away wrong tokens. NULL: not asked. */
+    bool *decoded;
+};
+/* `run` has room for the longest row. */
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
-                double *log_prob, struct err *e);
+                const struct train_scores *out, struct err *e);
 
 #endif

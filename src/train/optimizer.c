@@ -1,6 +1,7 @@
 /* AdamW over the trained set's slab: one call for what decays, one for what does not. */
 #include "train/optimizer.h"
 #include <math.h>
+#include <string.h>
 
 static struct optimizer_options with_defaults(const struct optimizer_options *given) {
     struct optimizer_options o = *given;
@@ -38,6 +39,23 @@ void optimizer_release(struct optimizer *o) {
     o->model->ops->free(o->model->ops, o->m);
     o->model->ops->free(o->model->ops, o->v);
     *o = (struct optimizer){0};
+}
+
+static const char *const schedules[] = {
+#define X(name, text) text,
+    SCHEDULES(X)
+#undef X
+};
+
+const char *schedule_name(enum schedule_shape s) {
+    return schedules[s];
+}
+
+int schedule_find(const char *name) {
+    for (size_t i = 0; i < sizeof schedules / sizeof *schedules; i++)
+        if (strcmp(name, schedules[i]) == 0)
+            return (int)i;
+    return -1;
 }
 
 float schedule_rate(const struct optimizer_options *o, int64_t step) {

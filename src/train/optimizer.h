@@ -14,7 +14,15 @@
 
 #include "nn/transformer.h"
 
-enum schedule_shape { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
+/* The learning rate after the warm-up: as it is, or down to final_fraction of it in a line or along half a cosine. */
+#define SCHEDULES(X) X(CONSTANT, "constant") X(LINEAR, "linear") X(COSINE, "cosine")
+enum schedule_shape {
+#define X(name, text) SCHEDULE_##name,
+    SCHEDULES(X)
+#undef X
+};
+const char *schedule_name(enum schedule_shape s);
+int schedule_find(const char *name); /* -1 when there is none */
 
 /* Zero means the default given. */
 struct optimizer_options {

@@ -16,17 +16,28 @@ static int label_of(const struct dataset *d, int64_t pair) {
     return d->form->written ? d->rows[pair].label : (int)(pair % d->form->n_labels);
 }
 
+/* A batch's, token by token. */
+struct tokens {
+    float *loss;
+    bool *top; /* NULL: nobody asks */
+};
+
 static int flush(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
-                 struct pending *w, float *losses, double *log_prob, struct err *e) {
+                 struct pending *w, const struct tokens *of, const struct train_scores *out, struct err *e) {
     struct nn_batch b = packer_batch(p);
-    int rc = w->n > 0 ? nn_forward_loss(m, run, &b, losses, e) : 0;
+    int rc = w->n > 0 ? nn_forward_top(m, run, &b, of->loss, of->top, e) : 0;
     int64_t at = 0;
     for (int64_t i = 0; i < w->n && rc == 0; i++) {
         int64_t pair = w->first + i;
         double sum = 0;
-        for (int64_t j = 0; j < d->form->answers[label_of(d, pair)].n; j++)
-            sum += (double)losses[at++];
-        log_prob[pair] = -sum;
+        bool all = true;
+        for (int64_t j = 0; j < d->form->answers[label_of(d, pair)].n; j++, at++) {
+            sum += (double)of->loss[at];
+            all = all && of->top && of->top[at];
+        }
+        out->log_prob[pair] = -sum;
+        if (out->decoded)
+            out->decoded[pair] = all;
     }
     *w = (struct pending){.first = w->first + w->n};
     packer_clear(p);
@@ -47,11 +58,15 @@ int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const 
 }
 
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
-                double *log_prob, struct err *e) {
+                const struct train_scores *out, struct err *e) {
     int64_t n_pairs = d->n_rows * train_scores_of(d);
-    float *losses = malloc((size_t)p->capacity * sizeof *losses);
+    size_t n_tokens = (size_t)p->capacity;
+    struct tokens of = {malloc(n_tokens * sizeof *of.loss),
+                        out->decoded ? malloc(n_tokens * sizeof *of.top) : NULL};
     struct pending w = {0};
-    int rc = losses ? 0 : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
+    int rc = of.loss && (of.top || !out->decoded)
+                 ? 0
+                 : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
     if (rc == 0 && n_pairs > 0)
         rc = train_share(m, run, p, d, e);
     for (int64_t pair = 0; pair < n_pairs && rc == 0;) {
@@ -62,13 +77,14 @@ int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const 
         } else if (w.n == 0) {
             rc = err_set(e, ERR_INPUT, "train_score", "record %lld does not fit a batch",
                          (long long)d->rows[row].id);
-        } else if ((rc = flush(m, run, p, d, &w, losses, log_prob, e)) == 0) {
+        } else if ((rc = flush(m, run, p, d, &w, &of, out, e)) == 0) {
             rc = interrupt_check(e);
         }
     }
     if (rc == 0)
-        rc = flush(m, run, p, d, &w, losses, log_prob, e);
+        rc = flush(m, run, p, d, &w, &of, out, e);
     packer_share(p, 0);
-    free(losses);
+    free(of.loss);
+    free(of.top);
     return rc;
 }

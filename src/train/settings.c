@@ -29,9 +29,9 @@ static void explain_steady(bool lora, char reasons[][REASON_SIZE]) {
              lora ? "adapters are small and start at zero: nothing is to be held back"
                   : "all weights move: decay holds those back that the records say nothing about");
     snprintf(reasons[TRAIN_REASON_SCHEDULE], REASON_SIZE,
-             "cosine down to a twentieth after the warm-up; gradients clipped to a norm of 1, so that one "
-             "odd batch "
-             "moves little");
+             "down to a twentieth after the warm-up; gradients clipped to a norm of 1, so that one odd batch "
+             "moves "
+             "little");
 }
 
 void train_settings_default(struct train_settings *s, const struct train_shape *shape,
@@ -43,6 +43,7 @@ void train_settings_default(struct train_settings *s, const struct train_shape *
     s->epochs = s->epochs < 3 ? 3 : s->epochs > effort.epochs_max ? effort.epochs_max : s->epochs;
     s->learning_rate = rate_for(shape);
     s->warmup = 0.05f;
+    s->schedule = SCHEDULE_COSINE;
     s->weight_decay = shape->lora ? 0 : 0.01f;
     s->patience = 3;
     snprintf(reasons[TRAIN_REASON_EPOCHS], REASON_SIZE,

@@ -85,8 +85,12 @@ static void test_training_goes_towards_the_teacher(void **state) {
         const struct likely_token top[] = {{15, 0.7f}, {14, 0.3f}, {16, 1}, {1, 0}, {16, 1}, {1, 0}};
         assert_int_equal(dataset_add_likely(&train, i, top, 2, &e), 0);
     }
-    struct train_settings s = {
-        .epochs = 30, .batch_rows = 8, .learning_rate = 1e-2f, .seed = 3, .likely_share = 1};
+    struct train_settings s = {.epochs = 30,
+                               .batch_rows = 8,
+                               .learning_rate = 1e-2f,
+                               .schedule = SCHEDULE_COSINE,
+                               .seed = 3,
+                               .likely_share = 1};
     assert_int_equal(train_run(&m, &train, &validation, &s,
                                &(struct train_files){"l.ckpt", "l.best", "l.log"}, NULL, &r, &e),
                      0);

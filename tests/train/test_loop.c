@@ -66,8 +66,12 @@ static void begin(struct setup *s, const char *name) {
     assert_int_equal(nn_model_add_lora(&s->m, &(struct nn_lora){.rank = 4, .alpha = 8}, &rng, &e), 0);
     make_rows(&s->train, 90, 1);
     make_rows(&s->validation, 40, 2);
-    s->s = (struct train_settings){
-        .epochs = 6, .batch_rows = 8, .learning_rate = 2e-2f, .warmup = 0.05f, .seed = 3};
+    s->s = (struct train_settings){.epochs = 6,
+                                   .batch_rows = 8,
+                                   .schedule = SCHEDULE_COSINE,
+                                   .learning_rate = 2e-2f,
+                                   .warmup = 0.05f,
+                                   .seed = 3};
     s->s.micro_tokens = 60; /* several micro-batches a step */
     snprintf(paths[0], sizeof paths[0], "%s.ckpt", name);
     snprintf(paths[1], sizeof paths[1], "%s.best", name);
@@ -197,7 +201,8 @@ static void test_soft_targets(void **state) {
     assert_int_equal(packer_init(&p, 60, &e), 0);
     struct nn_limits limits = {.n_tokens = 60, .n_prefix = 16, .forward_only = true};
     assert_int_equal(nn_run_init(&score, &s.m, &limits, &e), 0);
-    assert_int_equal(train_score(&s.m, &score, &p, &s.train, log_prob, &e), 0);
+    assert_int_equal(
+        train_score(&s.m, &score, &p, &s.train, &(struct train_scores){.log_prob = log_prob}, &e), 0);
     for (int64_t i = 0; i < soft.n_rows; i++)
         for (int label = 0; label < 2; label++)
             expected -= (double)dataset_label_weight(&soft, i, label, 0.4f) * log_prob[2 * i + label];

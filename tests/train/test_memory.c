@@ -58,7 +58,8 @@ static int child_main(int to) {
     struct dataset train, validation;
     struct train_result r;
     struct model_config c = config_of();
-    struct train_settings s = {.epochs = 1, .batch_rows = 32, .learning_rate = 1e-3f, .seed = 1};
+    struct train_settings s = {
+        .epochs = 1, .batch_rows = 32, .learning_rate = 1e-3f, .schedule = SCHEDULE_COSINE, .seed = 1};
     struct train_files files = {"m.ckpt", "m.best", "m.log"};
     rng_seed(&rng, 1);
     make_rows(&train, 40);
