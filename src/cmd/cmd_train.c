@@ -34,7 +34,8 @@ static const struct option_def options[] = {
     {"base-memory", OPTION_STRING, "HOW",
      "keep the frozen base as f32, or stored as in its file (default: by its size)", NULL},
     {"soft", OPTION_NUMBER, "X",
-     "share of the teacher's votes in the target, from 0 to 1; the rest is the label (default: 0; 0.5 with "
+     "share of the teacher's votes or probabilities in the target, from 0 to 1; the rest is the label "
+     "(default: 0; 0.5 with "
      "--teacher-model)",
      NULL},
     {"teacher-model", OPTION_STRING, "FILE",

@@ -88,8 +88,9 @@ static int make_context(struct lm *m, const struct lm_options *o, struct err *e)
     int trained = llama_model_n_ctx_train(m->model);
     int threads = o->n_threads > 0 ? o->n_threads : default_threads(m);
     struct llama_context_params p = llama_context_default_params();
-    p.n_ctx = (uint32_t)(o->n_ctx > 0 ? o->n_ctx : (trained > 0 && trained < 4096 ? trained : 4096));
+    int n_ctx = o->n_ctx > 0 ? o->n_ctx : (trained > 0 && trained < 4096 ? trained : 4096);
     size_rows(m, o);
+    p.n_ctx = (uint32_t)(o->n_ctx_is_each ? n_ctx * m->n_seq : n_ctx);
     p.n_batch = p.n_ubatch = (uint32_t)m->n_batch;
     p.n_outputs_max = (uint32_t)m->n_outputs;
     p.n_seq_max = (uint32_t)(m->n_seq + m->n_branches);

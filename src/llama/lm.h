@@ -45,10 +45,11 @@ struct lm_product {
 typedef bool (*lm_observe_fn)(void *context, const struct lm_product *p);
 
 struct lm_options {
-    int n_ctx;     /* 0: the model's, at most 4096 */
-    int n_batch;   /* 0: 512 tokens a decode call; also the micro-batch */
-    int n_threads; /* 0: one a core; one in all for models under 50 million parameters */
-    int n_seq_max; /* sequences that share one KV cache; 0: 1 */
+    int n_ctx;          /* 0: the model's, at most 4096 */
+    int n_batch;        /* 0: 512 tokens a decode call; also the micro-batch */
+    int n_threads;      /* 0: one a core; one in all for models under 50 million parameters */
+    int n_seq_max;      /* sequences that share one KV cache; 0: 1 */
+    bool n_ctx_is_each; /* n_ctx counts for each of them, not for all */
     int n_outputs; /* most rows of logits one decode call may give (memory: n_outputs x n_vocab x 4); 0: 64 */
     bool vocab_only;      /* tokenizer and metadata alone */
     bool logits_all_rows; /* n_outputs = n_batch */
@@ -95,6 +96,10 @@ int lm_detokenize(const struct lm *m, const int32_t *ids, int64_t n, bool specia
  * model adds one. */
 int lm_chat_frame(const struct lm *m, struct str *open, struct str *close, struct str *end_of_turn,
                   struct err *e);
+/* A system and a user message by the model's chat template, up to where the assistant's answer begins, as tokens with the BOS where
+ * the model adds one. ids[capacity]; returns their number, ERR_INPUT when more would be needed. */
+int64_t lm_chat_tokens(const struct lm *m, const char *system, const char *user, int32_t *ids,
+                       int64_t capacity, struct err *e);
 
 /* ---- decoding ---- */
 
@@ -147,6 +152,9 @@ int lm_generate_grammar(struct lm *m, int seq, struct lm_grammar *grammar, int64
 struct lm_labels; /* trie; at most n_outputs tokens a label */
 int lm_labels_new(struct lm_labels **out, const struct lm *m, const char *const labels[], int n_labels,
                   struct err *e);
+/* The labels as the tokens that continue the text `before`: those of before + label less those of `before`. */
+int lm_labels_new_after(struct lm_labels **out, const struct lm *m, const char *before,
+                        const char *const labels[], int n_labels, struct err *e);
 void lm_labels_free(struct lm_labels *l);
 int lm_score_labels(struct lm *m, int seq, const struct lm_labels *l, const float *logits_after_prompt,
                     double *log_prob, struct err *e);
@@ -161,7 +169,7 @@ int lm_labels_count(const struct lm_labels *l);
  * it in one. */
 int lm_labels_n_outputs(const struct lm_labels *l);
 
-/* ---- quantisation through llama.cpp's C interface: see llama/quantize.h ---- */
+/* ---- several texts at once, drawn or greedy: see llama/writer.h; quantisation: see llama/quantize.h ---- */
 
 /* Versions of llama.cpp and ggml in use, for manifests: "llama 0.7, ggml 0.27". */
 const char *lm_version(void);

@@ -52,18 +52,29 @@ static int compare_tokens(const void *pa, const void *pb) {
     return (a->n > b->n) - (a->n < b->n);
 }
 
-static int tokenize_label(struct arena *a, const struct lm *m, const char *name, struct label_tokens *t,
-                          struct err *e) {
-    int32_t ids[MAX_LABEL_TOKENS];
-    t->n = lm_tokenize(m, name, strlen(name), LM_PLAIN, ids, MAX_LABEL_TOKENS, e);
-    if (t->n < 0)
+/* The tokens of `name` where it continues `before`. A tokenizer may draw the two together ("n" and "ew" to "new"); then there is
+ * no such continuation. */
+static int tokenize_label(struct arena *a, const struct lm *m, const char *before, const char *name,
+                          struct label_tokens *t, struct err *e) {
+    int32_t ids[MAX_LABEL_TOKENS], first[MAX_LABEL_TOKENS];
+    const char *whole = arena_printf(a, "%s%s", before, name);
+    if (!whole)
+        return err_set(e, ERR_NO_MEMORY, "lm_labels_new", "no memory for the labels");
+    int64_t n_first = lm_tokenize(m, before, strlen(before), LM_PLAIN, first, MAX_LABEL_TOKENS, e);
+    int64_t n =
+        n_first < 0 ? n_first : lm_tokenize(m, whole, strlen(whole), LM_PLAIN, ids, MAX_LABEL_TOKENS, e);
+    if (n < 0)
         return err_context(e, "label \"%s\"", name);
-    if (t->n == 0)
-        return err_set(e, ERR_INPUT, "lm_labels_new", "a label is empty");
+    if (n <= n_first || memcmp(ids, first, (size_t)n_first * sizeof *ids) != 0)
+        return err_set(e, ERR_INPUT, "lm_labels_new",
+                       n_first > 0 ? "the label \"%s\" has no tokens of its own after \"%s\""
+                                   : "a label is empty",
+                       name, before);
+    t->n = n - n_first;
     t->ids = arena_calloc(a, (size_t)t->n, sizeof *t->ids);
     if (!t->ids)
         return err_set(e, ERR_NO_MEMORY, "lm_labels_new", "no memory for the labels");
-    memcpy(t->ids, ids, (size_t)t->n * sizeof *ids);
+    memcpy(t->ids, ids + n_first, (size_t)t->n * sizeof *ids);
     return 0;
 }
 
@@ -88,11 +99,12 @@ static void add_label(struct lm_labels *l, const struct label_tokens *t, int i, 
     l->end[i] = path[t[i].n - 1];
 }
 
-static int build(struct lm_labels *l, const struct lm *m, const char *const labels[], int n, struct err *e) {
+static int build(struct lm_labels *l, const struct lm *m, const char *before, const char *const labels[],
+                 int n, struct err *e) {
     struct label_tokens *t = arena_calloc(&l->arena, (size_t)n, sizeof *t);
     size_t n_tokens = 0;
     for (int i = 0; i < n && t; i++) {
-        int rc = tokenize_label(&l->arena, m, labels[i], &t[i], e);
+        int rc = tokenize_label(&l->arena, m, before, labels[i], &t[i], e);
         if (rc < 0)
             return rc;
         t[i].label = i;
@@ -119,6 +131,11 @@ static int build(struct lm_labels *l, const struct lm *m, const char *const labe
 
 int lm_labels_new(struct lm_labels **out, const struct lm *m, const char *const labels[], int n_labels,
                   struct err *e) {
+    return lm_labels_new_after(out, m, "", labels, n_labels, e);
+}
+
+int lm_labels_new_after(struct lm_labels **out, const struct lm *m, const char *before,
+                        const char *const labels[], int n_labels, struct err *e) {
     if (n_labels < 1)
         return err_set(e, ERR_USAGE, "lm_labels_new", "there are no labels to score");
     if (lm_token_eot(m) < 0)
@@ -129,7 +146,7 @@ int lm_labels_new(struct lm_labels **out, const struct lm *m, const char *const 
     arena_init(&l->arena);
     l->n_labels = n_labels;
     l->eot = lm_token_eot(m);
-    int rc = build(l, m, labels, n_labels, e);
+    int rc = build(l, m, before, labels, n_labels, e);
     if (rc < 0) {
         lm_labels_free(l);
         return rc;

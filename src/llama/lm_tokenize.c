@@ -154,3 +154,50 @@ int lm_chat_frame(const struct lm *m, struct str *open, struct str *close, struc
         return ERR_NO_MEMORY;
     return str_check(end_of_turn, e);
 }
+
+/* ---- a question ---- */
+
+/* Without a template: what a model that was never taught a chat may still continue. */
+static void plain_question(const char *system, const char *user, struct str *out) {
+    str_addf(out, "%s\n\n%s\n### Answer:\n", system, user);
+}
+
+static int template_question(const struct lm *m, const char *template, const char *system, const char *user,
+                             struct str *out, struct err *e) {
+    struct llama_chat_message talk[2] = {{"system", system}, {"user", user}};
+    size_t room = 2 * (strlen(system) + strlen(user)) + 4096;
+    char *text = malloc(room);
+    if (!text)
+        return err_set(e, ERR_NO_MEMORY, "lm_chat_tokens", "no memory for a question of %zu bytes", room);
+    int32_t n = llama_chat_apply_template(template, talk, 2, true, text, (int32_t)room);
+    if (n > 0 && n <= (int32_t)room)
+        str_add_bytes(out, text, (size_t)n);
+    free(text);
+    if (n <= 0 || n > (int32_t)room)
+        return err_set(e, ERR_UNSUPPORTED, "lm_chat_tokens",
+                       "llama.cpp does not know the chat template of %s", m->path);
+    if (has_thinking_switch(m))
+        str_add(out, "<think>\n\n</think>\n\n");
+    return 0;
+}
+
+int64_t lm_chat_tokens(const struct lm *m, const char *system, const char *user, int32_t *ids,
+                       int64_t capacity, struct err *e) {
+    const char *template = llama_model_chat_template(m->model, NULL);
+    const char *bos = lm_adds_bos(m) ? token_text(m, lm_token_bos(m)) : "";
+    struct str talk = {0}, text = {0};
+    int64_t rc = 0;
+    if (template)
+        rc = template_question(m, template, system, user, &talk, e);
+    else
+        plain_question(system, user, &talk);
+    str_add(&text, str_starts(str_text(&talk), bos) ? "" : bos);
+    str_add(&text, str_text(&talk));
+    if (rc == 0)
+        rc = talk.failed ? str_check(&talk, e) : str_check(&text, e);
+    if (rc == 0)
+        rc = lm_tokenize(m, str_text(&text), text.len, LM_SPECIALS, ids, capacity, e);
+    str_release(&talk);
+    str_release(&text);
+    return rc;
+}

@@ -6,7 +6,11 @@
 #define COLUMNS                                                                                              \
     "id, source, data, label, wanted, cell, weight, status, split, reason, ifnull(write_call, 0), "          \
     "write_index,"                                                                                           \
-    " ifnull(label_call, 0)"
+    " ifnull(label_call, 0), "
+/* A file of version 1 or 2 that is only read has no such column. */
+#define SELECT(s, rest)                                                                                      \
+    ((s)->version < 3 ? "SELECT " COLUMNS "NULL FROM record" rest                                            \
+                      : "SELECT " COLUMNS "probabilities FROM record" rest)
 
 static const char *const status_names[] = {
 #define X(name, text) text,
@@ -54,6 +58,7 @@ static void read_row(sqlite3_stmt *q, struct store_record *r) {
         .write_call = sqlite3_column_int64(q, 10),
         .write_index = sqlite3_column_int64(q, 11),
         .label_call = sqlite3_column_int64(q, 12),
+        .probabilities = sql_column(q, 13),
     };
 }
 
@@ -74,10 +79,8 @@ static int each(struct store *s, sqlite3_stmt *q,
 int store_records_each(struct store *s, enum store_split split,
                        int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                        struct err *e) {
-    sqlite3_stmt *q = sql_get(
-        s,
-        "SELECT " COLUMNS " FROM record WHERE status = 'accepted' AND (?1 IS NULL OR split = ?1) ORDER BY id",
-        e);
+    sqlite3_stmt *q =
+        sql_get(s, SELECT(s, " WHERE status = 'accepted' AND (?1 IS NULL OR split = ?1) ORDER BY id"), e);
     if (!q)
         return ERR_IO;
     sql_text(q, 1, split == STORE_ALL_SPLITS ? NULL : split_names[split]);
@@ -87,8 +90,7 @@ int store_records_each(struct store *s, enum store_split split,
 int store_status_each(struct store *s, enum store_status status,
                       int (*row)(void *context, const struct store_record *r, struct err *e), void *context,
                       struct err *e) {
-    sqlite3_stmt *q =
-        sql_get(s, "SELECT " COLUMNS " FROM record WHERE ?1 IS NULL OR status = ?1 ORDER BY id", e);
+    sqlite3_stmt *q = sql_get(s, SELECT(s, " WHERE ?1 IS NULL OR status = ?1 ORDER BY id"), e);
     if (!q)
         return ERR_IO;
     sql_text(q, 1, status == STORE_ALL_STATUSES ? NULL : status_names[status]);
@@ -106,8 +108,8 @@ int store_record_add(struct store *s, const struct store_record *r, int64_t *id,
     sqlite3_stmt *q =
         sql_get(s,
                 "INSERT INTO record (source, data, label, wanted, cell, weight, status, split, reason,"
-                " write_call, write_index, label_call)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                " write_call, write_index, label_call, probabilities)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 e);
     if (!q)
         return ERR_IO;
@@ -121,6 +123,7 @@ int store_record_add(struct store *s, const struct store_record *r, int64_t *id,
     bind_call(q, 10, r->write_call);
     sqlite3_bind_int64(q, 11, r->write_index);
     bind_call(q, 12, r->label_call);
+    sql_text(q, 13, r->probabilities);
     int rc = sql_finish(s, q, e);
     if (rc == 0 && id)
         *id = sqlite3_last_insert_rowid(s->db);
@@ -131,7 +134,8 @@ int store_record_update(struct store *s, const struct store_record *r, struct er
     sqlite3_stmt *q =
         sql_get(s,
                 "UPDATE record SET label = ?2, weight = ?3, status = ?4, split = ?5, reason = ?6,"
-                " label_call = ?7 WHERE id = ?1",
+                " label_call = ?7, probabilities = CASE WHEN ?8 IS NOT NULL THEN ?8"
+                " WHEN label IS ?2 THEN probabilities END WHERE id = ?1",
                 e);
     if (!q)
         return ERR_IO;
@@ -142,6 +146,7 @@ int store_record_update(struct store *s, const struct store_record *r, struct er
     sql_text(q, 5, split_names[r->split]);
     sql_text(q, 6, r->reason);
     bind_call(q, 7, r->label_call);
+    sql_text(q, 8, r->probabilities);
     int rc = sql_finish(s, q, e);
     if (rc == 0 && sqlite3_changes(s->db) != 1)
         return err_set(e, ERR_FAILED, "store_record_update", "there is no record %lld in %s",
@@ -200,6 +205,8 @@ static int hash_row(void *context, const struct store_record *r, struct err *e) 
     sha256_add_text(h, r->label ? r->label : "");
     sha256_add_text(h, store_split_text(r->split));
     sha256_add_text(h, weight);
+    if (r->probabilities)
+        sha256_add_text(h, r->probabilities);
     return 0;
 }
 

@@ -1,8 +1,8 @@
-/* The tables of records.sqlite, version 2. docs/formats.md explains the columns to people; a later version
+/* The tables of records.sqlite, version 3. docs/formats.md explains the columns to people; a later version
  * adds its changes as a script of its own and raises the number. */
 #include "store/sql.h"
 
-const int store_schema_version = 2;
+const int store_schema_version = 3;
 
 /* What version 2 added. */
 #define EDITS                                                                                                \
@@ -12,7 +12,11 @@ const int store_schema_version = 2;
     " at_unix_ms INTEGER NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"                                   \
     " before TEXT NOT NULL, after TEXT NOT NULL);"
 
-const char store_schema_from_1[] = EDITS;
+/* What version 3 added to `record`. */
+#define BELIEF "ALTER TABLE record ADD COLUMN probabilities TEXT;"
+
+const char store_schema_from_1[] = EDITS BELIEF;
+const char store_schema_from_2[] = BELIEF;
 
 const char store_schema[] =
     "CREATE TABLE note (key TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;"
@@ -52,4 +56,4 @@ const char store_schema[] =
     " CHECK ((status = 'rejected') = (reason IS NOT NULL)));"
     "CREATE INDEX record_status ON record (status, split);"
     "CREATE UNIQUE INDEX record_write ON record (write_call, write_index) WHERE write_call IS NOT "
-    "NULL;" EDITS;
+    "NULL;" EDITS BELIEF;

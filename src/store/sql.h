@@ -17,7 +17,8 @@ enum { SQL_STATEMENTS = 32 };
 struct store {
     sqlite3 *db;
     char *path;
-    int lock_fd; /* writers: holds the lock that keeps a second one out; -1 otherwise */
+    int64_t version; /* of the schema that the file has */
+    int lock_fd;     /* writers: holds the lock that keeps a second one out; -1 otherwise */
     bool in_transaction;
     struct {
         const char *text; /* a literal: compared by address */
@@ -29,6 +30,7 @@ struct store {
 /* The tables, as SQL; store_schema_version is kept in PRAGMA user_version. */
 extern const char store_schema[];
 extern const char store_schema_from_1[]; /* what brings version 1 up to date */
+extern const char store_schema_from_2[];
 extern const int store_schema_version;
 
 /* SQLite's last complaint as an error of ours; `doing` completes "cannot ...". */

@@ -159,12 +159,12 @@ static int make_schema(struct store *s, struct err *e) {
 }
 
 /* An older file becomes a current one the next time it is written to; until then it is read as it is. */
-static int bring_up_to_date(struct store *s, struct err *e) {
+static int bring_up_to_date(struct store *s, int64_t from, struct err *e) {
     char version[64];
     snprintf(version, sizeof version, "PRAGMA user_version = %d", store_schema_version);
     int rc = store_begin(s, e);
     if (rc == 0)
-        rc = sql_run(s, store_schema_from_1, e);
+        rc = sql_run(s, from == 1 ? store_schema_from_1 : store_schema_from_2, e);
     if (rc == 0)
         rc = sql_run(s, version, e);
     if (rc == 0)
@@ -177,10 +177,11 @@ static int check_schema(struct store *s, enum store_mode mode, struct err *e) {
     int64_t version = pragma_number(s, "PRAGMA user_version");
     if (version < 0)
         return sql_error(s, "read", e);
+    s->version = mode == STORE_WRITE ? store_schema_version : version;
     if (version == store_schema_version)
         return 0;
-    if (version == 1)
-        return mode == STORE_WRITE ? bring_up_to_date(s, e) : 0;
+    if (version == 1 || version == 2)
+        return mode == STORE_WRITE ? bring_up_to_date(s, version, e) : 0;
     int64_t tables = pragma_number(s, "SELECT count(*) FROM sqlite_master");
     if (tables < 0)
         return sql_error(s, "read", e);

@@ -77,7 +77,9 @@ struct store_record {
     const char *label;  /* the label that counts; NULL: none yet */
     const char *wanted; /* the label that the teacher was asked to write; NULL for own rows */
     const char *cell;   /* the quota cell it was written for; NULL for own rows */
-    double weight;      /* 1, or the share of votes for the label */
+    double weight;      /* 1, or the share of votes for the label, or its probability */
+    /* of all labels, from a teacher that scores them: {"normal":0.98,...} (task/belief.h); NULL: none */
+    const char *probabilities;
     enum store_status status;
     enum store_split split;
     const char *reason;  /* why rejected; NULL otherwise */
@@ -98,7 +100,8 @@ int store_status_each(struct store *s, enum store_status status,
                       struct err *e);
 
 int store_record_add(struct store *s, const struct store_record *r, int64_t *id, struct err *e);
-/* Sets label, weight, status, split, reason and label_call of the row r->id. */
+/* Sets label, weight, status, split, reason and label_call of the row r->id; probabilities when they are given, and takes them away
+ * when the label becomes another. */
 int store_record_update(struct store *s, const struct store_record *r, struct err *e);
 
 /* What a person changed: who, when, what, from what to what. Never taken out again. */
@@ -123,7 +126,7 @@ int store_counts_each(struct store *s, int (*row)(void *context, const struct st
                       void *context, struct err *e);
 int store_accepted_count(struct store *s, enum store_split split, int64_t *n, struct err *e);
 
-/* SHA-256 over the accepted records of a split (data, label, split, weight, in order): what manifests name "records:train" and
+/* SHA-256 over the accepted records of a split (data, label, split, weight, probabilities where there are some; in order): what manifests name "records:train" and
  * so on, since the file itself also changes when nothing that matters did. */
 int store_records_hash(struct store *s, enum store_split split, char hex[SHA256_HEX], struct err *e);
 

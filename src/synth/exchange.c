@@ -38,6 +38,8 @@ static void chat_line(struct exporting *x, const struct store_record *s, const s
     json_text_string(out, s->label);
     str_addf(out, ",\"split\":\"%s\",\"weight\":", store_split_text(s->split));
     json_text_number(out, s->weight);
+    if (s->probabilities)
+        str_addf(out, ",\"probabilities\":%s", s->probabilities);
     str_addf(out, ",\"source\":\"%s\"}}\n", s->source);
     str_release(&user);
 }

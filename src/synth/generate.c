@@ -14,6 +14,7 @@
 #include "synth/rounds.h"
 #include "synth/similar.h"
 #include "synth/state.h"
+#include "task/belief.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,8 @@ struct pending {
     const char *votes[VOTES_MAX]; /* what the answers said, in normal form; NULL: nothing usable */
     int64_t calls[VOTES_MAX];     /* their rows in the journal */
     int winner;                   /* the first vote for the commonest answer; -1: none was usable */
-    double share;                 /* of the votes */
+    double share;                 /* of the votes, or the winner's probability */
+    const char *probabilities;    /* of the labels, as they are stored; NULL: there were votes */
 };
 
 struct generation {
@@ -265,6 +267,28 @@ static int next_label(void *context, struct teacher_question *q, struct err *e) 
     return rc < 0 ? rc : 1;
 }
 
+/* Labels that were scored: their probabilities stand where votes do. Left out where they are not of this task's labels. */
+static int take_probabilities(struct generation *g, struct pending *p, int label,
+                              const struct teacher_answer *a, struct err *e) {
+    const struct task *t = g->task;
+    double *of = arena_calloc(&g->arena, (size_t)t->n_labels, sizeof *of);
+    struct str text = {0};
+    int n_known = 0;
+    for (int i = 0; i < a->n_labels && of; i++) {
+        int k = task_label_index(t, a->labels[i].name);
+        n_known += k >= 0;
+        if (k >= 0)
+            of[k] = a->labels[i].probability;
+    }
+    if (of && n_known == t->n_labels && belief_write(t, of, &text, NULL) == 0) {
+        p->probabilities = arena_strdup(&g->arena, text.data);
+        p->share = of[label];
+    }
+    bool failed = !of || text.failed || (text.len && !p->probabilities);
+    str_release(&text);
+    return failed ? err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory") : 0;
+}
+
 static int take_label(void *context, int64_t tag, const struct teacher_answer *a, struct err *e) {
     struct generation *g = context;
     struct pending *p = &g->pending[tag / g->o.votes];
@@ -275,6 +299,8 @@ static int take_label(void *context, int64_t tag, const struct teacher_answer *a
         int label = protocol_label_read(g->task, a->content);
         usable = label >= 0;
         str_add(&text, usable ? g->task->labels[label].name : "");
+        if (usable && a->labels && g->o.votes == 1 && take_probabilities(g, p, label, a, e) < 0)
+            text.failed = true;
     } else if (usable) {
         usable = protocol_answer_read(g->task, a->content, &text) == 0;
     }
@@ -300,7 +326,8 @@ static void count_votes(const struct generation *g, struct pending *p) {
             p->winner = i;
         }
     }
-    p->share = (double)most / g->o.votes;
+    if (!p->probabilities)
+        p->share = (double)most / g->o.votes;
 }
 
 /* Is it what it was written for? Of extract and respond, and of crossed records, nothing was said. */
@@ -309,7 +336,7 @@ static bool as_wanted(const struct generation *g, const struct pending *p) {
 }
 
 static bool is_split(const struct generation *g, const struct pending *p) {
-    return g->o.votes > 1 && p->share <= 0.5;
+    return (g->o.votes > 1 || p->probabilities) && p->share <= 0.5;
 }
 
 static int settle_record(struct generation *g, const struct pending *p, enum store_status status,
@@ -317,6 +344,7 @@ static int settle_record(struct generation *g, const struct pending *p, enum sto
     struct store_record r = {.id = p->id,
                              .label = p->winner >= 0 ? p->votes[p->winner] : NULL,
                              .weight = p->winner >= 0 ? p->share : 1,
+                             .probabilities = p->winner >= 0 ? p->probabilities : NULL,
                              .status = status,
                              .reason = reason,
                              .label_call = p->winner >= 0 ? p->calls[p->winner] : p->calls[0]};
@@ -546,6 +574,8 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
     if (g.o.per_call <= 0)
         g.o.per_call = PER_CALL;
     g.o.votes = g.o.votes < 1 ? 1 : g.o.votes > VOTES_MAX ? VOTES_MAX : g.o.votes;
+    if (task->kind == TASK_CLASSIFY && teacher_scores(t))
+        g.o.votes = 1;
     if (!g.o.has_shares)
         g.o.shares = (struct split_shares){0.1, 0.1};
     arena_init(&g.arena);

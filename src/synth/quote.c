@@ -92,7 +92,7 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
     bool classify = task->kind == TASK_CLASSIFY;
     double record_tokens = (double)task->n_declared * 8;
     double label_tokens = classify ? 16.0 * task->n_labels + 24 : 24 + (double)answer_bytes_max(task) / 6;
-    labelled *= o->votes > 1 ? o->votes : 1;
+    labelled *= o->votes > 1 && !(classify && teacher_scores(t)) ? o->votes : 1;
     q.calls = (int64_t)(calls + labelled + 0.999);
     q.calls_high = 2 * q.calls;
     q.tokens_in = (int64_t)((calls * write_bytes + labelled * label_bytes) / CHARACTERS_A_TOKEN);

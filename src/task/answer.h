@@ -35,6 +35,10 @@ enum { ANSWER_TEXT_CHARS = 400 };
  * what answer_read takes (a text that must be there and says "n/a" apart). Nothing for respond, whose text is free. */
 void answer_grammar(const struct task *t, struct str *out);
 
+/* Parts of such a grammar: a literal; what an integer or number field takes (range and decimals, to the last digit). */
+void answer_grammar_literal(const char *text, struct str *out);
+void answer_grammar_number(const struct task_field *f, struct str *out);
+
 /* No answer in normal form is longer, in bytes; so none has more tokens. */
 int64_t answer_bytes_max(const struct task *t);
 

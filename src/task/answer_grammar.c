@@ -10,7 +10,7 @@
 /* ---- literals ---- */
 
 /* A literal of GBNF, which stands in double quotes itself. */
-static void add_literal(struct str *out, const char *text) {
+void answer_grammar_literal(const char *text, struct str *out) {
     str_add_char(out, '"');
     for (const char *c = text; *c; c++) {
         if (*c == '"' || *c == '\\')
@@ -23,7 +23,7 @@ static void add_literal(struct str *out, const char *text) {
 static void add_json_literal(struct str *out, const char *text) {
     struct str json = {0};
     json_text_string(&json, text);
-    add_literal(out, str_text(&json));
+    answer_grammar_literal(str_text(&json), out);
     str_release(&json);
 }
 
@@ -136,7 +136,7 @@ static bool range_units(const struct task_field *f, int decimals, int64_t *low, 
     return *low <= *high;
 }
 
-static void add_number_rule(const struct task_field *f, struct str *out) {
+void answer_grammar_number(const struct task_field *f, struct str *out) {
     int decimals = f->type == FIELD_NUMBER ? f->decimals : 0;
     int64_t low, high;
     if (!range_units(f, decimals, &low, &high)) {
@@ -162,7 +162,7 @@ static void add_value_rule(const struct task_field *f, struct str *out) {
     switch (f->type) {
     case FIELD_INTEGER:
     case FIELD_NUMBER:
-        add_number_rule(f, out);
+        answer_grammar_number(f, out);
         break;
     case FIELD_CATEGORY:
         for (int i = 0; i < f->n_values; i++) {
@@ -203,7 +203,7 @@ void answer_grammar(const struct task *t, struct str *out) {
         json_text_string(&key, t->answer[i].name);
         str_add_char(&key, ':');
         str_add(out, i ? " \",\" " : " ");
-        add_literal(out, str_text(&key));
+        answer_grammar_literal(str_text(&key), out);
         str_addf(out, " f%d", i);
         str_release(&key);
     }

@@ -1,6 +1,7 @@
 /* Chat completions: bodies out, bodies in. */
 #include "teacher/chat.h"
 #include "format/json.h"
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -169,6 +170,32 @@ static int64_t count_of(const json_t *usage, const char *key) {
     return json_is_integer(n) && json_integer_value(n) > 0 ? json_integer_value(n) : 0;
 }
 
+/* Left out where they are no probabilities. */
+static bool read_labels(const json_t *root, struct arena *a, struct chat_reply *r) {
+    json_t *map = json_object_get(root, CHAT_LABELS), *value;
+    size_t n = json_object_size(map);
+    struct chat_label *labels = n > 0 ? arena_calloc(a, n, sizeof *labels) : NULL;
+    const char *name;
+    double sum = 0;
+    int i = 0;
+    if (n == 0)
+        return true;
+    if (!labels)
+        return false;
+    json_object_foreach(map, name, value) {
+        double p = json_is_number(value) ? json_number_value(value) : -1;
+        labels[i] = (struct chat_label){arena_strdup(a, name), p};
+        if (!labels[i++].name)
+            return false;
+        sum += p >= 0 ? p : INFINITY;
+    }
+    if (fabs(sum - 1) < 1e-6) {
+        r->labels = labels;
+        r->n_labels = i;
+    }
+    return true;
+}
+
 static bool fill_reply(const json_t *root, struct arena *a, struct chat_reply *r) {
     const json_t *choice = json_array_get(json_object_get(root, "choices"), 0);
     const json_t *message = json_object_get(choice, "message");
@@ -192,6 +219,7 @@ static bool fill_reply(const json_t *root, struct arena *a, struct chat_reply *r
     r->has_logprobs = json_array_size(json_object_get(json_object_get(choice, "logprobs"), "content")) > 0;
     r->tokens_in = count_of(usage, "prompt_tokens");
     r->tokens_out = count_of(usage, "completion_tokens");
+    ok = ok && read_labels(root, a, r);
     if (ok)
         split_thoughts(r, a);
     return ok;

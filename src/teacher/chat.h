@@ -52,6 +52,13 @@ struct chat_question {
 };
 int chat_request(const struct chat_caps *c, const struct chat_question *q, struct str *body, struct err *e);
 
+/* Beside `choices`, only from a teacher in this process: {"normal":0.98,"suspicious":0.02}, over all of a task's labels. */
+#define CHAT_LABELS "label_probabilities"
+struct chat_label {
+    const char *name;
+    double probability;
+};
+
 struct chat_reply {
     const char *content;  /* what comes after the thoughts; never NULL */
     const char *thoughts; /* reasoning_content, or a <think> block; NULL: none */
@@ -59,6 +66,8 @@ struct chat_reply {
     bool refused;         /* by a content filter, or in the `refusal` field */
     bool has_usage, has_logprobs;
     int64_t tokens_in, tokens_out;
+    const struct chat_label *labels; /* NULL: none; otherwise they sum to 1 */
+    int n_labels;
 };
 /* ERR_TEACHER when the body is no chat completion (half a document, an error page, bytes that are not UTF-8). */
 int chat_reply_read(const char *body, size_t n, struct arena *a, struct chat_reply *out, struct err *e);

@@ -20,7 +20,7 @@
 
 #define ORIGIN "embedded_start"
 
-enum { ARGS_MAX = 48 };
+enum { ARGS_MAX = 48, START_S = 60 };
 
 struct embedded {
     pid_t pid; /* 0: none, or ended */
@@ -194,13 +194,13 @@ static void take_health(void *context, const struct net_answer *a) {
     *(bool *)context = a->code == 0;
 }
 
-static int wait_ready(struct embedded *s, int64_t start_ms, struct err *e) {
+static int wait_ready(struct embedded *s, struct err *e) {
     struct net *n = NULL;
     char health[64];
     snprintf(health, sizeof health, "http://127.0.0.1:%d/health", s->port);
     int rc = net_open(
         &n, &(struct net_options){.parallel = 1, .max_attempts = 1, .answer_ms = 2000, .direct = true}, e);
-    double end_s = clock_seconds() + (double)start_ms / 1000;
+    double end_s = clock_seconds() + START_S;
     bool ready = false;
     while (rc == 0 && !ready) {
         rc = net_submit(n, &(struct net_request){.url = health, .context = &ready, .done = take_health}, e);
@@ -211,8 +211,7 @@ static int wait_ready(struct embedded *s, int64_t start_ms, struct err *e) {
         if (rc == 0)
             rc = interrupt_check(e);
         if (rc == 0 && !ready && clock_seconds() > end_s) {
-            err_set(e, ERR_TEACHER, ORIGIN, "llama-server did not become ready in %lld s",
-                    (long long)start_ms / 1000);
+            err_set(e, ERR_TEACHER, ORIGIN, "llama-server did not become ready in %d s", START_S);
             rc = err_hint(e, "is the machine overloaded? run the same command again");
         }
         if (rc == 0 && !ready)
@@ -233,8 +232,7 @@ int embedded_start(struct embedded **out, const struct embedded_options *o, stru
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     int rc = 0;
     s->narrow = -1;
-    if (!o->as_is)
-        make_narrow(s, o->gguf);
+    make_narrow(s, o->gguf);
     for (int i = 0; i < TRIES; i++) {
         err_clear(e);
         s->output = open_output(e);
@@ -242,7 +240,7 @@ int embedded_start(struct embedded **out, const struct embedded_options *o, stru
         if (rc == 0)
             rc = launch(s, o, e);
         if (rc == 0)
-            rc = wait_ready(s, o->start_ms > 0 ? o->start_ms : 60 * 1000, e);
+            rc = wait_ready(s, e);
         if (rc == 0 || s->pid || rc != ERR_TEACHER) /* ended by itself: perhaps the port was taken */
             break;
         close(s->output);

@@ -22,8 +22,6 @@ struct embedded_options {
     int slots;           /* requests at once [4] */
     int slot_tokens;     /* context of each [2048] */
     int n_threads;       /* [one a core; 1 for a file below 64 MiB] */
-    int64_t start_ms;    /* until it must be ready [60 s] */
-    bool as_is;          /* serve the file itself, not a copy at 8 bits */
     const char *program; /* another llama-server; NULL: $EDGESTILL_LLAMA_SERVER, else the built-in one */
 };
 

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "teacher/chat.h"
 #include "teacher/embedded.h"
+#include "teacher/local.h"
 #include "teacher/teacher.h"
 
 enum { TEACHER_KEY_MAX = 512, TEACHER_PARALLEL_MAX = 256, TEACHER_SERVERS_MAX = 4 };
@@ -50,7 +51,8 @@ struct teacher {
     struct chat_caps caps;
     int caps_version;
     struct embedded *servers[TEACHER_SERVERS_MAX];
-    int n_servers; /* of the embedded teacher: slot i asks server i % n_servers */
+    int n_servers;       /* of the embedded teacher: slot i asks server i % n_servers */
+    struct local *local; /* gguf: the model, once something is asked */
     struct net *net;
     char *chat_url[TEACHER_SERVERS_MAX]; /* the first alone where it is somebody else's server */
     double spent;                        /* answered, billed failures, doubts: US dollars */
@@ -63,8 +65,20 @@ struct teacher {
 /* ERR_TEACHER when a process of the embedded teacher has ended. */
 int teacher_check_servers(struct teacher *t, struct err *e);
 
-/* Starts what is needed to ask so many questions at once: the embedded servers, the network. Safe to repeat. */
+/* way.c. Starts what is needed to ask so many questions at once: the model, the embedded servers, the network. Safe to repeat. */
 int teacher_connect(struct teacher *t, int n_questions, struct err *e);
+void teacher_disconnect(struct teacher *t);
+
+/* Callbacks of net_request (context: the slot). A teacher in this process asks nothing again. */
+struct teacher_way {
+    int (*again)(void *context, const struct net_answer *last);
+    void (*done)(void *context, const struct net_answer *a);
+};
+int teacher_send(struct slot *s, const struct teacher_way *way, struct err *e);
+int teacher_under_way(const struct teacher *t);
+int teacher_step(struct teacher *t, int64_t wait_ms, struct err *e);
+void teacher_drain(struct teacher *t); /* nothing new is sent */
+void teacher_abort(struct teacher *t);
 
 /* teacher_run without a probe before it. */
 int teacher_ask(struct teacher *t, const struct teacher_job *job, struct err *e);

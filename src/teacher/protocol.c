@@ -17,6 +17,8 @@ void protocol_begin(struct protocol_request *r) {
     str_clear(&r->user);
     str_clear(&r->schema);
     r->schema_name = NULL;
+    r->labels = NULL;
+    r->n_labels = 0;
 }
 
 int protocol_finish(struct protocol_request *r, enum protocol_style style, int64_t answer_tokens,
@@ -266,5 +268,7 @@ int protocol_label(struct protocol_request *r, enum protocol_style style, const 
         str_add(&r->system, label_explained);
     str_add(&r->user, "Record: ");
     record_to_line(t, record, &r->user);
+    r->labels = t->labels;
+    r->n_labels = t->n_labels;
     return protocol_finish(r, style, 512, e);
 }

@@ -25,7 +25,10 @@ struct protocol_request {
     struct str system, user;
     struct str schema;       /* JSON schema of the answer; empty: free text */
     const char *schema_name; /* literal */
-    int64_t max_tokens;      /* no right answer needs more */
+    /* LABEL: what a teacher in this process scores in place of writing it (local.h); borrowed from the task; NULL: nothing */
+    const struct task_label *labels;
+    int n_labels;
+    int64_t max_tokens; /* no right answer needs more */
 };
 void protocol_release(struct protocol_request *r); /* a request may be built again without */
 

@@ -12,6 +12,9 @@ void protocol_fields_line(const struct task *t, struct str *out); /* F */
 void protocol_fields_schema(const struct task *t, const struct protocol_hint *hint, struct str *out);
 void protocol_write_schema(const struct task *t, int n_records, const struct protocol_hint *hint,
                            struct str *out);
+#define PROTOCOL_ANSWER "Answer:" /* begins the line that names the label */
+/* What stands after it in the last line that it begins (in any case, behind "**" and its like); NULL: there is none. */
+const char *protocol_answer_after(const char *content);
 int64_t protocol_record_bytes(const struct task *t); /* no record's JSON is longer */
 
 /* protocol_write of extract and respond. */

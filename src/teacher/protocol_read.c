@@ -1,14 +1,13 @@
 /* Reading a teacher's answers: the label on the last "Answer:" line, the JSON document among whatever surrounds it. */
 #include "format/json.h"
-#include "teacher/protocol.h"
+#include "teacher/protocol_internal.h"
 #include <string.h>
 #include <strings.h>
 
 /* ---- LABEL ---- */
 
-/* Start of the text after the last "Answer:" that opens a line (decorations such as "**" before it are fine). */
-static const char *last_answer(const char *content) {
-    static const char word[] = "answer:";
+const char *protocol_answer_after(const char *content) {
+    static const char word[] = PROTOCOL_ANSWER;
     const char *found = NULL;
     for (const char *line = content; line; line = strchr(line, '\n')) {
         line += strspn(line, " \t\r\n*#>-`\"");
@@ -22,7 +21,7 @@ static const char *last_answer(const char *content) {
 
 int protocol_label_read(const struct task *t, const char *content) {
     static const char blanks[] = " \t\r\n*`\"'.";
-    const char *text = last_answer(content);
+    const char *text = protocol_answer_after(content);
     if (!text)
         return -1;
     text += strspn(text, blanks);

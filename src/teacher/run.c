@@ -56,8 +56,10 @@ static void copy_str(struct str *to, const struct str *from) {
 
 static void question_key(const struct teacher *t, const struct teacher_question *q, char key[SHA256_HEX]) {
     char numbers[96];
-    snprintf(numbers, sizeof numbers, "%.6g %llu %lld", q->temperature, (unsigned long long)q->seed,
-             (long long)q->repeat);
+    bool scored =
+        teacher_scores(t) && q->request->labels; /* else answers from before there was scoring would do */
+    snprintf(numbers, sizeof numbers, "%.6g %llu %lld%s", q->temperature, (unsigned long long)q->seed,
+             (long long)q->repeat, scored ? " scored" : "");
     struct sha256 *h = sha256_new();
     const char *const parts[] = {
         "edgestill.call/1",          q->purpose, t->name, str_text(&q->request->system),
@@ -75,6 +77,8 @@ static int slot_fill(struct slot *s, const struct teacher_question *q, const cha
     copy_str(&s->request.schema, &q->request->schema);
     s->request.schema_name = q->request->schema_name;
     s->request.max_tokens = q->request->max_tokens;
+    s->request.labels = q->request->labels;
+    s->request.n_labels = q->request->n_labels;
     s->temperature = q->temperature;
     s->seed = q->seed;
     s->logprobs = q->logprobs;
@@ -248,20 +252,11 @@ static int begin_slots(struct teacher *t, struct err *e) {
         return rc;
     }
     for (struct slot *s; (s = slot_in(t, SLOT_BEGUN));) {
-        int server = t->n_servers ? (int)(s - t->slots) % t->n_servers : 0;
-        struct net_request r = {.url = t->chat_url[server],
-                                .body = s->body.data,
-                                .bearer = t->key,
-                                .tokens = (s->reserved.tokens_in + s->reserved.tokens_out) /
-                                          4, /* bytes bound tokens */
-                                .context = s,
-                                .again = before_again,
-                                .done = take_outcome};
-        if ((rc = net_submit(t->net, &r, e)) < 0)
+        if ((rc = teacher_send(s, &(struct teacher_way){before_again, take_outcome}, e)) < 0)
             return rc;
         s->state = SLOT_SENT;
     }
-    return n == 0 && net_pending(t->net) == 0 ? budget_reached(t, e) : 0;
+    return n == 0 && teacher_under_way(t) == 0 ? budget_reached(t, e) : 0;
 }
 
 /* ---- settle ---- */
@@ -347,6 +342,9 @@ static void explain(const struct slot *s, struct err *why) {
                       : a->status == 429
                           ? "wait, or ask less at once with --parallel; run the same command again to go on"
                           : "run the same command again to go on");
+    } else if (t->local) {
+        err_set(why, a->code, ORIGIN, "%s cannot answer: %s", t->name, a->problem);
+        err_hint(why, "run the same command again to go on: nothing that was answered is lost");
     } else {
         err_set(why, a->code, ORIGIN, "no answer from %s after %d attempts: %s", t->name, a->attempts,
                 a->problem);
@@ -393,7 +391,9 @@ static int deliver(const struct teacher_job *job, struct slot *s, struct err *e)
                                .content = r.content,
                                .thoughts = r.thoughts,
                                .truncated = r.truncated,
-                               .refused = r.refused};
+                               .refused = r.refused,
+                               .labels = r.labels,
+                               .n_labels = r.n_labels};
     rc = job->take(job->context, s->tag, &a, e);
     a.from_journal = true;
     for (const struct follower *f = s->followers; f && rc >= 0; f = f->next)
@@ -452,6 +452,8 @@ static int from_call(const struct store_call *c, struct arena *a, struct teacher
                                    .thoughts = r.thoughts,
                                    .truncated = r.truncated,
                                    .refused = r.refused,
+                                   .labels = r.labels,
+                                   .n_labels = r.n_labels,
                                    .from_journal = true};
     return 0;
 }
@@ -506,29 +508,28 @@ static int turn(struct teacher *t, const struct teacher_job *job, bool *more, st
         rc = begin_slots(t, e);
     if (rc >= 0)
         rc = teacher_check_servers(t, e);
-    if (rc >= 0 && t->net && net_pending(t->net) > 0)
-        rc = net_step(t->net, STEP_MS, e);
+    if (rc >= 0)
+        rc = teacher_step(t, STEP_MS, e);
     if (rc >= 0)
         rc = settle(t, job, e);
     return rc >= 0 ? interrupt_check(e) : rc;
 }
 
-/* Lets what is under way end: it is paid for. The embedded teacher costs nothing, so it is not waited for. */
+/* Lets what is under way end: it is paid for. What runs on this machine costs nothing, so it is not waited for. */
 static void wind_down(struct teacher *t, const struct teacher_job *job) {
-    double end_s = clock_seconds() + (t->n_servers ? 0 : DRAIN_S);
-    if (t->net)
-        net_drain(t->net);
-    if (t->net && !t->n_servers && net_pending(t->net) > 0)
-        teacher_say(t, "waiting for %d answers that are under way", net_pending(t->net));
-    while (t->net && net_pending(t->net) > 0 && clock_seconds() < end_s) {
+    bool paid = !teacher_is_embedded(t);
+    double end_s = clock_seconds() + (paid ? DRAIN_S : 0);
+    teacher_drain(t);
+    if (paid && teacher_under_way(t) > 0)
+        teacher_say(t, "waiting for %d answers that are under way", teacher_under_way(t));
+    while (teacher_under_way(t) > 0 && clock_seconds() < end_s) {
         struct err e = {0};
-        if (net_step(t->net, STEP_MS, &e) < 0 || settle(t, job, &e) < 0)
+        if (teacher_step(t, STEP_MS, &e) < 0 || settle(t, job, &e) < 0)
             break;
         if (t->stop.code != ERR_INTERRUPTED && interrupt_requested())
             break;
     }
-    if (t->net)
-        net_abort(t->net);
+    teacher_abort(t);
     struct err ignored = {0};
     settle(t, job, &ignored);
     for (int i = 0; i < t->parallel; i++)

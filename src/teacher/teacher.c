@@ -10,8 +10,8 @@
 
 #define ORIGIN "teacher_open"
 
-/* A model file of the user's: memory for thoughts and an answer, and time to read it from a disk. */
-enum { LOCAL_PARALLEL = 2, LOCAL_SLOT_TOKENS = 8192, LOCAL_START_MS = 600 * 1000 };
+/* Questions at once to a model file of the user's: a pass over its weights serves them all, and each takes memory. */
+enum { LOCAL_PARALLEL = 4, LOCAL_PARALLEL_MAX = 32 };
 
 /* ---- prices: as published, with source and date; what is not here is unknown until the user says it ---- */
 
@@ -164,12 +164,12 @@ static int choose_style(struct teacher *t, bool embedded, struct err *e) {
 }
 
 static int choose_parallel(const struct teacher_config *c, bool embedded) {
-    int n = c->parallel;
+    int n = c->parallel, most = is_any_gguf(c) ? LOCAL_PARALLEL_MAX : TEACHER_PARALLEL_MAX;
     if (n <= 0) {
         n = is_any_gguf(c) ? LOCAL_PARALLEL : embedded ? 2 * thread_core_count() : 8;
         n = is_any_gguf(c) ? n : n < 4 ? 4 : n > 16 ? 16 : n;
     }
-    return n > TEACHER_PARALLEL_MAX ? TEACHER_PARALLEL_MAX : n;
+    return n > most ? most : n;
 }
 
 /* ---- capabilities ---- */
@@ -259,9 +259,7 @@ int teacher_open(struct teacher **out, const struct teacher_config *c, struct st
 void teacher_close(struct teacher *t) {
     if (!t)
         return;
-    net_close(t->net);
-    for (int i = 0; i < t->n_servers; i++)
-        embedded_stop(t->servers[i]);
+    teacher_disconnect(t);
     for (int i = 0; t->slots && i < t->parallel; i++) {
         struct slot *s = &t->slots[i];
         arena_release(&s->arena);
@@ -275,63 +273,8 @@ void teacher_close(struct teacher *t) {
     free(t);
 }
 
-/* A small model computes on one core (embedded.h), so there is a process for each core. Each has an even part of the slots. */
-static int servers_wanted(const struct teacher *t) {
-    int n = file_size(t->config.gguf) < EMBEDDED_SMALL_MODEL ? thread_core_count() : 1;
-    n = n > TEACHER_SERVERS_MAX ? TEACHER_SERVERS_MAX : n;
-    return n > t->parallel ? t->parallel : n;
-}
-
-/* Not more than there are questions for: a draft is one. */
-static int start_servers(struct teacher *t, int n_questions, struct err *e) {
-    int n = servers_wanted(t);
-    struct embedded_options o = {.gguf = t->config.gguf, .slots = (t->parallel + n - 1) / n};
-    if (is_any_gguf(&t->config)) {
-        o.slot_tokens = LOCAL_SLOT_TOKENS;
-        o.start_ms = LOCAL_START_MS;
-        o.as_is = true;
-    }
-    while (t->n_servers < n && t->n_servers < n_questions) {
-        struct embedded **server = &t->servers[t->n_servers];
-        int rc = embedded_start(server, &o, e);
-        if (rc < 0)
-            return rc;
-        char *url = arena_printf(&t->arena, "%s/chat/completions", embedded_url(*server));
-        t->chat_url[t->n_servers++] = url;
-        if (!url)
-            return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
-    }
-    return 0;
-}
-
-int teacher_check_servers(struct teacher *t, struct err *e) {
-    int rc = 0;
-    for (int i = 0; i < t->n_servers && rc == 0; i++)
-        rc = embedded_check(t->servers[i], e);
-    return rc;
-}
-
-/* A server on this machine is not reached through a proxy. */
-static bool is_loopback(const char *url) {
-    static const char *const hosts[] = {"127.", "localhost", "[::1]"};
-    const char *host = strstr(url, "://");
-    for (size_t i = 0; host && i < sizeof hosts / sizeof *hosts; i++)
-        if (str_starts(host + 3, hosts[i]))
-            return true;
-    return false;
-}
-
-int teacher_connect(struct teacher *t, int n_questions, struct err *e) {
-    bool embedded = teacher_is_embedded(t);
-    int rc = embedded ? start_servers(t, n_questions, e) : 0;
-    if (rc < 0 || t->net)
-        return rc;
-    struct net_options o = t->config.net;
-    o.parallel = t->parallel;
-    o.requests_per_minute = t->config.requests_per_minute;
-    o.tokens_per_minute = t->config.tokens_per_minute;
-    o.direct = o.direct || embedded || is_loopback(t->config.url);
-    return net_open(&t->net, &o, e);
+bool teacher_scores(const struct teacher *t) {
+    return is_any_gguf(&t->config);
 }
 
 const char *teacher_name(const struct teacher *t) {

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "net/net.h"
 #include "store/store.h"
+#include "teacher/chat.h"
 #include "teacher/protocol.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,14 +26,14 @@
 struct teacher;
 
 struct teacher_config {
-    const char *kind;          /* "embedded", "gguf" (any model file, in a process of ours) or "openai" */
+    const char *kind;          /* "embedded", "gguf" (any model file, in this process) or "openai" */
     const char *url;           /* openai: ".../v1" */
     const char *model;         /* openai */
     const char *key_env;       /* openai: environment variable that holds the key; NULL: none */
     const char *key_file;      /* openai: file (mode 0600) that holds it; NULL: none */
     const char *style;         /* "plain" or "full"; NULL: plain when embedded, else full */
     const char *gguf;          /* embedded, gguf: the model file */
-    int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16] */
+    int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16; gguf: 4] */
     int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */
     int64_t tokens_per_minute; /* the same, read and written together */
     bool probe; /* openai: the first question ever to this endpoint and model finds out what it supports */
@@ -55,6 +56,8 @@ const char *teacher_name(
     const struct teacher *t); /* for people and the journal: "https://… kimi-k2.6", "embedded:1f2e…" */
 enum protocol_style teacher_style(const struct teacher *t);
 bool teacher_is_embedded(const struct teacher *t); /* embedded or gguf: runs here, costs nothing */
+bool teacher_scores(
+    const struct teacher *t); /* gguf: LABEL questions come with exact probabilities (local.h) */
 int teacher_parallel(const struct teacher *t);
 struct store *teacher_store(struct teacher *t);
 
@@ -88,6 +91,9 @@ struct teacher_answer {
     const char *thoughts; /* NULL: none */
     bool truncated, refused;
     bool from_journal; /* not asked now */
+    /* exact probabilities of the labels (chat.h), from a teacher that scores; NULL: none */
+    const struct chat_label *labels;
+    int n_labels;
 };
 
 struct teacher_job {

@@ -90,6 +90,14 @@ if [ -f "$root/seed/teacher.gguf" ]; then
     sed -i 's/^  gguf: .*/&\n  style: plain/' own/edgestill.yaml # this one knows the short texts alone
     expect 0 "it drafts the task" "$EDGESTILL" task -C own
     has "a label of the sentence" own/task.yaml "name: suspicious"
+    expect 0 "the task" "$EDGESTILL" task -C own --accept
+    expect 0 "the plan" "$EDGESTILL" plan -C own --base embedded --accept 1
+    expect 0 "it writes and labels, without a server" env EDGESTILL_LLAMA_SERVER=/none "$EDGESTILL" generate -C own --records 8 --yes
+    has "at no price" "$err" "no money: it runs on this machine"
+    expect 0 "the records" "$EDGESTILL" export -C own records.jsonl
+    equal "all of them" "$(wc -l <records.jsonl)" 8
+    equal "each with the exact probabilities of its labels" \
+        "$(grep -c '"probabilities":{"suspicious":[0-9.e-]*,"normal":[0-9.e-]*}' records.jsonl)" 8
 else
     skip "a file as teacher" "seed/teacher.gguf is not there"
 fi

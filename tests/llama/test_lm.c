@@ -3,7 +3,7 @@
 #include "../support/tiny_gguf.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "llama/lm.h"
+#include "llama/writer.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -457,6 +457,89 @@ static void test_bad_labels_are_refused(void **state) {
     lm_free(m);
 }
 
+/* Three prompts, written together: each as it is alone. */
+static void test_writers_do_not_disturb_each_other(void **state) {
+    (void)state;
+    static const char *const prompts[] = {"delay: 12", "visit type", "Label the record."};
+    struct lm *m =
+        open_model("llama.gguf", &(struct lm_options){.n_seq_max = 3, .n_ctx = 256, .n_ctx_is_each = true});
+    struct str alone[3] = {{0}}, together = {0};
+    struct lm_writer *w[3];
+    const float *logits;
+    int32_t ids[512];
+    assert_int_equal(lm_n_ctx(m), 768);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 3; i++) {
+            struct lm_writing how = {.n_max = 9 + 3 * i, .temperature = i == 1 ? 0.8 : 0, .seed = 5};
+            int64_t n = tokens(m, prompts[i], ids);
+            lm_clear(m, i);
+            assert_int_equal(lm_decode(m, i, ids, n, &logits, NULL), 0);
+            assert_int_equal(lm_writer_new(&w[i], m, i, &how, NULL), 0);
+            while (round == 0 && !lm_writer_done(w[i], NULL))
+                assert_int_equal(lm_writers_step(m, &w[i], 1, NULL), 0);
+            if (round == 0) {
+                assert_int_equal(lm_writer_text(w[i], INT64_MAX, &alone[i], NULL), 0);
+                lm_writer_free(w[i]);
+            }
+        }
+    for (int i = 0; i < 15; i++)
+        assert_int_equal(lm_writers_step(m, w, 3, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        struct lm_generation g;
+        assert_true(lm_writer_done(w[i], &g));
+        assert_true(g.ended || g.n_tokens == 9 + 3 * i);
+        str_clear(&together);
+        assert_int_equal(lm_writer_text(w[i], INT64_MAX, &together, NULL), 0);
+        assert_string_equal(str_text(&together), str_text(&alone[i]));
+        lm_writer_free(w[i]);
+        str_release(&alone[i]);
+    }
+    str_release(&together);
+    lm_free(m);
+}
+
+/* What is drawn comes as often as its probability says, with and without a grammar: within 5 standard deviations of 4,000 draws. */
+static void test_drawn_tokens_come_as_often_as_they_should(void **state) {
+    (void)state;
+    enum { N = 4000 };
+    static const char *const grammars[] = {NULL, "root ::= [a-c]"};
+    struct lm *m = open_model("llama.gguf", NULL);
+    int32_t ids[512], first[3];
+    const float *logits;
+    int64_t n = tokens(m, "delay: ", ids);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lm_tokenize(m, (const char *[]){"a", "b", "c"}[i], 1, LM_PLAIN, &first[i], 1, NULL),
+                         1);
+    for (int g = 0; g < 2; g++) {
+        double sum = 0, p[3];
+        int count[3] = {0};
+        struct lm_grammar *grammar = NULL;
+        if (grammars[g])
+            assert_int_equal(lm_grammar_new(&grammar, m, grammars[g], NULL), 0);
+        lm_clear(m, 0);
+        assert_int_equal(lm_decode(m, 0, ids, n, &logits, NULL), 0);
+        for (int32_t i = 0; i < lm_n_vocab(m); i++)
+            sum += g && i != first[0] && i != first[1] && i != first[2] ? 0 : exp((double)logits[i] / 1.5);
+        for (int i = 0; i < 3; i++)
+            p[i] = exp((double)logits[first[i]] / 1.5) / sum;
+        for (uint64_t k = 0; k < N; k++) {
+            struct lm_writer *w = NULL;
+            struct lm_writing how = {.grammar = grammar, .n_max = 1, .temperature = 1.5, .seed = k};
+            assert_int_equal(lm_writer_new(&w, m, 0, &how, NULL), 0);
+            struct lm_generation made;
+            lm_writer_done(w, &made);
+            for (int i = 0; i < 3 && made.n_tokens == 1; i++)
+                count[i] += lm_writer_ids(w)[0] == first[i];
+            lm_writer_free(w);
+        }
+        for (int i = 0; i < 3; i++)
+            if (fabs(count[i] - N * p[i]) > 5 * sqrt(N * p[i] * (1 - p[i])) + 1)
+                fail_msg("grammar %d, token %d: %d times, %.1f expected", g, i, count[i], N * p[i]);
+        lm_grammar_free(grammar);
+    }
+    lm_free(m);
+}
+
 static void test_versions_are_known(void **state) {
     (void)state;
     assert_true(str_starts(lm_version(), "llama "));
@@ -476,6 +559,8 @@ int main(void) {
         cmocka_unit_test(test_states_that_do_not_fit_are_refused),
         cmocka_unit_test(test_adapter_changes_the_logits),
         cmocka_unit_test(test_generation_is_greedy),
+        cmocka_unit_test(test_writers_do_not_disturb_each_other),
+        cmocka_unit_test(test_drawn_tokens_come_as_often_as_they_should),
         cmocka_unit_test(test_labels_score_as_one_by_one),
         cmocka_unit_test(test_many_labels),
         cmocka_unit_test(test_bad_labels_are_refused),

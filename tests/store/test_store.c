@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <sqlite3.h>
 
 static char folder[64], path[128];
 
@@ -52,6 +53,56 @@ static int64_t add(struct store *s, const char *data, const char *label, enum st
     int64_t id = 0;
     assert_int_equal(store_record_add(s, &r, &id, NULL), 0);
     return id;
+}
+
+static int see_belief(void *context, const struct store_record *r, struct err *e) {
+    (void)e;
+    snprintf(context, 64, "%s", r->probabilities ? r->probabilities : "none");
+    return 0;
+}
+
+static void probabilities_stay_with_their_label(void **state) {
+    (void)state;
+    struct store *s = open_store(STORE_WRITE);
+    struct store_record r = {.label = "x", .weight = 0.9, .probabilities = "{\"x\":0.9,\"y\":0.1}"};
+    char text[64] = "", before[SHA256_HEX], after[SHA256_HEX];
+    r.id = add(s, "{1}", "x", STORE_ACCEPTED, STORE_TRAIN);
+    r.status = STORE_ACCEPTED;
+    r.split = STORE_TRAIN;
+    assert_int_equal(store_records_hash(s, STORE_TRAIN, before, NULL), 0);
+    assert_int_equal(store_record_update(s, &r, NULL), 0);
+    assert_int_equal(store_records_hash(s, STORE_TRAIN, after, NULL), 0);
+    assert_string_not_equal(before, after);
+    r.probabilities = NULL;
+    assert_int_equal(store_record_update(s, &r, NULL), 0);
+    assert_int_equal(store_records_each(s, STORE_TRAIN, see_belief, text, NULL), 0);
+    assert_string_equal(text, "{\"x\":0.9,\"y\":0.1}");
+    r.label = "y"; /* a person knows better */
+    assert_int_equal(store_record_update(s, &r, NULL), 0);
+    assert_int_equal(store_records_each(s, STORE_TRAIN, see_belief, text, NULL), 0);
+    assert_string_equal(text, "none");
+    store_close(s);
+}
+
+/* A file from before there were probabilities: read as it is, brought up to date when it is written to. */
+static void an_older_file_goes_on(void **state) {
+    (void)state;
+    struct store *s = open_store(STORE_WRITE);
+    sqlite3 *db = NULL;
+    char text[64] = "";
+    add(s, "{1}", "x", STORE_ACCEPTED, STORE_TRAIN);
+    store_close(s);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "ALTER TABLE record DROP COLUMN probabilities; PRAGMA user_version = 2",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    for (int i = 0; i < 2; i++) {
+        s = open_store(i == 0 ? STORE_READ : STORE_WRITE);
+        assert_int_equal(store_records_each(s, STORE_TRAIN, see_belief, text, NULL), 0);
+        assert_string_equal(text, "none");
+        store_close(s);
+    }
 }
 
 struct seen {
@@ -318,6 +369,8 @@ int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(records_come_back_in_order),
+        CASE(probabilities_stay_with_their_label),
+        CASE(an_older_file_goes_on),
         CASE(a_callback_can_stop),
         CASE(counts_group_by_status_label_and_reason),
         CASE(the_hash_follows_accepted_records_only),

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "format/json.h"
 #include "llama/lm.h"
+#include "task/belief.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,15 +83,21 @@ static int read_form(struct train_rows *r, const struct train_rows_from *from, s
     return rc;
 }
 
-/* The share of votes for the label is its probability; what is left belongs to the other labels alike. */
-static int soften(struct reader *r, int label, float share, struct err *e) {
-    int n = r->from->task->n_labels;
-    float *p = arena_calloc(&r->arena, (size_t)n, sizeof *p);
-    if (!p)
+/* The probabilities that the teacher gave the labels. Where it gave none, the share of votes for the label is its probability, and what
+ * is left belongs to the other labels alike. */
+static int soften(struct reader *r, int label, const struct store_record *s, struct err *e) {
+    int n = r->from->task->n_labels, rc = 0;
+    float *p = arena_calloc(&r->arena, (size_t)n, sizeof *p), share = (float)s->weight;
+    double *exact = arena_calloc(&r->arena, (size_t)n, sizeof *exact);
+    if (!p || !exact)
         return err_set(e, ERR_NO_MEMORY, "train_rows_read", "no room for probabilities");
+    if (s->probabilities)
+        rc = belief_read(r->from->task, s->probabilities, exact, e);
     for (int i = 0; i < n; i++)
-        p[i] = i == label ? (n > 1 ? share : 1) : (1 - share) / (float)(n - 1);
-    return dataset_soften(r->to, p, e);
+        p[i] = s->probabilities ? (float)exact[i]
+               : i == label     ? (n > 1 ? share : 1)
+                                : (1 - share) / (float)(n - 1);
+    return rc == 0 ? dataset_soften(r->to, p, e) : rc;
 }
 
 static int add_record(struct reader *r, const struct store_record *s, struct err *e) {
@@ -120,7 +127,7 @@ static int add_record(struct reader *r, const struct store_record *s, struct err
     if (softened)
         row.weight = 1;
     rc = dataset_add(r->to, &row, r->ids.ids, r->from->n_ctx, e);
-    return rc == 0 && softened ? soften(r, label, (float)s->weight, e) : rc;
+    return rc == 0 && softened ? soften(r, label, s, e) : rc;
 }
 
 static int take_record(void *context, const struct store_record *s, struct err *e) {
