@@ -27,6 +27,12 @@ static const struct option_def options[] = {
      NULL},
     {"batch", OPTION_INT, "N", "records of one optimiser step (default: from the number of records)", NULL},
     {"rate", OPTION_NUMBER, "X", "peak learning rate (default: from the size of the base)", NULL},
+    {"schedule", OPTION_STRING, "SHAPE",
+     "learning rate after the warm-up: cosine, linear or constant (default: as edgestill.yaml says, else "
+     "cosine)",
+     NULL},
+    {"warmup", OPTION_NUMBER, "X",
+     "share of the steps in which the learning rate climbs to its peak (default: 0.05)", NULL},
     {"rank", OPTION_INT, "N", "rank of the adapters (default: as planned)", NULL},
     {"rslora", OPTION_FLAG, NULL, "scale adapters by alpha over the root of the rank, not over the rank",
      NULL},
@@ -127,6 +133,21 @@ static int choose_base_memory(struct training *t, int64_t n_params, bool lora) {
     return 0;
 }
 
+static int choose_schedule(struct training *t) {
+    struct train_settings *s = &t->settings;
+    const char *said = cmd_string(t->c, "schedule"), *name = said ? said : t->project.schedule;
+    int shape = name ? schedule_find(name) : (int)s->schedule;
+    if (shape < 0)
+        return err_set(t->e, ERR_USAGE, "train", "--schedule is cosine, linear or constant, not '%s'", name);
+    double warmup = cmd_number(t->c, "warmup", (double)s->warmup);
+    if (!(warmup >= 0 && warmup < 1))
+        return err_set(t->e, ERR_USAGE, "train", "--warmup is a share of the steps from 0 to below 1, not %g",
+                       warmup);
+    s->schedule = (enum schedule_shape)shape;
+    s->warmup = (float)warmup;
+    return 0;
+}
+
 /* Defaults from data and model, then what the user says. */
 static int choose_settings(struct training *t) {
     struct cmd_ctx *c = t->c;
@@ -140,6 +161,8 @@ static int choose_settings(struct training *t) {
     s->batch_rows = cmd_int(c, "batch", s->batch_rows);
     s->learning_rate = (float)cmd_number(c, "rate", (double)s->learning_rate);
     s->patience = cmd_int(c, "patience", s->patience);
+    if ((rc = choose_schedule(t)) < 0)
+        return rc;
     bool likely = cmd_string(c, "teacher-model") != NULL;
     double share = cmd_number(c, "soft", likely ? 0.5 : 0);
     if (!(share >= 0 && share <= 1))
@@ -204,6 +227,11 @@ static int describe(struct training *t) {
     manifest_setting(m, "batch", json_integer(t->settings.batch_rows));
     manifest_setting(m, "rate", json_real((double)t->settings.learning_rate));
     manifest_setting(m, "patience", json_integer(t->settings.patience));
+    if (t->settings.schedule !=
+        SCHEDULE_COSINE) /* said where it is not the default: students of before stay up to date */
+        manifest_setting(m, "schedule", json_string(schedule_name(t->settings.schedule)));
+    if (cmd_string(t->c, "warmup"))
+        manifest_setting(m, "warmup", json_real((double)t->settings.warmup));
     const char *teacher = cmd_string(t->c, "teacher-model");
     if (teacher) {
         if ((rc = sha256_file(teacher, hex, t->e)) < 0)

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "format/yaml.h"
 #include "plan/plan.h"
+#include "train/optimizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -154,8 +155,8 @@ static int not_empty(const struct node *root, const char *key, const char *text,
 }
 
 static int read_root(struct project *p, const struct node *root, struct err *e) {
-    static const char *const known[] = {"format", "task",    "device", "base", "teacher",
-                                        "data",   "records", "seed",   "form", NULL};
+    static const char *const known[] = {"format",  "task", "device", "base",     "teacher", "data",
+                                        "records", "seed", "form",   "schedule", NULL};
     const char *format = NULL;
     struct prompt_form form;
     int64_t seed = 1;
@@ -176,7 +177,8 @@ static int read_root(struct project *p, const struct node *root, struct err *e) 
         (code = in_range(root, "records", p->n_records, 1, MOST_RECORDS, e)) < 0 ||
         (code = node_i64(root, "seed", false, &seed, e)) < 0 ||
         (code = in_range(root, "seed", seed, 0, INT64_MAX, e)) < 0 ||
-        (code = node_string(root, "form", false, &p->form, e)) < 0)
+        (code = node_string(root, "form", false, &p->form, e)) < 0 ||
+        (code = node_string(root, "schedule", false, &p->schedule, e)) < 0)
         return code;
     p->seed = (uint64_t)seed;
     if (p->form && strcmp(p->form, "auto") != 0 && !prompt_form_parse(p->form, &form))
@@ -184,6 +186,9 @@ static int read_root(struct project *p, const struct node *root, struct err *e) 
                           "\"form\" is auto, or full, short or none, then labelled or compact "
                           "(\"none-compact\"), not \"%s\"",
                           p->form);
+    if (p->schedule && schedule_find(p->schedule) < 0)
+        return node_error(node_get(root, "schedule"), e, "project_open",
+                          "\"schedule\" is cosine, linear or constant, not \"%s\"", p->schedule);
     code = read_teacher(p, root, e);
     return code < 0 ? code : read_data(p, root, e);
 }

@@ -45,8 +45,9 @@ struct project {
     struct project_data data;
     int64_t n_records; /* accepted records wanted from generate */
     uint64_t seed;
-    const char *form; /* what of the prompt the student reads: "none-compact", "auto"; NULL: not said */
-    int hold_fd;      /* descriptor + 1 while held; 0: not */
+    const char *form;     /* what of the prompt the student reads: "none-compact", "auto"; NULL: not said */
+    const char *schedule; /* of the learning rate: a name of SCHEDULES (train/optimizer.h); NULL: not said */
+    int hold_fd;          /* descriptor + 1 while held; 0: not */
 };
 
 /* Does `base` name a GGUF file (a slash, or .gguf at its end) and not a catalogue entry? NULL: no. */

@@ -333,13 +333,13 @@ static int evaluate(struct loop *l, struct err *e) {
 static int diverged(struct loop *l, const int64_t *rows, int64_t n, struct err *e) {
     long long step = (long long)l->optimizer.step + 1;
     int64_t n_bad = 0, first = -1;
-    float losses[64];
-    for (int64_t i = 0; i < n; i++) {
+    float *losses = malloc((size_t)l->packer.capacity * sizeof *losses);
+    for (int64_t i = 0; i < n && losses; i++) {
         const struct dataset_row *row = &l->train->rows[rows[i]];
         int64_t n_answer = l->train->form->answers[row->label].n;
         bool bad = false;
         packer_share(&l->packer, 0);
-        if (n_answer > 64 || !packer_add(&l->packer, l->train, rows[i], row->label, 1))
+        if (!packer_add(&l->packer, l->train, rows[i], row->label, 1))
             continue;
         struct nn_batch b = packer_batch(&l->packer);
         if (nn_forward_loss(l->m, &l->run, &b, losses, NULL) < 0)
@@ -349,6 +349,7 @@ static int diverged(struct loop *l, const int64_t *rows, int64_t n, struct err *
         n_bad += bad;
         first = bad && first < 0 ? row->id : first;
     }
+    free(losses);
     if (first >= 0 && n_bad < n)
         err_set(e, ERR_DIVERGED, "train_run", "step %lld: the loss of record %lld is not a finite number",
                 step, (long long)first);

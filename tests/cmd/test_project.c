@@ -75,6 +75,8 @@ static void mistakes(void **state) {
         {HEAD "devices: x\n", "p/edgestill.yaml:4:1: unknown key \"devices\""},
         {HEAD "seed: -1\n", "p/edgestill.yaml:4:7: \"seed\" must be from 0"},
         {HEAD "records: many\n", "p/edgestill.yaml:4:10: \"records\" must be a whole number, not \"many\""},
+        {HEAD "schedule: steps\n",
+         "p/edgestill.yaml:4:11: \"schedule\" is cosine, linear or constant, not \"steps\""},
         {HEAD "records: 0\n", "p/edgestill.yaml:4:10: \"records\" must be from 1"},
         {HEAD "teacher: embedded\n", "p/edgestill.yaml:4:10: \"teacher\" must be a map, not \"embedded\""},
         {HEAD "teacher:\n  kind: big\n",

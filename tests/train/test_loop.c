@@ -304,6 +304,34 @@ static void test_early_stopping(void **state) {
     end(&s);
 }
 
+/* Half-way and at the end, in shares of the peak: a line, half a cosine, nothing. */
+static void test_schedules(void **state) {
+    (void)state;
+    static const struct {
+        enum schedule_shape shape;
+        const char *name, *last;
+    } cases[] = {{SCHEDULE_LINEAR, "linear", "\"learning_rate\":0.001,"},
+                 {SCHEDULE_COSINE, "cosine", "\"learning_rate\":0.001,"},
+                 {SCHEDULE_CONSTANT, "constant", "\"learning_rate\":0.02,"}};
+    double loss[3];
+    for (int i = 0; i < 3; i++) {
+        struct setup s;
+        struct train_result r;
+        struct err e = {0};
+        assert_int_equal(schedule_find(cases[i].name), cases[i].shape);
+        assert_string_equal(schedule_name(cases[i].shape), cases[i].name);
+        begin(&s, cases[i].name);
+        s.s.schedule = cases[i].shape;
+        s.s.epochs = 2;
+        assert_int_equal(run(&s, &r, &e), 0);
+        assert_int_equal(count_lines(s.files.log, cases[i].last) > 0, 1);
+        loss[i] = r.last_loss;
+        end(&s);
+    }
+    assert_true(loss[0] != loss[1] && loss[1] != loss[2]); /* each goes a way of its own */
+    assert_int_equal(schedule_find("steps"), -1);
+}
+
 static void test_divergence_is_named(void **state) {
     (void)state;
     struct setup s;
@@ -423,6 +451,7 @@ int main(void) {
         cmocka_unit_test(test_interrupted_again_and_again),
         cmocka_unit_test(test_other_settings_start_anew),
         cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_divergence_is_named),
     };
     scratch_enter();

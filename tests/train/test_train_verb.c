@@ -184,7 +184,9 @@ static void test_small_and_short(void **state) {
     struct err e;
     json_t *j = NULL;
     struct str prompt = {0};
-    int rc = run("train", &j, &e, WORDS("--epochs", "1", "--trim", "--form", "short-compact", "--restart"));
+    int rc =
+        run("train", &j, &e,
+            WORDS("--epochs", "1", "--trim", "--form", "short-compact", "--schedule", "linear", "--restart"));
     if (rc < 0)
         fail_msg("%s", e.message);
     assert_true(file_exists("p/train/base-trimmed.gguf"));
@@ -193,8 +195,13 @@ static void test_small_and_short(void **state) {
     json_decref(j);
     assert_int_equal(file_read("p/train/prompt.json", 0, &prompt, &e), 0);
     assert_non_null(strstr(str_text(&prompt), "\"form\":\"short-compact\""));
+    str_clear(&prompt);
+    assert_int_equal(file_read("p/train/manifest.json", 0, &prompt, &e), 0);
+    assert_non_null(strstr(str_text(&prompt), "\"schedule\": \"linear\""));
     str_release(&prompt);
     assert_int_equal(run("train", NULL, &e, WORDS("--form", "brief")), ERR_USAGE);
+    assert_int_equal(run("train", NULL, &e, WORDS("--schedule", "steps")), ERR_USAGE);
+    assert_int_equal(run("train", NULL, &e, WORDS("--warmup", "1")), ERR_USAGE);
 }
 
 /* A larger file of the same vocabulary beside the labels; one of another is refused. */
