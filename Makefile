@@ -171,7 +171,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------
 
-.PHONY: all tests check-programs test soak demo verify-teacher tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
+.PHONY: all tests check-programs test plain-runner soak demo verify-teacher tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
 FORCE:
 
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
@@ -273,6 +273,13 @@ RUN_ENV := $(if $(SAN),EDGESTILL_TEST_SLOW=5 ASAN_OPTIONS=allocator_may_return_n
              \
              TSAN_OPTIONS=ignore_noninstrumented_modules=1:allocator_may_return_null=1:die_after_fork=0)
 
+# Bundles carry the plain build's runner, whichever variant makes and tests them.
+ifneq ($(B),build)
+plain-runner: all
+	@$(MAKE) --no-print-directory CC=gcc SAN= BLAS=openblas NO_CRYPTO= B=build build/edgestill-run
+tests: plain-runner
+endif
+
 test: all tests ## set up, build, run every test; T=WORD runs those whose name has WORD
 	@$(RUN_ENV) tools/run-tests.sh $(B) '$(T)' $(ONLY)
 
@@ -322,4 +329,4 @@ help: ## this list
 	@sed -nE 's/^([a-z][a-z%_.-]*):[^#]*## *(.*)/  make \1\t\2/p' Makefile | expand -t 30
 	@echo; echo "Settings: ONLY='base task'  CC=clang  SAN=address,undefined|thread  BLAS=none  LLAMA_PREFIX=DIR  PREFIX= DESTDIR=  V=1"
 
--include $(shell [ -d $(B) ] && find $(B)/obj $(B)/seed build/arm64/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/seed build/arm64/obj -name '*.d' 2>/dev/null)
