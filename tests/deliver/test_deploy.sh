@@ -26,7 +26,21 @@ PasswordAuthentication no
 SetEnv EDGESTILL_ROOT=$work/root HOME=$work/home PATH=$work/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin
 ForceCommand cd "\$HOME" && exec /bin/sh -c "\$SSH_ORIGINAL_COMMAND"
 EOT
+sed "s/^Port .*/Port $((port + 1))/; s|^PidFile.*|PidFile $work/ssh/jump-pid|" ssh/sshd_config >ssh/jump_config
 cat >ssh/config <<EOT
+Host behind
+    ProxyJump jump
+Host jump
+    Port $((port + 1))
+Host jump behind
+    HostName 127.0.0.1
+    User $(id -un)
+    IdentityFile $work/ssh/user
+    IdentitiesOnly yes
+    UserKnownHostsFile $work/ssh/known
+    StrictHostKeyChecking accept-new
+Host behind
+    Port $port
 Host device
     HostName 127.0.0.1
     Port $port
@@ -38,9 +52,10 @@ Host device
 EOT
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 "$sshd" -f "$work/ssh/sshd_config" -E "$work/ssh/log"
+"$sshd" -f "$work/ssh/jump_config" -E "$work/ssh/jump-log"
 server_stop() {
     local rc=$?
-    [ ! -s "$work/ssh/pid" ] || kill "$(cat "$work/ssh/pid")" 2>/dev/null
+    for pid in pid jump-pid; do [ ! -s "$work/ssh/$pid" ] || kill "$(cat "$work/ssh/$pid")" 2>/dev/null; done
     umount "$work/small" 2>/dev/null
     (exit $rc)
     test_finish
@@ -66,6 +81,10 @@ first=$(current)
 expect 0 "unchanged" deploy --json
 json "nothing is copied" "$out" '.copied_files == 0 and .copied_bytes == 0 and .receipt.selftest.passed'
 equal "the same version is in use" "$(current)" "$first"
+
+expect 0 "by way of a jump host that ~/.ssh/config names" "$EDGESTILL" deploy behind -C p --rows 2 --json
+json "it is the same device" "$out" '.copied_files == 0 and .receipt.selftest.passed'
+has "the jump host let it through" ssh/jump-log "Accepted publickey"
 
 # a change of one text copies that text and the list, and the model is not sent again
 change() {
