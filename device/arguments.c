@@ -79,8 +79,10 @@ int arguments_parse(int argc, char *argv[], struct options *o, struct err *e) {
                                    i + 1};
     opterr = 0;
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
-        if (c < 1 || c > N_ROWS)
-            return bad_usage(e, "an option is unknown or lacks its value");
+        if (c < 1 || c > N_ROWS) {
+            err_set(e, ERR_USAGE, "edgestill-run", "%s is unknown or lacks its value", argv[optind - 1]);
+            return err_hint(e, "see --help");
+        }
         int rc = set(o, &rows[c - 1], optarg, e);
         if (rc < 0)
             return rc;

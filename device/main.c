@@ -67,7 +67,7 @@ static int decide_words(struct runner *r, const struct options *o, struct err *e
     else if (rc == 0)
         str_addf(&answer, "%s %.4f%s%s%s", r->bundle.task.labels[d.label].name, d.probabilities[d.label],
                  d.abstained ? " undecided" : "", d.other ? ": " : "", d.other ? d.other : "");
-    if (rc == 0 && puts(str_text(&answer)) < 0)
+    if (rc == 0 && (puts(str_text(&answer)) < 0 || fflush(stdout) != 0))
         rc = err_set_errno(e, ERR_IO, "edgestill-run", "cannot write the answer");
     str_release(&json);
     str_release(&answer);

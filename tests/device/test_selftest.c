@@ -103,6 +103,9 @@ static void test_wrong_usage(void **state) {
         skip();
     assert_int_equal(tiny_shell(RUN "colour=blue"), 2);
     assert_int_equal(tiny_shell(RUN "--frobnicate"), 2);
+    assert_int_equal(tiny_shell(RUN "--frobnicate 2>&1 | grep -q -- '--frobnicate is unknown'"), 0);
+    assert_int_equal(tiny_shell(RUN "delay=3 >/dev/full"),
+                     1); /* an answer that did not arrive is a failure */
     assert_int_equal(tiny_shell(RUN "--threads 0 delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "--selftest delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "delay=soon"), 2);
