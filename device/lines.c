@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LOOK_AGAIN_MS = 500 };
+
 void lines_init(struct lines *l, int fd) {
     *l = (struct lines){.fd = fd};
 }
@@ -40,8 +42,9 @@ static int fill(struct lines *l, struct err *e) {
     if (rc < 0)
         return rc;
     struct pollfd p = {.fd = l->fd, .events = POLLIN};
-    while (poll(&p, 1, -1) < 0) {
-        if (errno != EINTR)
+    /* a signal between the look at it and the wait would be noticed at the next line alone: hence the timeout */
+    for (int ready; (ready = poll(&p, 1, LOOK_AGAIN_MS)) <= 0;) {
+        if (ready < 0 && errno != EINTR)
             return err_set_errno(e, ERR_IO, "lines_next", "cannot wait for input");
         if (interrupt_requested())
             return interrupt_check(e);
