@@ -23,12 +23,12 @@ enum { SIZE = 300000 };
 
 struct shop {
     char bytes[SIZE];
-    const char *etag;  /* with quotes; NULL: none */
-    bool no_ranges;    /* answers 200 whatever is asked */
-    int n_halves;      /* of the answers to come break off in the middle */
-    int n_busy;        /* of them are 503 */
-    bool slow_half;    /* sends half, then nothing */
-    const char *moved; /* redirect /old to this */
+    const char *etag;      /* with quotes; NULL: none */
+    atomic_bool no_ranges; /* answers 200 whatever is asked */
+    atomic_int n_halves;   /* of the answers to come break off in the middle */
+    atomic_int n_busy;     /* of them are 503 */
+    bool slow_half;        /* sends half, then nothing */
+    const char *moved;     /* redirect /old to this */
     atomic_llong offered_bytes;
     atomic_int n_ranges, n_keys;
     char sha256[SHA256_HEX];
