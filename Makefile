@@ -177,7 +177,8 @@ FORCE:
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
 setup: $(GEN)/host.mk ## packages and llama.cpp only
 	@:
-tests: $(TESTS) ## build the test programs
+# With T=WORD those whose name has it, and what tests run that is none itself.
+tests: $(if $(T),$(foreach t,$(TESTS),$(if $(findstring $(T),$(t))$(if $(filter test_%,$(notdir $(t))),,x),$(t))),$(TESTS)) ## build the test programs
 
 # ---- Compiling: objects are written aside and renamed, so that two makes at once do no harm ----------------------------
 
