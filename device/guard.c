@@ -7,8 +7,10 @@
 #include "base/str.h"
 #include "machine.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
@@ -47,6 +49,14 @@ int guard_lock(struct err *e) {
                                               : "not supported here");
     err_hint(e, "raise the limit (systemd: LimitMEMLOCK=infinity; a shell: ulimit -l)");
     return ERR_UNSUPPORTED;
+}
+
+void guard_forget_unread(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* passes over mapped pages */
+    close(fd);
 }
 
 /* ---- watching ---- */

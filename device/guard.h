@@ -18,6 +18,11 @@ int guard_memory(int64_t need_bytes, int64_t available_bytes, struct err *e);
  * does not allow that much (RLIMIT_MEMLOCK). */
 int guard_lock(struct err *e);
 
+/* Takes the pages of `path` that no program has mapped out of the page cache. A control group pays for them: after repacking they are
+ * the originals of what was copied, and for their sake pages that every decision reads get dropped and read again. Refusals are of
+ * no consequence. */
+void guard_forget_unread(const char *path);
+
 /* How the machine is at this moment. */
 struct guard_state {
     int64_t swapped_bytes; /* of this process; -1 unknown */

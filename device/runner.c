@@ -124,12 +124,27 @@ static void ask_other(struct runner *r, const char *json, size_t n, struct decis
         d->other = str_text(&r->other);
 }
 
+/* Whoever decides a second record will go on, and the first has mapped what decisions read of the model's file. Where the plan has no room
+ * for the file beside what repacking copied of it, the rest leaves the page cache. */
+static void make_room(const struct runner *r) {
+    const struct bundle *b = &r->bundle;
+    char *state = file_join(b->dir, "prefix.state");
+    if (b->memory_limit_bytes > 0 && b->memory_limit_bytes < 2 * file_size(b->model_path)) {
+        guard_forget_unread(b->model_path);
+        if (state)
+            guard_forget_unread(state);
+    }
+    free(state);
+}
+
 int runner_decide(struct runner *r, const char *json, size_t n, int line, struct decision *out,
                   struct err *e) {
     struct node *root;
     struct record record;
     const struct task *t = &r->bundle.task;
     double start = clock_seconds();
+    if (r->n_decided == 1)
+        make_room(r);
     arena_reset(&r->record);
     int rc = json_node_parse(&r->record, "input", line, json, n, &root, e);
     if (rc == 0)
@@ -151,6 +166,7 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
     out->abstained = !written && r->probabilities[out->label] < r->bundle.abstain_threshold;
     if (out->abstained && r->on_abstain)
         ask_other(r, json, n, out);
+    r->n_decided++;
     guard_watch(&r->watch);
     return 0;
 }

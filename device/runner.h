@@ -35,6 +35,7 @@ struct runner {
     double load_s, prefix_s; /* opening the model; loading or computing the prefix */
     bool prefix_loaded;      /* false: it was computed */
     bool model_changed;      /* the model is not the bundled one */
+    int64_t n_decided;
 };
 
 struct decision {

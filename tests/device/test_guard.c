@@ -6,12 +6,17 @@
 #include "device/guard.h"
 #include "device/machine.h"
 #include "support/scratch.h"
+#include <fcntl.h>
 #include <getopt.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -29,6 +34,37 @@ static void test_memory(void **state) {
     assert_non_null(strstr(e.message, "swap"));
     assert_non_null(strstr(e.hint, "--any-memory"));
     assert_true(guard_available_bytes() > 0);
+}
+
+/* Is the page that holds byte `at` of a mapping in memory? */
+static bool resident(char *map, size_t at) {
+    unsigned char there = 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    assert_int_equal(mincore(map + at / page * page, page, &there), 0);
+    return there & 1;
+}
+
+static void test_forgets_what_is_not_mapped(void **state) {
+    (void)state;
+    enum { SIZE = 8 << 20 };
+    char *text = calloc(1, SIZE + 1);
+    assert_non_null(text);
+    memset(text, 'x', SIZE);
+    put("model", text);
+    free(text);
+    int fd = open("model", O_RDONLY);
+    assert_true(fd >= 0 && fsync(fd) == 0);
+    char *map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
+    assert_true(map != MAP_FAILED && map[0] == 'x' && resident(map, SIZE - 1));
+    guard_forget_unread("model");
+    assert_true(resident(map, 0));
+    struct statfs where;
+    assert_int_equal(fstatfs(fd, &where), 0);
+    if (where.f_type != TMPFS_MAGIC) /* whose pages are its storage */
+        assert_false(resident(map, SIZE - 1));
+    munmap(map, SIZE);
+    close(fd);
+    guard_forget_unread("nowhere");
 }
 
 static void test_throttled(void **state) {
@@ -164,7 +200,7 @@ int main(void) {
         cmocka_unit_test(test_memory),     cmocka_unit_test(test_throttled),
         cmocka_unit_test(test_routes),     cmocka_unit_test(test_says_changes_once),
         cmocka_unit_test(test_escalation), cmocka_unit_test(test_records_in_messages),
-        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_options),    cmocka_unit_test(test_forgets_what_is_not_mapped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
