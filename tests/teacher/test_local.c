@@ -1,8 +1,9 @@
 /* A model file as teacher in this process: its probabilities are those of a plain reading of the logits, its texts keep to their schema,
  * and it goes through journal and records like any other. */
 #include "../support/chat_script.h"
+#include "../support/scratch.h"
 #include "../support/tiny_gguf.h"
-#include "base/file.h"
+#include "catalog/data.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include "synth/generate.h"
@@ -15,31 +16,30 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-static char folder[64], model[128], database[128];
+static struct str seed; /* where the embedded teacher lies */
+static const char *model;
 static struct task task;
 static struct store *store;
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/edgestill-local-XXXXXX");
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(model, sizeof model, "%s/teacher.gguf", folder);
-    snprintf(database, sizeof database, "%s/records.sqlite", folder);
+    model = "teacher.gguf";
     struct tiny_gguf m = {.n_embd = 64, .n_head = 2, .n_kv = 1, .n_ff = 128, .n_vocab = 640, .seed = 4};
     if (chat_script_task(&task, NULL) < 0 || tiny_gguf_write(model, &m, NULL) < 0)
         return -1;
-    return store_open(&store, database, STORE_WRITE, NULL);
+    return store_open(&store, "records.sqlite", STORE_WRITE, NULL);
 }
 
 static int tear_down(void **state) {
     (void)state;
     store_close(store);
     task_release(&task);
-    return file_remove_tree(folder, NULL);
+    str_release(&seed);
+    return unlink("records.sqlite");
 }
 
 static struct teacher *open_teacher(void) {
@@ -181,11 +181,11 @@ static void probabilities_are_those_of_the_logits(void **state) {
 static void a_teacher_that_comes_to_its_answer(void **state) {
     (void)state;
     static struct asking a;
-    if (!file_exists("seed/teacher.gguf")) {
+    if (data_path("seed/teacher.gguf", &seed, NULL) < 0) {
         print_message("skip a_teacher_that_comes_to_its_answer: seed/teacher.gguf is not there\n");
         return;
     }
-    strcpy(model, "seed/teacher.gguf");
+    model = str_text(&seed);
     a = (struct asking){.n = 3, .n_max = 512};
     ask(&a);
     for (int i = 0; i < a.n; i++) {
@@ -327,6 +327,7 @@ static void records_carry_their_probabilities(void **state) {
 }
 
 int main(void) {
+    scratch_enter();
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(a_teacher_that_comes_to_its_answer),  CASE(probabilities_are_those_of_the_logits),
