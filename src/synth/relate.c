@@ -172,16 +172,18 @@ static struct relation judge_pair(struct relating *r, int k, int l) {
     return best;
 }
 
+static bool share_a_column(const struct relation *x, const struct relation *y) {
+    return x->a == y->a || x->a == y->b || x->b == y->a || x->b == y->b;
+}
+
 /* Keeps the strongest, each column once. Returns how many there are now. */
 static int keep(struct relation out[RELATIONS_MAX], int n, const struct relation *x) {
     int left = 0;
-    for (int i = 0; i < n; i++) {
-        bool shares = out[i].a == x->a || out[i].a == x->b || out[i].b == x->a || out[i].b == x->b;
-        if (shares && out[i].together >= x->together)
-            return n;
-    }
     for (int i = 0; i < n; i++)
-        if (!(out[i].a == x->a || out[i].a == x->b || out[i].b == x->a || out[i].b == x->b))
+        if (share_a_column(&out[i], x) && out[i].together >= x->together)
+            return n;
+    for (int i = 0; i < n; i++)
+        if (!share_a_column(&out[i], x))
             out[left++] = out[i];
     int at = left;
     while (at > 0 && out[at - 1].together < x->together)
