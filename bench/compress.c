@@ -1,7 +1,7 @@
 /* Figures 5.1 to 5.6: what compression costs a student, and what ours saves of that.
  *
  *     make bench-compress                                every part, one seed, 5,000 held-out rows
- *     COMPRESS_PARTS=forms,tools make bench-compress     some of: quality, mixes, forms, tools, quantise, choice, size, rate
+ *     COMPRESS_PARTS=forms,tools make bench-compress     some of: quality, mixes, depth, forms, tools, quantise, choice, size, rate
  *     COMPRESS_SEEDS=5 make bench-compress               as figure 5.1 asks
  *     COMPRESS_EXAMPLES=1 COMPRESS_ROWS=1000 COMPRESS_TRAIN=600 make bench-compress    a quick look
  *
@@ -173,6 +173,29 @@ static void mixes(struct figures *f, const struct student_files *s) {
     }
 }
 
+/* ---- fewer layers, beside 5.1 ---- */
+
+static void depth(struct figures *f, const struct student_files *s) {
+    static const char *const mix = "F16";
+    for (int layers = 3; layers > 0; layers--) {
+        struct outcome o;
+        char name[128], note[120];
+        compress_and_judge(s,
+                           (struct compress_request){.types = &mix,
+                                                     .n_types = 1,
+                                                     .layers = layers,
+                                                     .whole_vocabulary = true,
+                                                     .no_search = true,
+                                                     .recovery = COMPRESS_RECOVER_NEVER},
+                           &o);
+        snprintf(name, sizeof name, "%s %d: %d layers, minus all", s->example->name, s->seed, layers);
+        snprintf(note, sizeof note, "16 bits, %lld bytes, %.2f%% right; min, max: 95%% interval, paired",
+                 (long long)o.bytes, 100 * o.accuracy);
+        figures_add(f, &(struct figure){"5.7", name, "points", 100 * o.paired.difference, s->test.n,
+                                        100 * o.paired.interval.low, 100 * o.paired.interval.high, note});
+    }
+}
+
 /* ---- in parts ---- */
 
 static bool wanted(const char *part) {
@@ -263,6 +286,8 @@ int main(int argc, char *argv[]) {
     forms(f, &compress_examples[0]);
     for (int x = 0; x < n_examples; x++)
         of_student(f, "mixes", &compress_examples[x], 1, "full-labelled", mixes);
+    for (int x = 0; x < n_examples; x++)
+        of_student(f, "depth", &compress_examples[x], 1, "full-labelled", depth);
     all_qualities(f, n_examples, n_seeds);
     alone(f, "quantise", compress_quantise);
     alone(f, "choice", compress_choice);

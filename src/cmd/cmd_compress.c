@@ -39,6 +39,8 @@ static const struct option_def options[] = {
     {"full-vocabulary", OPTION_FLAG, NULL, "keep all of the vocabulary, not just what the task needs", NULL},
     {"reserve", OPTION_INT, "N", "tokens to keep beside those the task needs (default: an eighth of them)",
      NULL},
+    {"depth", OPTION_INT, "N",
+     "keep N layers: those that matter least go, and the others are trained to answer as all did", NULL},
     {"no-search", OPTION_FLAG, NULL, "types as llama.cpp mixes them, without the searched ones", NULL},
     {"imatrix", OPTION_STRING, "FILE",
      "quantise with this importance matrix instead of one of the training rows", NULL},
@@ -79,7 +81,7 @@ static int read_options(struct compression *x) {
     struct cmd_ctx *c = x->c;
     struct compress_request *q = &x->request;
     int64_t n_rows = cmd_int(c, "calibration", 0), n_threads = cmd_int(c, "threads", 0);
-    int64_t reserve = cmd_int(c, "reserve", 0);
+    int64_t reserve = cmd_int(c, "reserve", 0), layers = cmd_int(c, "depth", 0);
     double size_mb = cmd_number(c, "size", 0);
     q->tolerance = cmd_number(c, "tolerance", 0);
     q->budget.seconds = cmd_number(c, "latency", 0);
@@ -94,10 +96,14 @@ static int read_options(struct compression *x) {
         return err_set(x->e, ERR_USAGE, "compress",
                        "--calibration takes a number from 1 on, --threads and --reserve from 0, --tolerance "
                        "from 0 to 1");
+    if (cmd_string(c, "depth") && (layers < 1 || layers > DEPTH_MOST_LAYERS))
+        return err_set(x->e, ERR_USAGE, "compress", "--depth takes a number of layers, not %lld",
+                       (long long)layers);
     if (!(size_mb >= 0 && size_mb < 1e6) || !(q->budget.seconds >= 0) || !(q->budget.bits >= 0))
         return err_set(x->e, ERR_USAGE, "compress", "--size, --bits and --latency take positive numbers");
     q->budget.bytes = (int64_t)(size_mb * 1e6);
     q->calibration.n_rows = n_rows;
+    q->layers = (int)layers;
     q->vocabulary.reserve = (int32_t)reserve;
     q->n_threads = (int)n_threads;
     const char *prefer = cmd_string(c, "prefer");
@@ -224,6 +230,8 @@ static int describe(struct compression *x) {
     manifest_setting(m, "recover", json_integer(q->recovery));
     manifest_setting(m, "reserve", json_integer(q->vocabulary.reserve));
     manifest_setting(m, "vocabulary", json_string(q->whole_vocabulary ? "full" : "task"));
+    if (q->layers > 0) /* older manifests know nothing of it */
+        manifest_setting(m, "depth", json_integer(q->layers));
     manifest_setting(m, "search", json_boolean(!q->no_search));
     manifest_setting(m, "imatrix", q->imatrix ? json_string(q->imatrix) : json_null());
     manifest_version(m, "llama.cpp", lm_version());

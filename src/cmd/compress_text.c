@@ -23,6 +23,16 @@ static void print_vocabulary(struct cmd_ctx *c, const struct vocabulary_trim *v)
     cmd_print(c, "\n");
 }
 
+static void print_depth(struct cmd_ctx *c, const struct depth_result *d) {
+    if (d->before == 0)
+        return;
+    cmd_print(c, "layers: %d of %d kept; gone are", d->after, d->before);
+    for (int i = 0; i < d->before - d->after; i++)
+        cmd_print(c, "%s %d", i > 0 ? "," : "", d->dropped[i]);
+    cmd_print(c, " (by %lld rows); divergence %.2g without them, %.2g after training the others on\n",
+              (long long)d->judged_rows, d->cut, d->healed);
+}
+
 static void print_candidates(struct cmd_ctx *c, const struct compress_result *r, bool measured) {
     char size[32];
     bool timed = r->least_seconds > 0;
@@ -156,6 +166,7 @@ void compress_print(struct cmd_ctx *c, const struct compress_result *r, int64_t 
     bool measured = n_validation > 0;
     const struct compress_candidate *k = &r->candidates[r->chosen];
     print_vocabulary(c, &r->vocabulary);
+    print_depth(c, &r->depth);
     if (r->calibration_rows > 0)
         cmd_print(c, "importance%s from %lld training rows%s\n", r->searched ? " and sensitivity" : "",
                   (long long)r->calibration_rows, r->imatrix_reused ? ", kept from an earlier run" : "");
@@ -253,12 +264,13 @@ json_t *compress_to_json(const struct compress_result *r, int64_t n_validation) 
             : json_null();
     const struct compress_candidate *chosen = &r->candidates[r->chosen];
     json_t *j =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format",
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "format",
                   COMPRESS_FORMAT, "chosen", chosen->name, "reason", r->reason, "calibration_rows",
                   (json_int_t)r->calibration_rows, "validation_rows", (json_int_t)n_validation, "first_rows",
                   (json_int_t)r->first_rows, "source_bytes", (json_int_t)r->source_bytes, "source_accuracy",
-                  figure(r->source_accuracy), "vocabulary", vocabulary_json(&r->vocabulary), "recovery",
-                  recovery, "candidates", list, "steps", steps, "caches", cache_json(r));
+                  figure(r->source_accuracy), "vocabulary", vocabulary_json(&r->vocabulary), "depth",
+                  r->depth.before > 0 ? depth_to_json(&r->depth) : json_null(), "recovery", recovery,
+                  "candidates", list, "steps", steps, "caches", cache_json(r));
     if (chosen->confirmed)
         json_object_set_new(j, "confirmed",
                             json_pack("{s:I, s:f}", "rows", (json_int_t)chosen->n_rows, "source_accuracy",

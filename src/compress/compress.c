@@ -79,14 +79,50 @@ static int trim(struct compress_run_state *x, struct err *e) {
     int rc = vocabulary_trim(&x->r->vocabulary, q->source, path, q->task, q->training, q->validation,
                              &q->vocabulary, e);
     if (rc == 0 && x->r->vocabulary.trimmed)
-        x->source = path;
+        x->source = x->trimmed = path;
+    return rc;
+}
+
+/* An interrupted run's is taken: it took longest. */
+static int shorten(struct compress_run_state *x, struct err *e) {
+    const struct compress_request *q = x->q;
+    const char *path = compress_path(x, "short-f16.gguf");
+    int rc = 0;
+    if (q->layers == 0)
+        return 0;
+    if (!path)
+        return compress_no_memory(e);
+    if (!kept_depth_read(x, &x->r->depth) || !file_exists(path)) {
+        rc = depth_cut(&x->r->depth,
+                       &(struct depth_request){.source = x->source,
+                                               .path = path,
+                                               .task = q->task,
+                                               .training = q->training,
+                                               .validation = q->validation,
+                                               .layers = q->layers,
+                                               .n_threads = q->n_threads},
+                       e);
+        if (rc == 0)
+            rc = kept_depth_write(x, &x->r->depth, e);
+    }
+    x->source = path;
+    return rc;
+}
+
+static int measure_step(struct compress_run_state *x, const char *path, const char *name, struct err *e) {
+    const char *what = arena_printf(&x->r->arena, "measure %s", name ? name : "");
+    if (!name || !what)
+        return compress_no_memory(e);
+    struct scores *own = ledger_own(x);
+    int rc = compress_score(x, &(struct compress_asked){path, what, &x->first, true, {0}}, own, e);
+    if (rc == 0)
+        ledger_add(x, name, file_size(path), own);
     return rc;
 }
 
 static int measure_source(struct compress_run_state *x, struct err *e) {
     struct compress_result *r = x->r;
-    struct compress_asked whole = {x->q->source, "measure the 16-bit file", &x->first, true, {0}},
-                          cut = {x->source, "measure the trimmed file", &x->first, true, {0}};
+    struct compress_asked whole = {x->q->source, "measure the 16-bit file", &x->first, true, {0}};
     if (!compress_measures(x))
         return 0;
     int rc = compress_score(x, &whole, &r->source, e);
@@ -96,12 +132,10 @@ static int measure_source(struct compress_run_state *x, struct err *e) {
         return rc;
     r->source_accuracy = compress_accuracy(&r->source);
     ledger_add(x, "16-bit", r->source_bytes, &r->source);
-    if (!r->vocabulary.trimmed)
-        return 0;
-    struct scores *trimmed = ledger_own(x);
-    rc = compress_score(x, &cut, trimmed, e);
-    if (rc == 0)
-        ledger_add(x, "trimmed", r->vocabulary.bytes_after, trimmed);
+    if (x->trimmed)
+        rc = measure_step(x, x->trimmed, "trimmed", e);
+    if (rc == 0 && x->q->layers > 0)
+        rc = measure_step(x, x->source, arena_printf(&r->arena, "%d layers", r->depth.after), e);
     return rc;
 }
 
@@ -199,8 +233,8 @@ static int keep_chosen(struct compress_run_state *x, struct err *e) {
     if (rename(from, to) != 0)
         return err_set_errno(e, ERR_IO, "compress_run", "cannot rename %s to %s", from, to);
     kept_end(x);
-    if (x->source != x->q->source)
-        unlink(x->source);
+    if (x->trimmed)
+        unlink(x->trimmed);
     return 0;
 }
 
@@ -209,6 +243,8 @@ static int run(struct compress_run_state *x, struct err *e) {
     int rc = prepare(x, e);
     if (rc == 0)
         rc = trim(x, e);
+    if (rc == 0)
+        rc = shorten(x, e);
     if (rc == 0)
         rc = open_student(x, e);
     if (rc == 0)

@@ -6,7 +6,7 @@
  *     compress_run(&r, &q, &e);     // writes model/student.gguf, model/imatrix.gguf and model/sensitivity.gguf
  *     compress_release(&r);
  *
- * Steps: the vocabulary is cut to what the task needs (vocabulary.h); importance and sensitivity are collected by the trainer's own
+ * Steps: the vocabulary is cut to what the task needs (vocabulary.h) and, where it is asked for, layers are left out (depth.h); importance and sensitivity are collected by the trainer's own
  * passes over training rows (activity.h); each type of `types` becomes a candidate as llama.cpp mixes it, and one of the same size with
  * types searched for each matrix (bits.h); where none answers as well as the 16-bit file, the best one is trained on through
  * its rounding (recover.h). A student that the trainer cannot read (another architecture) is calibrated by llama.cpp (calibrate.h)
@@ -25,7 +25,7 @@
  * as many rows as the first ones are answered by all at once.
  *
  * The ledger is the same first rows through base, base with its adapter, the two merged (in 32 bits, by the trainer's own
- * arithmetic), the 16-bit file, the trimmed one, the chosen one, and that with a rounded cache.
+ * arithmetic), the 16-bit file, the trimmed one, the one of fewer layers, the chosen one, and that with a rounded cache.
  *
  * What was collected is kept and used again while source, rows and settings are the same; so are, until the choice is made, losses,
  * candidates and their answers (kept.h): an interrupted run loses at most what it was at. */
@@ -34,6 +34,7 @@
 
 #include "compress/bits.h"
 #include "compress/calibrate.h"
+#include "compress/depth.h"
 #include "compress/recover.h"
 #include "compress/vocabulary.h"
 #include "eval/interval.h"
@@ -55,6 +56,7 @@ struct compress_request {
     /* a file to use instead of collecting; ERR_MISMATCH when it is of another model; NULL: none */
     const char *imatrix;
     struct vocabulary_options vocabulary;
+    int layers; /* to keep (depth.h); 0: all */
     struct calibrate_options calibration;
     struct bits_device device; /* how fast types run there */
     struct bits_budget budget; /* a candidate more: the best choice of types within it; all 0: none */
@@ -88,14 +90,14 @@ struct compress_candidate {
 
 /* One step from the base to the chosen one, over the same first rows. */
 struct compress_step {
-    /* "base", "adapter", "merged", "16-bit", "trimmed", "Q4_K_M searched", "cache at q8_0" */
+    /* "base", "adapter", "merged", "16-bit", "trimmed", "12 layers", "Q4_K_M searched", "cache at q8_0" */
     const char *name;
     int64_t file_bytes;                     /* 0: no file */
     double accuracy, agreement, divergence; /* against the 16-bit file */
     struct paired paired;                   /* against the 16-bit file */
     struct paired change;                   /* against the step before; n 0: the first */
 };
-enum { COMPRESS_MAX_STEPS = 8, COMPRESS_CACHES = 2 };
+enum { COMPRESS_MAX_STEPS = 9, COMPRESS_CACHES = 2 };
 #define COMPRESS_BITS 4.5
 
 /* The chosen file with each type of cache. */
@@ -114,6 +116,7 @@ struct compress_result {
     int64_t first_rows, all_rows; /* that every candidate answered; that a confirmed one did */
     double confirming_accuracy;   /* the source's on all_rows; NAN: nothing was confirmed */
     struct vocabulary_trim vocabulary;
+    struct depth_result depth;
     int64_t calibration_rows; /* 0: no importance matrix */
     bool imatrix_reused, searched;
     const char *not_searched; /* why; NULL */

@@ -4,12 +4,12 @@
 
 #include "compress/compress.h"
 
-/* Invariants: `source` is what is quantised, the request's or the trimmed file; `student` is open, and `activity` and
+/* Invariants: `source` is what is quantised, the request's file, the trimmed or the shorter one; `student` is open, and `activity` and
  * `table` are there, exactly when `searching`. */
 struct compress_run_state {
     const struct compress_request *q;
     struct compress_result *r;
-    const char *source;
+    const char *source, *trimmed; /* trimmed NULL: it is not */
     struct student student;
     struct activity activity;
     struct bits_table table;

@@ -11,6 +11,7 @@
 enum { MOST_FILES = 64 };
 #define CHOICE "choice.json"
 #define LOSSES "losses.json"
+#define DEPTH  "depth.json"
 
 static const char *scores_path(struct compress_run_state *x, int i) {
     return arena_printf(&x->r->arena, "%s/scores-%d.csv", x->q->folder, i);
@@ -34,9 +35,9 @@ static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX]
         rc = sha256_file(q->imatrix, imatrix, e);
     if (rc == 0)
         rc = task_to_json(q->task, &task, e);
-    str_addf(&s, "choice/3 %s %s %s %s %s %d%d%d%d%d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
+    str_addf(&s, "choice/4 %s %s %s %s %s %d%d%d%d%d %d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
              source, imatrix, q->training->sha256, q->validation ? q->validation->sha256 : "", lm_version(),
-             q->whole_vocabulary, q->lean, q->no_search, q->no_imatrix, q->prefer_speed,
+             q->whole_vocabulary, q->lean, q->no_search, q->no_imatrix, q->prefer_speed, q->layers,
              q->vocabulary.reserve, q->vocabulary.most_rise, q->vocabulary.least_gain,
              (long long)q->calibration.n_rows, q->calibration.prefix_weight, q->calibration.answer_weight,
              (long long)q->budget.bytes, q->budget.bits, q->budget.seconds);
@@ -54,7 +55,7 @@ static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX]
 }
 
 static void remove_all(struct compress_run_state *x) {
-    static const char *const names[] = {CHOICE, LOSSES};
+    static const char *const names[] = {CHOICE, LOSSES, DEPTH, "short-f16.gguf"};
     for (int i = 0; i < MOST_FILES; i++) {
         const char *scores = scores_path(x, i), *candidate = compress_candidate_path(x, i);
         if (scores)
@@ -62,7 +63,7 @@ static void remove_all(struct compress_run_state *x) {
         if (candidate)
             unlink(candidate);
     }
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *path = compress_path(x, names[i]);
         if (path)
             unlink(path);
@@ -120,6 +121,39 @@ int kept_scores_write(struct compress_run_state *x, int i, const struct rows *ro
     if (s->written)
         return 0;
     return path ? scores_write(s, x->q->task, rows, path, e) : compress_no_memory(e);
+}
+
+/* ---- depth ---- */
+
+bool kept_depth_read(struct compress_run_state *x, struct depth_result *d) {
+    json_t *j = NULL;
+    const char *path = compress_path(x, DEPTH);
+    if (!path || json_file_read(path, &j, NULL) < 0)
+        return false;
+    struct depth_result r = {0};
+    json_t *dropped = NULL;
+    json_int_t judged = 0, taught = 0;
+    bool good = json_unpack(j, "{s:i, s:i, s:o, s:I, s:I, s:f, s:f, s:f}", "before", &r.before, "after",
+                            &r.after, "dropped", &dropped, "judged_rows", &judged, "taught_rows", &taught,
+                            "cut", &r.cut, "healed", &r.healed, "seconds", &r.seconds) == 0;
+    size_t n = json_array_size(dropped);
+    good = good && n <= DEPTH_MOST_LAYERS && (int)n == r.before - r.after;
+    for (size_t i = 0; good && i < n; i++)
+        r.dropped[i] = (int)json_integer_value(json_array_get(dropped, i));
+    json_decref(j);
+    r.judged_rows = judged;
+    r.taught_rows = taught;
+    if (good)
+        *d = r;
+    return good;
+}
+
+int kept_depth_write(struct compress_run_state *x, const struct depth_result *d, struct err *e) {
+    const char *path = compress_path(x, DEPTH);
+    json_t *j = depth_to_json(d);
+    int rc = path && j ? json_file_write(path, j, e) : compress_no_memory(e);
+    json_decref(j);
+    return rc;
 }
 
 /* ---- losses ---- */

@@ -16,6 +16,10 @@ bool kept_scores_read(struct compress_run_state *x, int i, struct scores *s);
 int kept_scores_write(struct compress_run_state *x, int i, const struct rows *rows, const struct scores *s,
                       struct err *e);
 
+/* Which layers were left out of short-f16.gguf, which goes with the rest; false when that is not there. */
+bool kept_depth_read(struct compress_run_state *x, struct depth_result *d);
+int kept_depth_write(struct compress_run_state *x, const struct depth_result *d, struct err *e);
+
 /* Losses of the table's matrices; false when they are not there or of other matrices or types. */
 bool kept_losses_read(struct compress_run_state *x, struct bits_table *t);
 int kept_losses_write(struct compress_run_state *x, const struct bits_table *t, struct err *e);

@@ -4,6 +4,7 @@
 #include "base/interrupt.h"
 #include "base/rng.h"
 #include "base/thread.h"
+#include "compress/compress.h"
 #include "model/block.h"
 #include "train/loop.h"
 #include <math.h>
@@ -121,33 +122,17 @@ static size_t slab_bytes(const struct recovery *x) {
     return (size_t)x->s->model.base.n_values * sizeof(float);
 }
 
-static void to_probabilities(double *p, int64_t n_rows, int n) {
-    for (int64_t i = 0; i < n_rows; i++, p += n) {
-        double top = p[0], sum = 0;
-        for (int k = 1; k < n; k++)
-            top = fmax(top, p[k]);
-        for (int k = 0; k < n; k++)
-            sum += p[k] = exp(p[k] - top);
-        for (int k = 0; k < n; k++)
-            p[k] /= sum;
-    }
-}
-
 static int score(struct recovery *x, const struct dataset *d, double *p, struct err *e) {
     int rc = train_score(&x->s->model, &x->run, &x->packer, d, &(struct train_scores){.log_prob = p}, e);
     if (rc == 0)
-        to_probabilities(p, d->n_rows, d->form->n_labels);
+        student_probabilities(p, d->n_rows, d->form->n_labels);
     return rc;
 }
 
 /* Mean divergence of the rounded model from the student on the judge's rows. */
 static int judge(struct recovery *x, double *out, struct err *e) {
-    int64_t n = x->judge->n_rows * x->judge->form->n_labels;
     int rc = score(x, x->judge, x->now, e);
-    double sum = 0;
-    for (int64_t i = 0; i < n && rc == 0; i++)
-        sum += x->truth[i] > 0 ? x->truth[i] * log(x->truth[i] / fmax(x->now[i], 1e-12)) : 0;
-    *out = sum / (double)x->judge->n_rows;
+    *out = compress_divergence(x->truth, x->now, x->judge->n_rows, x->judge->form->n_labels);
     return rc;
 }
 
@@ -166,6 +151,15 @@ static int allocate(struct recovery *x, struct err *e) {
     memcpy(x->best, x->master, slab_bytes(x));
     for (int64_t i = 0; i < x->training->n_rows; i++)
         x->order[i] = i;
+    return 0;
+}
+
+/* What was given, or what the student itself says before it is rounded. */
+static int learn_from(struct recovery *x, const struct dataset *d, const double *given, double *p,
+                      struct err *e) {
+    if (!given)
+        return score(x, d, p, e);
+    memcpy(p, given, (size_t)d->n_rows * (size_t)d->form->n_labels * sizeof *p);
     return 0;
 }
 
@@ -190,8 +184,8 @@ static int begin(struct recovery *x, struct err *e) {
     if (rc == 0)
         rc = optimizer_init(&x->optimizer, &x->s->model, &o, e);
     if (rc == 0)
-        rc = score(x, x->training, x->soft, e);
-    return rc < 0 ? rc : score(x, x->judge, x->truth, e);
+        rc = learn_from(x, x->training, x->o.taught, x->soft, e);
+    return rc < 0 ? rc : learn_from(x, x->judge, x->o.judged, x->truth, e);
 }
 
 static void end(struct recovery *x) {
@@ -314,6 +308,8 @@ int recover_run(struct recover_result *result, struct student *s, const struct r
         return err_set(e, ERR_INPUT, "recover_run", "there are no training rows to recover with");
     if (validation && validation->n_rows > 0)
         x.judge = validation;
+    else
+        x.o.judged = o->taught;
     x.o.epochs = o->epochs > 0 ? o->epochs : 3;
     x.o.batch_rows = o->batch_rows > 0 ? o->batch_rows : 16;
     if (!(o->learning_rate > 0))

@@ -30,6 +30,9 @@ struct recover_options {
     int64_t batch_rows;  /* of a step; 0: 16 */
     float learning_rate; /* at its peak; 0: 3e-4, a tenth of that from 50 million parameters on */
     uint64_t seed;       /* of the rows' order */
+    /* Probabilities of the labels to be learned, [rows, labels] of the training and of the validation rows; borrowed. NULL: the
+     * student's own, as it is before rounding. */
+    const double *taught, *judged;
 };
 
 struct recover_result {

@@ -2,6 +2,7 @@
 #include "compress/student.h"
 #include "train/host/weights.h"
 #include "train/loop.h"
+#include <math.h>
 #include <stdlib.h>
 
 enum { BATCH_TOKENS = 4096 };
@@ -111,4 +112,17 @@ int student_score(struct student *s, const struct dataset *d, double *log_prob, 
     nn_run_release(&run);
     packer_release(&p);
     return rc;
+}
+
+void student_probabilities(double *log_prob, int64_t n_rows, int n_labels) {
+    double *p = log_prob;
+    for (int64_t i = 0; i < n_rows; i++, p += n_labels) {
+        double top = p[0], sum = 0;
+        for (int k = 1; k < n_labels; k++)
+            top = fmax(top, p[k]);
+        for (int k = 0; k < n_labels; k++)
+            sum += p[k] = exp(p[k] - top);
+        for (int k = 0; k < n_labels; k++)
+            p[k] /= sum;
+    }
 }

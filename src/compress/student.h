@@ -43,4 +43,7 @@ int student_rows(const struct student *s, struct dataset *d, const struct rows *
 /* log P(answer) of every label for every row of d, into log_prob [n_rows, n_labels]. */
 int student_score(struct student *s, const struct dataset *d, double *log_prob, struct err *e);
 
+/* In place, [n_rows, n_labels]: log P of the answers to probabilities of the labels, which add up to 1. */
+void student_probabilities(double *log_prob, int64_t n_rows, int n_labels);
+
 #endif

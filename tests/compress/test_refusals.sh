@@ -65,6 +65,10 @@ expect 2 "an unknown type" "$EDGESTILL" compress -C p --type Q4
 has "is named, with some that there are" "$err" '"Q4" is not a quantisation'
 expect 2 "a budget below zero" "$EDGESTILL" compress -C p --bits -1
 expect 2 "a preference for neither size nor speed" "$EDGESTILL" compress -C p --prefer taste
+expect 2 "more layers than there are" "$EDGESTILL" compress -C p --depth 99 --full-vocabulary
+has "cannot be kept" "$err" "99 layers cannot be kept of"
+rm -rf p/model
+expect 2 "no layer at all" "$EDGESTILL" compress -C p --depth 0
 expect 2 "recovery at no known time" "$EDGESTILL" compress -C p --recover sometimes
 expect 2 "an importance matrix that is not there" "$EDGESTILL" compress -C p --imatrix none.gguf
 has "is named" "$err" "none.gguf"
