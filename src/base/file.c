@@ -89,6 +89,12 @@ int file_writer_begin(struct file_writer *w, const char *path, struct err *e) {
     return code;
 }
 
+/* A hint: where it fails, commit does the same work later. */
+void file_writer_behind(struct file_writer *w) {
+    if (w->stream)
+        (void)sync_file_range(fileno(w->stream), 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 /* A rename is durable once its folder is. Some file systems cannot sync a folder; that is not an error. */
 static void sync_folder_of(const char *path) {
     const char *slash = strrchr(path, '/');

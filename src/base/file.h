@@ -22,6 +22,8 @@ struct file_writer {
     char *path, *part_path;
 };
 int file_writer_begin(struct file_writer *w, const char *path, struct err *e);
+void file_writer_behind(
+    struct file_writer *w); /* what is written so far goes to the disk from now on: a shorter commit */
 int file_writer_commit(struct file_writer *w, struct err *e); /* also checks ferror */
 void file_writer_abort(struct file_writer *w);                /* safe after commit */
 

@@ -232,31 +232,39 @@ static int run(const char *in, const char *out, const struct request *r, struct 
 
 /* ---- quantising ---- */
 
+struct at_work {
+    struct file_writer out;
+    struct progress *progress;
+};
+
+/* One line a tensor: the ones before it are on their way to the disk while it is quantised. */
 static void on_progress_line(void *context, const char *line) {
     int done, total;
-    struct progress *p = context;
-    if (p && sscanf(line, " [ %d / %d ]", &done, &total) == 2) {
-        p->total = total;
-        progress_update(p, done);
+    struct at_work *at = context;
+    if (sscanf(line, " [ %d / %d ]", &done, &total) != 2)
+        return;
+    file_writer_behind(&at->out);
+    if (at->progress) {
+        at->progress->total = total;
+        progress_update(at->progress, done);
     }
 }
 
 int quantize_file(const char *in, const char *out, const struct quantize_options *o, struct err *e) {
     struct request r;
     struct gguf_context *g = NULL;
-    struct file_writer w = {0};
+    struct at_work at = {.progress = o->progress};
     int rc = request_init(&r, o, e);
     if (rc == 0)
         rc = open_source(&g, in, o, e);
     if (rc == 0)
-        rc = file_writer_begin(&w, out, e);
-    if (rc == 0) {
-        struct lm_log_listener log = {.line = o->progress ? on_progress_line : NULL, .context = o->progress};
-        rc = run(in, w.part_path, &r, &log, e);
-    }
+        rc = file_writer_begin(&at.out, out, e);
     if (rc == 0)
-        rc = file_writer_commit(&w, e);
-    file_writer_abort(&w);
+        rc = run(in, at.out.part_path, &r,
+                 &(struct lm_log_listener){.line = on_progress_line, .context = &at}, e);
+    if (rc == 0)
+        rc = file_writer_commit(&at.out, e);
+    file_writer_abort(&at.out);
     if (g)
         gguf_free(g);
     arena_release(&r.arena);
