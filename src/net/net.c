@@ -12,13 +12,14 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/str.h"
-#include <curl/curl.h>
+#include "net/sockets.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct transfer {
     struct transfer *next;
+    struct net *net;
     struct net_request request; /* url, body, bearer are our copies */
     struct curl_slist *headers;
     CURL *easy; /* while under way */
@@ -32,6 +33,7 @@ struct transfer {
 struct net {
     struct net_options options;
     CURLM *multi;
+    struct sockets sockets; /* of multi */
     struct transfer *waiting, *active;
     int n_waiting, n_active;
     double limit, reduced_s, pause_until_s;
@@ -54,9 +56,13 @@ int net_open(struct net **out, const struct net_options *o, struct err *e) {
     struct net *n = calloc(1, sizeof *n);
     if (n)
         n->multi = curl_multi_init();
-    if (!n || !n->multi) {
+    int rc = n && n->multi ? sockets_open(&n->sockets, n->multi, e)
+                           : err_set(e, ERR_NO_MEMORY, "net_open", "out of memory");
+    if (rc < 0) {
+        if (n)
+            curl_multi_cleanup(n->multi);
         free(n);
-        return err_set(e, ERR_NO_MEMORY, "net_open", "out of memory");
+        return rc;
     }
     n->options = (struct net_options){
         .parallel = (int)or_default(o->parallel, 8),
@@ -138,6 +144,7 @@ int net_submit(struct net *n, const struct net_request *r, struct err *e) {
     struct transfer *t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NO_MEMORY, "net_submit", "out of memory");
+    t->net = n;
     t->request =
         (struct net_request){.tokens = r->tokens, .context = r->context, .again = r->again, .done = r->done};
     if (!copy_text(&t->request.url, r->url) || !copy_text(&t->request.body, r->body) ||
@@ -158,10 +165,7 @@ int net_submit(struct net *n, const struct net_request *r, struct err *e) {
 static size_t receive(char *bytes, size_t size, size_t n_items, void *context) {
     struct transfer *t = context;
     size_t n = size * n_items;
-    CURL *easy = t->easy;
-    struct net *net = NULL;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&net);
-    if (t->answer.len + n > (size_t)net->options.max_answer_bytes) {
+    if (t->answer.len + n > (size_t)t->net->options.max_answer_bytes) {
         t->too_large = true;
         return 0;
     }
@@ -186,7 +190,7 @@ static void configure(struct net *n, struct transfer *t) {
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->curl_says);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, n);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
     if (n->options.direct)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     if (t->request.body) {
@@ -424,11 +428,9 @@ static void receive_all(struct net *n) {
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode rc = message->data.result;
-        struct transfer *t = n->active;
-        while (t && t->easy != message->easy_handle)
-            t = t->next;
-        if (t)
-            take_result(n, t, rc);
+        struct transfer *t = NULL;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&t);
+        take_result(n, t, rc);
     }
 }
 
@@ -437,23 +439,13 @@ int net_step(struct net *n, int64_t wait_ms, struct err *e) {
     int rc = send_due(n, &next_s, e);
     if (rc < 0)
         return rc;
-    int running = 0, before = net_pending(n);
-    CURLMcode code = curl_multi_perform(n->multi, &running);
-    if (code == CURLM_OK) {
+    double until_next_ms = ceil((next_s - clock_seconds()) * 1000);
+    if (until_next_ms < (double)wait_ms)
+        wait_ms = until_next_ms < 1 ? 1 : (int64_t)until_next_ms;
+    rc = sockets_step(&n->sockets, n->n_active > 0 || n->n_waiting > 0 ? wait_ms : 0, e);
+    if (rc == 0)
         receive_all(n);
-        if (net_pending(n) != before || (n->n_active == 0 && n->n_waiting == 0))
-            return 0;
-        double until_next_ms = (next_s - clock_seconds()) * 1000;
-        if (until_next_ms < (double)wait_ms)
-            wait_ms = until_next_ms < 1 ? 1 : (int64_t)until_next_ms;
-        code = curl_multi_poll(n->multi, NULL, 0, (int)wait_ms, NULL);
-    }
-    if (code == CURLM_OK)
-        code = curl_multi_perform(n->multi, &running);
-    if (code != CURLM_OK)
-        return err_set(e, ERR_NET, "net_step", "libcurl failed: %s", curl_multi_strerror(code));
-    receive_all(n);
-    return 0;
+    return rc;
 }
 
 static void end_waiting(struct net *n) {
@@ -504,5 +496,6 @@ void net_close(struct net *n) {
     for (int i = 0; i < n->n_idle; i++)
         curl_easy_cleanup(n->idle[i]);
     curl_multi_cleanup(n->multi);
+    sockets_close(&n->sockets);
     free(n);
 }

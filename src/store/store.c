@@ -281,15 +281,20 @@ void store_close(struct store *s) {
 
 /* ---- transactions and notes ---- */
 
+static int run_kept(struct store *s, const char *literal, struct err *e) {
+    sqlite3_stmt *q = sql_get(s, literal, e);
+    return q ? sql_finish(s, q, e) : ERR_IO;
+}
+
 int store_begin(struct store *s, struct err *e) {
-    int rc = sql_run(s, "BEGIN IMMEDIATE", e);
+    int rc = run_kept(s, "BEGIN IMMEDIATE", e);
     if (rc == 0)
         s->in_transaction = true;
     return rc;
 }
 
 int store_commit(struct store *s, struct err *e) {
-    int rc = sql_run(s, "COMMIT", e);
+    int rc = run_kept(s, "COMMIT", e);
     if (rc == 0)
         s->in_transaction = false;
     else

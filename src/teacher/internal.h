@@ -37,6 +37,7 @@ struct slot {
     int caps_version;            /* of the teacher when the body was made */
     struct net_answer outcome;   /* once done; its body is `answer`, its problem `problem` */
     struct str answer;
+    struct chat_reply reply; /* once settled as answered; texts live in the arena */
     char problem[400];
 };
 
@@ -57,10 +58,34 @@ struct teacher {
     char *chat_url[TEACHER_SERVERS_MAX]; /* the first alone where it is somebody else's server */
     double spent;                        /* answered, billed failures, doubts: US dollars */
     double reserved;                     /* by what is under way */
-    int parallel;
+    int parallel;                        /* most questions under way */
     struct slot *slots;
+    int n_slots;     /* more than `parallel` where questions are held ready for when an answer comes */
     struct err stop; /* why the run at hand is to end; code 0: it goes on */
 };
+
+/* run.c */
+struct slot *slot_in(struct teacher *t, enum slot_state state); /* the first one; NULL: none */
+int slots_busy(const struct teacher *t);                        /* not free */
+void slot_free(struct slot *s);
+
+/* calls.c: journal and money. */
+void teacher_stop(struct teacher *t, const struct err *why); /* the run is to end; the first reason stays */
+/* Ends the slot's call. `used` counts for answered and failed calls; one in doubt keeps its reservation as spent. */
+int calls_end(struct slot *s, enum store_call_state state, const struct net_answer *a, const char *problem,
+              const struct store_usage *used, struct err *e);
+/* One line on what went wrong, with what the server said. */
+void calls_add_failure(const struct teacher *t, const struct net_answer *a, struct str *out);
+/* Writes the calls of ready slots that there is room and money for into the open transaction, commits it, and sends them. Returns
+ * how many; on failure nothing of the transaction stays. */
+int calls_commit(struct teacher *t, struct err *e);
+/* The same in a transaction of its own, where there is something to begin. ERR_BUDGET when nothing is under way and nothing can be
+ * afforded. */
+int calls_begin_ready(struct teacher *t, struct err *e);
+
+/* settle.c: journals the outcomes of all slots that are done, and gives the answers away. */
+int settle_done(struct teacher *t, const struct teacher_job *job, struct err *e);
+struct teacher_answer settle_answer_of(int64_t call, const struct chat_reply *r, bool from_journal);
 
 /* ERR_TEACHER when a process of the embedded teacher has ended. */
 int teacher_check_servers(struct teacher *t, struct err *e);

@@ -227,10 +227,11 @@ static int set_up(struct teacher *t, const struct teacher_config *c, struct err 
         return rc;
     t->price = find_price(&t->config, embedded);
     t->parallel = choose_parallel(c, embedded);
-    t->slots = arena_calloc(&t->arena, (size_t)t->parallel, sizeof *t->slots);
+    t->n_slots = embedded ? t->parallel : 2 * t->parallel;
+    t->slots = arena_calloc(&t->arena, (size_t)t->n_slots, sizeof *t->slots);
     if (!t->slots)
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
-    for (int i = 0; i < t->parallel; i++) {
+    for (int i = 0; i < t->n_slots; i++) {
         t->slots[i].teacher = t;
         arena_init(&t->slots[i].arena);
     }
@@ -260,7 +261,7 @@ void teacher_close(struct teacher *t) {
     if (!t)
         return;
     teacher_disconnect(t);
-    for (int i = 0; t->slots && i < t->parallel; i++) {
+    for (int i = 0; t->slots && i < t->n_slots; i++) {
         struct slot *s = &t->slots[i];
         arena_release(&s->arena);
         protocol_release(&s->request);

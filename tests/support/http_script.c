@@ -1,5 +1,6 @@
 /* One thread accepts, one thread serves each connection. */
 #include "http_script.h"
+#include "base/clock.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -82,9 +83,11 @@ static bool receive(int fd, struct str *in, size_t *head) {
     }
 }
 
+/* To the moment, whatever the naps add up to: a latency that is set is part of what benches measure. */
 static void wait_ms(const struct http_script *s, int ms) {
-    for (int waited = 0; waited < ms && !s->stopping; waited += 5)
-        usleep(5000);
+    double end_s = clock_seconds() + ms / 1000.0, left_s;
+    while (!s->stopping && (left_s = end_s - clock_seconds()) > 0)
+        usleep(left_s > 0.02 ? 20000 : (useconds_t)(left_s * 1e6) + 1);
 }
 
 /* False when the connection is to be closed. */

@@ -137,6 +137,31 @@ static void answers_come_and_are_asked_once(void **state) {
     teacher_close(t);
 }
 
+/* When an answer is given away, the next question is in the journal already, by the same commit; never more than one at a time. */
+static int take_and_look(void *context, int64_t tag, const struct teacher_answer *answer, struct err *e) {
+    struct asking *a = context;
+    struct store_ledger l;
+    (void)tag, (void)answer;
+    int rc = store_ledger(store, NULL, &l, e);
+    a->labels[a->taken++] = rc == 0 ? (int)l.n_sent : -1;
+    return rc;
+}
+
+static void the_next_question_leaves_with_the_answers_commit(void **state) {
+    (void)state;
+    struct asking a = {.n = 12};
+    arena_init(&a.arena);
+    struct teacher *t = open_teacher((struct teacher_config){.parallel = 1});
+    assert_int_equal(teacher_run(t, &(struct teacher_job){next_label, take_and_look, &a}, NULL), 0);
+    assert_int_equal(a.taken, 12);
+    for (int i = 0; i < 12; i++)
+        assert_int_equal(a.labels[i], i < 11);
+    assert_int_equal(script.n_label, 12);
+    teacher_close(t);
+    arena_release(&a.arena);
+    protocol_release(&a.request);
+}
+
 static int same_label(void *context, struct teacher_question *q, struct err *e) {
     struct asking *a = context;
     int next = a->next, zero = 0;
@@ -516,6 +541,7 @@ int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(answers_come_and_are_asked_once),
+        CASE(the_next_question_leaves_with_the_answers_commit),
         CASE(equal_questions_share_an_answer),
         CASE(every_fault_is_survived_and_accounted_for),
         CASE(the_budget_is_never_passed),
