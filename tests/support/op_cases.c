@@ -232,6 +232,11 @@ static void case_adamw(struct scene *s, const struct numbers *n) {
     X(gemm, 5, 400, 300, 2, 1, 0)                                                                            \
     X(gemm, 300, 7, 515, 1, 1, 0)                                                                            \
     X(gemm, 257, 129, 100, 2, 0, 0)                                                                          \
+    X(gemm, 515, 16, 300, 0, 0, 0)                                                                           \
+    X(gemm, 515, 16, 300, 2, 1, 0)                                                                           \
+    X(gemm, 610, 48, 100, 2, 0, 0)                                                                           \
+    X(gemm, 203, 21, 515, 1, 1, 0)                                                                           \
+    X(gemm, 32, 530, 270, 1, 1, 0)                                                                           \
     X(spans, 1, 0, 0, 0, 0, 0)                                                                               \
     X(spans, 1003, 0, 0, 0, 0, 0)                                                                            \
     X(spans, 70001, 0, 0, 0, 0, 0)                                                                           \

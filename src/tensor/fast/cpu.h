@@ -63,6 +63,9 @@ struct cpu_product {
 };
 void cpu_product(const struct cpu *c, const struct cpu_product *p, float *pack);
 void cpu_product_blocked(const struct cpu_kernels *k, const struct cpu_product *p, float *pack);
+/* product_thin.c: a product with a thin side, beta 0 or 1? Then it is faster so than through a BLAS. */
+bool cpu_product_is_thin(const struct cpu_product *p);
+void cpu_product_thin(const struct cpu_kernels *k, const struct cpu_product *p, float *pack);
 /* product_avx512bf16.c: only on x86-64 with AVX512-BF16 (cpu_has_bf16). */
 void cpu_product_bf16(const struct cpu_product *p, float *pack);
 void cpu_blas_single(void); /* BLAS must not start threads of its own under ours */

@@ -67,7 +67,10 @@ static void tile_range(void *context, int64_t i, int64_t end, int thread) {
             continue;
         }
 #endif
-        cpu_product(g->c, &p, cpu_pack(g->c, thread));
+        if (cpu_product_is_thin(&p))
+            cpu_product_thin(g->c->kernels, &p, cpu_pack(g->c, thread));
+        else
+            cpu_product(g->c, &p, cpu_pack(g->c, thread));
     }
 }
 

@@ -5,8 +5,22 @@
 
 #include "tensor/ops.h"
 
+/* A register tile of c that reads a where it lies: c[rows, n] (+)= alpha * sum over l of a[i * line + l * along] b[l, i-th lane], b a
+ * panel of `vectors` vectors a line, n at most their lanes. */
+struct cpu_direct {
+    int64_t k, n;
+    const float *a;
+    int64_t line, along;
+    const float *b;
+    float *c;
+    int64_t ldc;
+    float alpha;
+    bool add; /* to c */
+};
+
 struct cpu_kernels {
     const char *name;
+    int lanes;            /* floats of a vector */
     int gemm_mr, gemm_nr; /* tile of gemm_micro */
 
     void (*add)(float *y, const float *x, float alpha, int64_t n);
@@ -34,6 +48,8 @@ struct cpu_kernels {
                   float c1, float c2);
     /* c[mr, nr] += sum over k of a[k, mr] b[k, nr]; a and b packed */
     void (*gemm_micro)(int64_t k, const float *a, const float *b, float *c, int64_t ldc);
+    /* Of `rows` rows at most, as many as it can at once: their number. vectors: 1 or 2. */
+    int (*gemm_direct)(const struct cpu_direct *d, int64_t rows, int vectors);
 };
 
 /* The tables that this machine can run, best first; n from 0, NULL at the end. */

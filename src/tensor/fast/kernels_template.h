@@ -296,10 +296,60 @@ static void k_gemm_micro(int64_t k, const float *a, const float *b, float *c, in
     }
 }
 
+/* ---- the register tile that packs only b ---- */
+
+enum { DIRECT_ROWS_2 = GEMM_MR, DIRECT_ROWS_1 = 12, DIRECT_FEW = 4 };
+
+static inline void direct_store(float *c, vf x, bool add, int64_t n) {
+    if (n >= L)
+        store(c, add ? load(c) + x : x);
+    else
+        store_part(c, add ? load_part(c, n) + x : x, n);
+}
+
+static inline __attribute__((always_inline)) int direct_tile(const struct cpu_direct *d, const int rows,
+                                                             const int vectors) {
+    vf sum[16][2];
+    const float *a = d->a, *b = d->b;
+    const int64_t line = d->line, along = d->along;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+        sum[i][0] = sum[i][1] = (vf){0};
+    for (int64_t l = 0; l < d->k; l++, a += along, b += vectors * L) {
+        vf b0 = load(b), b1 = load(b + (vectors - 1) * L);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++) {
+            sum[i][0] += b0 * a[i * line];
+            if (vectors == 2)
+                sum[i][1] += b1 * a[i * line];
+        }
+    }
+    bool whole = d->n == vectors * L;
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+        float *c = d->c + i * d->ldc;
+        direct_store(c, sum[i][0] * d->alpha, d->add, vectors == 2 || whole ? L : d->n);
+        if (vectors == 2)
+            direct_store(c + L, sum[i][1] * d->alpha, d->add, whole ? L : d->n - L);
+    }
+    return rows;
+}
+
+static int k_gemm_direct(const struct cpu_direct *d, int64_t rows, int vectors) {
+    if (vectors == 2)
+        return rows >= DIRECT_ROWS_2 ? direct_tile(d, DIRECT_ROWS_2, 2)
+               : rows >= DIRECT_FEW  ? direct_tile(d, DIRECT_FEW, 2)
+                                     : direct_tile(d, 1, 2);
+    return rows >= DIRECT_ROWS_1 ? direct_tile(d, DIRECT_ROWS_1, 1)
+           : rows >= DIRECT_FEW  ? direct_tile(d, DIRECT_FEW, 1)
+                                 : direct_tile(d, 1, 1);
+}
+
 #define TEXT_OF(x) #x
 #define TEXT(x)    TEXT_OF(x)
 const struct cpu_kernels KERNELS = {
     .name = TEXT(KERNELS),
+    .lanes = L,
     .gemm_mr = GEMM_MR,
     .gemm_nr = 2 * L,
     .add = k_add,
@@ -319,4 +369,5 @@ const struct cpu_kernels KERNELS = {
     .softmax_backward = k_softmax_backward,
     .adamw = k_adamw,
     .gemm_micro = k_gemm_micro,
+    .gemm_direct = k_gemm_direct,
 };
