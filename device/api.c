@@ -96,36 +96,6 @@ int api_record_text(const char *text, struct str *json, struct err *e) {
                  : str_check(json, e);
 }
 
-/* A record without one known field is a mistake, however lenient records are. */
-static int check_fields(const struct task *t, const struct node *record, struct err *e) {
-    if (!record || record->type != NODE_MAP)
-        return err_set(e, ERR_INPUT, "api_decide", "a record is a JSON object of the task's fields");
-    for (const struct node *f = record->first; f; f = f->next) {
-        for (int i = 0; i < t->n_declared; i++) {
-            if (strcmp(f->key, t->fields[i].name) == 0 || str_equal(f->key, t->fields[i].column))
-                return 0;
-        }
-    }
-    struct str names = {0};
-    for (int i = 0; i < t->n_declared; i++)
-        str_addf(&names, "%s%s", i ? ", " : "", t->fields[i].name);
-    err_set(e, ERR_INPUT, "api_decide", "the record has none of the task's fields");
-    err_hint(e, "they are: %.280s", str_text(&names));
-    str_release(&names);
-    return ERR_INPUT;
-}
-
-static int decide(struct runner *r, const char *json, size_t n, struct decision *d, struct err *e) {
-    struct arena a;
-    struct node *root = NULL;
-    arena_init(&a);
-    int rc = json_node_parse(&a, "record", 1, json, n, &root, e);
-    if (rc == 0)
-        rc = check_fields(&r->bundle.task, root, e);
-    arena_release(&a);
-    return rc < 0 ? rc : runner_decide(r, json, n, 1, d, e);
-}
-
 /* ---- chat ---- */
 
 /* A message's content: a text, or a list of parts of which one is a text. */
@@ -192,7 +162,8 @@ static int answer(struct runner *r, enum api_kind kind, struct arena *a, const c
     if (rc == 0 && text)
         rc = api_record_text(text, &record, e);
     if (rc == 0)
-        rc = text ? decide(r, str_text(&record), record.len, &d, e) : decide(r, body, n, &d, e);
+        rc = text ? runner_decide(r, str_text(&record), record.len, 1, &d, e)
+                  : runner_decide(r, body, n, 1, &d, e);
     str_release(&record);
     if (rc < 0)
         return rc;

@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "config.h"
+#include "fields.h"
 #include "format/json.h"
 #include "pipe.h"
 #include "receipt.h"
@@ -33,8 +34,7 @@ static int words_to_json(const struct task *t, const struct options *o, struct s
                     name ? "the task has no field \"%s\"" : "\"%s\" is not FIELD=VALUE",
                     name ? name : o->words[i]);
             struct str names = {0};
-            for (int f = 0; f < t->n_declared; f++)
-                str_addf(&names, "%s%s", f ? ", " : "", t->fields[f].name);
+            fields_names(t, &names);
             err_hint(e, "the fields are: %s", str_text(&names));
             str_release(&names);
             free(name);
@@ -60,6 +60,8 @@ static int decide_words(struct runner *r, const struct options *o, struct err *e
         rc = words_to_json(&r->bundle.task, o, &json, e);
     if (rc == 0)
         rc = runner_decide(r, str_text(&json), json.len, 1, &d, e);
+    if (rc == 0 && d.missing && !o->json)
+        log_warn("the record has no value for %s, which the task needs", d.missing);
     if (rc == 0 && o->json)
         rc = runner_write(r, &d, &answer, e);
     else if (rc == 0 && d.answer)

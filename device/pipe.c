@@ -1,5 +1,6 @@
 /* Deciding a stream of records. */
 #include "pipe.h"
+#include "base/log.h"
 #include "format/json.h"
 #include "lines.h"
 
@@ -12,8 +13,11 @@ static bool is_blank(const char *line, size_t n) {
 }
 
 static void write_problem(struct str *out, int64_t line, const struct err *e) {
-    str_addf(out, "{\"error\":");
-    json_text_string(out, e->message);
+    str_add(out, "{\"error\":");
+    struct str text = {0};
+    str_addf(&text, "%s%s%s", e->message, e->hint[0] ? "; " : "", e->hint);
+    json_text_string(out, str_text(&text));
+    str_release(&text);
     str_addf(out, ",\"line\":%lld}", (long long)line);
 }
 
@@ -22,17 +26,32 @@ bool pipe_is_records_fault(int code) {
     return code == ERR_INPUT || code == ERR_FORMAT;
 }
 
-static int decide_line(struct runner *r, const char *line, size_t n, int64_t number, struct str *out,
+struct counts {
+    int64_t lines, bad, lacking;
+};
+
+static int report(const struct counts *seen, struct err *e) {
+    if (seen->lacking)
+        log_warn(
+            "%lld of %lld records lack a field that the task needs: their answers name it in \"missing\"",
+            (long long)seen->lacking, (long long)(seen->lines - seen->bad));
+    return seen->bad ? err_set(e, ERR_INPUT, "edgestill-run", "%lld of %lld lines could not be used",
+                               (long long)seen->bad, (long long)seen->lines)
+                     : 0;
+}
+
+static int decide_line(struct runner *r, const char *line, size_t n, struct counts *seen, struct str *out,
                        struct err *e) {
     struct decision d;
-    int rc = runner_decide(r, line, n, (int)(number & 0x3FFFFFFF), &d, e);
+    int rc = runner_decide(r, line, n, (int)(seen->lines & 0x3FFFFFFF), &d, e);
+    seen->lacking += rc == 0 && d.missing;
     return rc < 0 ? rc : runner_write(r, &d, out, e);
 }
 
 int pipe_run(struct runner *r, int input_fd, FILE *output, struct err *e) {
     struct lines lines;
     struct str out = {0};
-    int64_t number = 0, n_bad = 0;
+    struct counts seen = {0};
     int rc;
     lines_init(&lines, input_fd);
     while (true) {
@@ -42,15 +61,15 @@ int pipe_run(struct runner *r, int input_fd, FILE *output, struct err *e) {
         rc = lines_next(&lines, &line, &n, &one);
         if (rc == 0 || rc == ERR_INTERRUPTED)
             break; /* a signal between two records is a clean end */
-        number++;
+        seen.lines++;
         if (rc > 0 && is_blank(line, n))
             continue;
         str_clear(&out);
-        rc = rc > 0 ? decide_line(r, line, n, number, &out, &one) : rc;
+        rc = rc > 0 ? decide_line(r, line, n, &seen, &out, &one) : rc;
         if (pipe_is_records_fault(rc)) {
             str_clear(&out);
-            write_problem(&out, number, &one);
-            n_bad++;
+            write_problem(&out, seen.lines, &one);
+            seen.bad++;
         } else if (rc < 0) {
             *e = one;
             break;
@@ -65,7 +84,5 @@ int pipe_run(struct runner *r, int input_fd, FILE *output, struct err *e) {
     str_release(&out);
     if (rc < 0 && rc != ERR_INTERRUPTED)
         return rc;
-    return n_bad ? err_set(e, ERR_INPUT, "edgestill-run", "%lld of %lld lines could not be used",
-                           (long long)n_bad, (long long)number)
-                 : 0;
+    return report(&seen, e);
 }

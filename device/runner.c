@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "escalate.h"
+#include "fields.h"
 #include "format/json.h"
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ static int open_model(struct runner *r, const struct runner_options *q, struct e
                            .n_threads = r->n_threads,
                            .kv_type = b->kv_type,
                            .drop_copied = true,
+                           .huge_pages = true,
                            .checked = b->has_fingerprint && !r->model_changed,
                            .flash_attention = b->flash_attention};
     int rc = q->any_memory ? 0 : guard_memory(b->memory_need_bytes, guard_available_bytes(), e);
@@ -141,14 +143,19 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
                   struct err *e) {
     struct node *root;
     struct record record;
+    struct fields_doubt doubt;
     const struct task *t = &r->bundle.task;
     double start = clock_seconds();
     if (r->n_decided == 1)
         make_room(r);
     arena_reset(&r->record);
-    int rc = json_node_parse(&r->record, "input", line, json, n, &root, e);
+    int rc = json_node_parse(&r->record, "record", line, json, n, &root, e);
+    if (rc == 0)
+        rc = fields_check(t, root, e);
     if (rc == 0)
         rc = record_from_node(t, &r->record, false, root, &record, e);
+    if (rc == 0)
+        rc = fields_doubt(t, root, &record, &r->record, &doubt, e);
     bool written = t->kind != TASK_CLASSIFY, valid = true;
     str_clear(&r->answer);
     if (rc == 0)
@@ -161,6 +168,8 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
                              .probabilities = r->probabilities,
                              .answer = written ? str_text(&r->answer) : NULL,
                              .valid = valid,
+                             .missing = doubt.missing,
+                             .unknown = doubt.unknown,
                              .ms = (clock_seconds() - start) * 1e3,
                              .id = id ? id->text : NULL};
     out->abstained = !written && r->probabilities[out->label] < r->bundle.abstain_threshold;
@@ -169,6 +178,16 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
     r->n_decided++;
     guard_watch(&r->watch);
     return 0;
+}
+
+/* What belongs to every answer, and its end. */
+static int write_end(const struct decision *d, struct str *out, struct err *e) {
+    if (d->missing)
+        str_addf(out, ",\"missing\":%s", d->missing);
+    if (d->unknown)
+        str_addf(out, ",\"unknown\":%s", d->unknown);
+    str_addf(out, ",\"ms\":%.1f}", d->ms);
+    return str_check(out, e);
 }
 
 int runner_write(const struct runner *r, const struct decision *d, struct str *out, struct err *e) {
@@ -185,8 +204,8 @@ int runner_write(const struct runner *r, const struct decision *d, struct str *o
             str_add(out, d->answer);
         else
             json_text_string(out, d->answer);
-        str_addf(out, ",\"valid\":%s,\"ms\":%.1f}", d->valid ? "true" : "false", d->ms);
-        return str_check(out, e);
+        str_addf(out, ",\"valid\":%s", d->valid ? "true" : "false");
+        return write_end(d, out, e);
     }
     str_add(out, "\"label\":");
     json_text_string(out, t->labels[d->label].name);
@@ -203,6 +222,5 @@ int runner_write(const struct runner *r, const struct decision *d, struct str *o
         str_add(out, d->other ? ",\"other\":" : ",\"other_failed\":");
         json_text_string(out, d->other ? d->other : d->other_failed);
     }
-    str_addf(out, ",\"ms\":%.1f}", d->ms);
-    return str_check(out, e);
+    return write_end(d, out, e);
 }

@@ -71,7 +71,7 @@ static void test_answers(void **state) {
     assert_int_equal(tiny_shell("ln -s here/run linked && env -i ./linked --version"), 0);
     /* one answer a line, in order; blank lines are passed over; a bad line is answered and counted in the exit status */
     static const char pipe_command[] =
-        "printf '%s\\n' '{\"delay\":3,\"id\":\"a\"}' '' '{\"delay\":\"soon\"}' 'x' '{}' | " RUN
+        "printf '%s\\n' '{\"delay\":3,\"id\":\"a\"}' '' '{\"delay\":\"soon\"}' 'x' '{\"delay\":4}' | " RUN
         " >out.jsonl; test $? = 2";
     assert_int_equal(tiny_shell(pipe_command), 0);
     assert_int_equal(tiny_shell("test $(wc -l <out.jsonl) = 4"), 0);
@@ -81,18 +81,43 @@ static void test_answers(void **state) {
     assert_int_equal(tiny_shell("sed -n 4p out.jsonl | grep -q '^{\"label\":'"), 0);
 }
 
+/* A record without any field of the task is refused, one that lacks a field is decided and says so, and the pipe goes on. */
+static void test_doubtful_records(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    static const char pipe_command[] =
+        "printf '%s\\n' '{\"dealy\":3,\"colour\":1}' '{\"dealy\":3,\"id\":7,\"approved share\":1,\"visit "
+        "type\":\"routine\"}' "
+        "'{\"delay\":3,\"approved share\":1,\"visit type\":\"routine\",\"colour\":1}' '{}' | " RUN
+        ">doubt.jsonl 2>doubt.log; test $? = 2";
+    assert_int_equal(tiny_shell(pipe_command), 0);
+    assert_int_equal(tiny_shell("sed -n 1p doubt.jsonl | grep -q '^{\"error\":\".*none of.*fields.*they are: "
+                                "delay.*\"line\":1}'"),
+                     0);
+    assert_int_equal(tiny_shell("sed -n 2p doubt.jsonl | grep -q '^{\"id\":\"7\",\"label\":.*,\"missing\":"
+                                "\\[\"delay\"\\],\"unknown\":\\[\"dealy\"\\],\"ms\":'"),
+                     0);
+    assert_int_equal(
+        tiny_shell("sed -n 3p doubt.jsonl | grep '^{\"label\":' | grep -vq -e missing -e unknown"), 0);
+    assert_int_equal(tiny_shell("sed -n 4p doubt.jsonl | grep -q '\"error\":.*\"line\":4'"), 0);
+    assert_int_equal(tiny_shell("grep -q '1 of 2 records lack a field' doubt.log"), 0);
+    assert_int_equal(tiny_shell(RUN "'visit type=routine' 2>&1 >one.txt | grep -q 'no value for .*delay'"),
+                     0);
+}
+
 /* A line beyond the limit is answered as an error and the pipe goes on; SIGTERM ends a waiting pipe at once, cleanly. */
 static void test_pipes_last(void **state) {
     (void)state;
     if (!possible)
         skip();
     static const char long_line[] =
-        "{ head -c 1500000 /dev/zero | tr '\\0' x; printf '\\n{}\\n'; } | " RUN
+        "{ head -c 1500000 /dev/zero | tr '\\0' x; printf '\\n{\"delay\":3}\\n'; } | " RUN
         " >long.jsonl; test $? = 2 && sed -n 1p long.jsonl | grep -q '\"error\"' && "
         "sed -n 2p long.jsonl | grep -q '\"label\"'";
     assert_int_equal(tiny_shell(long_line), 0);
     static const char terminated[] =
-        "mkfifo in; " RUN "<in >term.jsonl & pid=$!; exec 3>in; echo '{}' >&3; "
+        "mkfifo in; " RUN "<in >term.jsonl & pid=$!; exec 3>in; echo '{\"delay\":3}' >&3; "
         "while ! test -s term.jsonl; do sleep 0.1; done; kill -TERM $pid; wait $pid";
     assert_int_equal(tiny_shell(terminated), 0);
 }
@@ -189,10 +214,13 @@ static void test_leaves_records_undecided(void **state) {
                                 "'\"other\":\"ask Ada\"'"),
                      0);
     assert_int_equal(tiny_shell("grep -q '^{\"record\":{\"delay\":3},\"answer\":{\"label\":' asked"), 0);
-    assert_int_equal(tiny_shell("echo '{}' | " UNSURE "--on-abstain false | grep -q '\"other_failed\":'"), 0);
-    edit("unsure/bundle.json", "s/\"threshold\": [0-9.]+/\"threshold\": 0.01/");
     assert_int_equal(
-        tiny_shell(UNSURE "--json --on-abstain false delay=3 | grep -q '\"abstained\":false,\"ms\"'"), 0);
+        tiny_shell("echo '{\"delay\":3}' | " UNSURE "--on-abstain false | grep -q '\"other_failed\":'"), 0);
+    edit("unsure/bundle.json", "s/\"threshold\": [0-9.]+/\"threshold\": 0.01/");
+    assert_int_equal(tiny_shell(UNSURE
+                                "--json --on-abstain false delay=3 'approved share=1' 'visit type=routine' | "
+                                "grep -q '\"abstained\":false,\"ms\"'"),
+                     0);
 }
 
 /* Below a folder of its own, so that this machine is left alone. */
@@ -265,6 +293,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_passes_here),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_doubtful_records),
         cmocka_unit_test(test_pipes_last),
         cmocka_unit_test(test_wrong_usage),
         cmocka_unit_test(test_memory_is_kept_to_the_plan),
