@@ -56,8 +56,11 @@ struct lm_options {
     bool lock_memory;     /* keep the weights from being swapped out */
     bool no_repack;       /* keep weights as they are in the file: less memory, slower */
     bool drop_copied;     /* give back the file's pages that repacking has copied */
-    bool checked;         /* the file is known to be a whole model: llama.cpp is given it as it is */
-    const char *kv_type;  /* "f16" (NULL), "q8_0" (with flash attention), "f32" */
+    /* large allocations that this process has when the weights are read, in huge pages where the kernel has them: the
+     * copies that repacking makes; for a process that holds one model */
+    bool huge_pages;
+    bool checked;        /* the file is known to be a whole model: llama.cpp is given it as it is */
+    const char *kv_type; /* "f16" (NULL), "q8_0" (with flash attention), "f32" */
     /* as devices decide: a fifth sooner; rounds to 16 bits, logits vary by 2e-3 with the batch */
     bool flash_attention;
     const char *lora;      /* adapter GGUF to apply, NULL: none */
