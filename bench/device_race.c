@@ -317,56 +317,83 @@ int bench_race(struct figures *f, const struct shape_model *m, struct err *e) {
 
 /* ---- 6.2 ---- */
 
-static int make_paper(struct shape_task *t, struct shape_task *small, char full[256], char trimmed[256],
-                      const struct shape_bundle *b, struct err *e) {
+/* Ours, by how its file is rounded: the first is what compress aims at, and what is compared; the second has the stock file's types. */
+static const struct {
+    const struct shape_model *model;
+    const char *what, *name, *folder;
+} ours[] = {{&shape_qwen3_trimmed_4, "qwen3-0.6b, ours at 4.5 bits",
+             "edgestill-run, 16,000 tokens at 4.5 bits, compact form", WORK "/trimmed-4"},
+            {&shape_qwen3_trimmed, "qwen3-0.6b, ours as Q3_K_M",
+             "edgestill-run, 16,000 tokens as Q3_K_M, compact form", WORK "/trimmed"}};
+enum { N_OURS = sizeof ours / sizeof *ours };
+
+struct paper {
+    struct shape_task full, small; /* written out; in the compact form */
+    char stock[256], trimmed[N_OURS][256];
+};
+
+static int make_paper(struct paper *p, struct err *e) {
     struct shape_request q = {.n_prefix = 150, .n_record = 100, .short_values = true};
-    int rc = shape_file(shape_pick(&shape_qwen3), NULL, full, e);
+    int rc = shape_file(shape_pick(&shape_qwen3), NULL, p->stock, e);
     if (rc == 0)
-        rc = shape_task_make(t, full, &q, e);
+        rc = shape_task_make(&p->full, p->stock, &q, e);
     q.form = (struct prompt_form){PROMPT_NONE, PROMPT_COMPACT};
     if (rc == 0)
-        rc = shape_task_make(small, full, &q, e);
-    if (rc == 0)
-        rc = shape_file(shape_pick(&shape_qwen3_trimmed), small->prompt.tag, trimmed, e);
-    return rc == 0 && b ? shape_bundle_make(small, trimmed, b, e) : rc;
-}
-
-int bench_paper_shapes(struct err *e) {
-    char full[256], trimmed[256];
-    struct shape_task t = {0}, small = {0};
-    int rc = make_paper(&t, &small, full, trimmed, NULL, e);
-    shape_task_release(&t);
-    shape_task_release(&small);
+        rc = shape_task_make(&p->small, p->stock, &q, e);
+    for (int i = 0; i < N_OURS && rc == 0; i++)
+        rc = shape_file(shape_pick(ours[i].model), p->small.prompt.tag, p->trimmed[i], e);
     return rc;
 }
 
-int bench_paper(struct figures *f, struct err *e) {
-    char full[256], trimmed[256];
-    const char *name = "qwen3-0.6b";
-    struct shape_task t = {0}, small = {0};
-    int threads = (int)chain_setting("DEVICE_THREADS", 1);
-    /* context and batch cut to what the task needs, as a plan does */
-    const struct shape_bundle b = {
-        .arch = "amd64", .folder = WORK "/trimmed", .n_threads = threads, .n_ctx = 64, .n_batch = 64};
-    static struct contender two[2];
-    two[0] = contender("llama-server, whole vocabulary, cold", LLAMA_COLD, &t, full, threads);
-    two[1] = contender("edgestill-run, 16,000 tokens, compact form", OURS, &small, b.folder, threads);
-    int rc = make_paper(&t, &small, full, trimmed, &b, e);
-    if (rc == 0) {
-        race(two, 2);
-        add_shape(f, "6.2", &t, "the paper's set-up");
-        add_shape(f, "6.2", &small, "ours");
-        for (int i = 0; i < 2; i++)
-            add_times(f, "6.2", name, &two[i]);
-        add_ratio(f, "6.2", name, &two[0], &two[1], "asked for: 6 or more, on one core");
-        figures_add(f, &(struct figure){"6.2", "qwen3-0.6b: peak memory, ours of the paper's set-up", "%",
-                                        100 * process_peak_bytes(two[1].server.pid) /
-                                            process_peak_bytes(two[0].server.pid),
+static void paper_release(struct paper *p) {
+    shape_task_release(&p->full);
+    shape_task_release(&p->small);
+}
+
+int bench_paper_shapes(struct err *e) {
+    struct paper p = {0};
+    int rc = make_paper(&p, e);
+    paper_release(&p);
+    return rc;
+}
+
+static void add_paper(struct figures *f, struct paper *p, struct contender *all) {
+    const char *shape = "qwen3-0.6b";
+    char name[200];
+    add_shape(f, "6.2", &p->full, "the paper's set-up");
+    add_shape(f, "6.2", &p->small, "ours");
+    for (int i = 0; i < 1 + N_OURS; i++)
+        add_times(f, "6.2", shape, &all[i]);
+    for (int i = 1; i < 1 + N_OURS; i++) {
+        add_ratio(f, "6.2", ours[i - 1].what, &all[0], &all[i],
+                  i == 1 ? "asked for: 6 or more, on one core" : NULL);
+        snprintf(name, sizeof name, "%s: peak memory, of the paper's set-up", ours[i - 1].what);
+        figures_add(f, &(struct figure){"6.2", name, "%",
+                                        100 * process_peak_bytes(all[i].server.pid) /
+                                            process_peak_bytes(all[0].server.pid),
                                         1, 0, 0, "asked for: 60 or less"});
-        for (int i = 0; i < 2; i++)
-            serving_stop(&two[i].server);
     }
-    shape_task_release(&t);
-    shape_task_release(&small);
+}
+
+int bench_paper(struct figures *f, struct err *e) {
+    struct paper p = {0};
+    static struct contender all[1 + N_OURS];
+    int threads = (int)chain_setting("DEVICE_THREADS", 1);
+    int rc = make_paper(&p, e);
+    all[0] = contender("llama-server, whole vocabulary, cold", LLAMA_COLD, &p.full, p.stock, threads);
+    for (int i = 0; i < N_OURS && rc == 0; i++) {
+        /* context and batch cut to what the task needs, as a plan does */
+        const struct shape_bundle b = {
+            .arch = "amd64", .folder = ours[i].folder, .n_threads = threads, .n_ctx = 64, .n_batch = 64};
+        all[i + 1] = contender(ours[i].name, OURS, &p.small, b.folder, threads);
+        rc = shape_bundle_make(&p.small, p.trimmed[i], &b, e);
+    }
+    if (rc == 0) {
+        race(all, 1 + N_OURS);
+        add_paper(f, &p, all);
+        for (int i = 0; i < 1 + N_OURS; i++)
+            serving_stop(&all[i].server);
+    }
+    paper_release(&p);
     return rc;
 }
