@@ -38,7 +38,8 @@ static const struct option_def options[] = {
      NULL},
     {"layers", OPTION_INT, "N", "adapters on the last N blocks alone (default: on all)", NULL},
     {"base-memory", OPTION_STRING, "HOW",
-     "keep the frozen base as f32, or stored as in its file (default: by its size)", NULL},
+     "keep the frozen base as f32, rounded to bf16, or stored as in its file (default: by size and memory)",
+     NULL},
     {"soft", OPTION_NUMBER, "X",
      "share of the teacher's votes or probabilities in the target, from 0 to 1; the rest is the label "
      "(default: 0; 0.5 with "
@@ -83,7 +84,8 @@ struct training {
     struct ops ops;
     struct nn_model model;
     struct nn_lora lora;
-    bool packed; /* the base stays as its file stores it */
+    int wished; /* enum train_base, how the base is to be kept; -1: as memory allows */
+    enum train_base kept;
     struct ops_count count;
     struct train_settings settings;
     char reasons[TRAIN_N_REASONS][160];
@@ -123,12 +125,12 @@ static int64_t base_params(const struct training *t) {
     return n;
 }
 
-static int choose_base_memory(struct training *t, int64_t n_params, bool lora) {
+static int choose_base_memory(struct training *t, bool lora) {
     const char *how = cmd_string(t->c, "base-memory");
-    t->packed = how ? strcmp(how, "stored") == 0 : train_keeps_packed(lora, n_params);
-    if (how && !t->packed && strcmp(how, "f32") != 0)
-        return err_set(t->e, ERR_USAGE, "train", "--base-memory is f32 or stored, not '%s'", how);
-    if (t->packed && !lora)
+    t->wished = how ? train_base_find(how) : -1;
+    if (how && t->wished < 0)
+        return err_set(t->e, ERR_USAGE, "train", "--base-memory is f32, bf16 or stored, not '%s'", how);
+    if (how && !lora && t->wished != TRAIN_BASE_F32)
         return err_set(t->e, ERR_USAGE, "train", "full training needs the base as f32");
     return 0;
 }
@@ -182,7 +184,7 @@ static int choose_settings(struct training *t) {
         return err_set(t->e, ERR_USAGE, "train",
                        "--form takes auto, or full, short or none, then labelled or compact: not \"%s\"",
                        t->form_name);
-    int rc_base = choose_base_memory(t, shape.n_params, shape.lora);
+    int rc_base = choose_base_memory(t, shape.lora);
     if (rc_base < 0)
         return rc_base;
     if (s->epochs < 1 || s->batch_rows < 1 || !(s->learning_rate > 0) || s->patience < 0 ||
@@ -230,6 +232,8 @@ static int describe(struct training *t) {
     if (t->settings.schedule !=
         SCHEDULE_COSINE) /* said where it is not the default: students of before stay up to date */
         manifest_setting(m, "schedule", json_string(schedule_name(t->settings.schedule)));
+    if (t->wished == TRAIN_BASE_BF16) /* the others are the same but for rounding */
+        manifest_setting(m, "base_memory", json_string("bf16"));
     if (cmd_string(t->c, "warmup"))
         manifest_setting(m, "warmup", json_real((double)t->settings.warmup));
     const char *teacher = cmd_string(t->c, "teacher-model");
@@ -375,28 +379,6 @@ static int read_teacher(struct training *t) {
     return likely_read(&t->rows.train, &from, t->e);
 }
 
-/* Before anything large is taken. */
-static int check_memory(struct training *t, const struct model_config *config) {
-    const struct nn_model shape = {.config = *config, .lora = t->lora, .packed = t->packed};
-    struct train_need need =
-        dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows, t->settings.no_prefix);
-    int64_t base_bytes = 4 * base_params(t), available = mem_available_bytes();
-    char need_text[32], have[32];
-    int rc = t->packed ? weights_packed_bytes(t->base, &base_bytes, t->e) : 0;
-    if (rc < 0)
-        return rc;
-    need.plain = t->settings.plain;
-    train_memory_plan(&shape, base_bytes, &need, mem_total_bytes(), &t->memory);
-    if (available <= 0 || t->memory.total_bytes < available)
-        return 0;
-    err_set(t->e, ERR_NO_MEMORY, "train", "training %s needs %s of memory, %s are free",
-            str_text(&t->base_path), str_bytes(need_text, sizeof need_text, t->memory.total_bytes),
-            str_bytes(have, sizeof have, available));
-    return err_hint(t->e, "accept a plan with a smaller base%s%s",
-                    shape.lora.rank > 0 ? "" : " or with the method lora",
-                    shape.lora.rank > 0 && !t->packed ? ", or try --base-memory stored" : "");
-}
-
 /* The last N blocks, where not all get adapters. */
 static int choose_layers(struct training *t, const struct model_config *config) {
     int64_t n = cmd_int(t->c, "layers", config->n_layer);
@@ -407,22 +389,64 @@ static int choose_layers(struct training *t, const struct model_config *config) 
     return 0;
 }
 
+/* What would fit where the plan does not, as a hint. */
+static int refuse_memory(struct training *t, struct nn_model shape, const struct train_base_bytes *bytes,
+                         const struct train_need *need, int64_t available) {
+    bool lora = shape.lora.rank > 0;
+    char need_text[32], have[32];
+    err_set(t->e, ERR_NO_MEMORY, "train",
+            "training %s with its base kept as %s needs %s of memory, %s are free", str_text(&t->base_path),
+            train_base_name(t->kept), str_bytes(need_text, sizeof need_text, t->memory.total_bytes),
+            str_bytes(have, sizeof have, available));
+    shape.packed = true;
+    for (int b = TRAIN_BASE_BF16; b < TRAIN_N_BASES && lora; b++) {
+        struct train_memory m;
+        train_memory_plan(&shape, bytes->of[b], need, mem_total_bytes(), &m);
+        if (m.total_bytes < available)
+            return err_hint(t->e, "--base-memory %s takes %s", train_base_name((enum train_base)b),
+                            str_bytes(need_text, sizeof need_text, m.total_bytes));
+    }
+    return err_hint(t->e, "close other programs, or accept a plan with a smaller base%s",
+                    lora ? "" : " or with the method lora");
+}
+
+/* How the base is kept and what the run takes, before anything large is taken. */
+static int plan_memory(struct training *t) {
+    struct model_config config;
+    struct train_base_bytes bytes;
+    int rc = model_file_config(t->base, &config, t->e);
+    if (rc == 0)
+        rc = choose_layers(t, &config);
+    if (rc == 0)
+        rc = weights_base_bytes(t->base, &bytes, t->e);
+    if (rc < 0)
+        return rc;
+    struct nn_model shape = {.config = config, .lora = t->lora};
+    struct train_need need =
+        dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows, t->settings.no_prefix);
+    int64_t available = mem_available_bytes(), total = mem_total_bytes();
+    need.plain = t->settings.plain;
+    t->kept = t->wished >= 0 ? (enum train_base)t->wished : train_base_choose(&shape, &bytes, &need, total);
+    shape.packed = t->kept != TRAIN_BASE_F32;
+    train_memory_plan(&shape, bytes.of[t->kept], &need, total, &t->memory);
+    if (available <= 0 || t->memory.total_bytes < available)
+        return 0;
+    return refuse_memory(t, shape, &bytes, &need, available);
+}
+
 static int make_model(struct training *t) {
     struct model_config config;
     struct rng rng;
     int rc = model_file_config(t->base, &config, t->e);
     if (rc == 0)
-        rc = choose_layers(t, &config);
-    if (rc == 0)
-        rc = check_memory(t, &config);
-    if (rc == 0)
         rc = ops_open_cpu(&t->ops, (int)cmd_int(t->c, "threads", 0), t->e);
     if (rc < 0)
         return rc;
     ops_count_wrap(&t->ops, &t->count);
-    rc = (t->packed ? nn_model_init_packed : nn_model_init)(&t->model, &config, &t->ops, t->e);
+    bool packed = t->kept != TRAIN_BASE_F32;
+    rc = (packed ? nn_model_init_packed : nn_model_init)(&t->model, &config, &t->ops, t->e);
     if (rc == 0)
-        rc = weights_load(&t->model, t->base, t->e);
+        rc = (t->kept == TRAIN_BASE_BF16 ? weights_load_bf16 : weights_load)(&t->model, t->base, t->e);
     if (rc < 0)
         return rc;
     rng_seed(&rng, t->settings.seed);
@@ -449,9 +473,14 @@ static void print_choice(struct training *t) {
               t->reasons[TRAIN_REASON_DECAY]);
     cmd_print(c, "  %-14s %s   %s\n", "schedule", schedule_name(s->schedule),
               t->reasons[TRAIN_REASON_SCHEDULE]);
-    cmd_print(c, "  %-14s %s   %s\n", "base kept", t->packed ? "stored" : "f32",
-              t->packed ? "a frozen base of this size stays as its file has it; tiles are widened on the fly"
-                        : "small enough, or trained itself");
+    static const char *const why[] = {
+        [TRAIN_BASE_F32] = "small enough, or trained itself",
+        [TRAIN_BASE_BF16] =
+            "its file's values are wider than there is memory for; tiles are widened on the fly",
+        [TRAIN_BASE_STORED] =
+            "a frozen base of this size stays as its file has it; tiles are widened on the fly"};
+    cmd_print(c, "  %-14s %s   %s\n", "base kept", train_base_name(t->kept),
+              t->wished >= 0 ? "as wished" : why[t->kept]);
     int64_t shared = s->no_prefix ? 0 : dataset_shared(&t->rows.train);
     if (shared > 0)
         cmd_print(c, "  %-14s %lld   tokens that all prompts begin with: computed once a step\n", "shared",
@@ -474,7 +503,8 @@ static int fine_tune(struct training *t) {
     int rc = manifest_hash(t->project.dir, str_text(&t->base_path), base_hash, t->e);
     if (rc < 0)
         return rc;
-    t->settings.identity = first_bits(base_hash) * 31 + first_bits(t->prompt.hash);
+    t->settings.identity =
+        first_bits(base_hash) * 31 + first_bits(t->prompt.hash) + (t->kept == TRAIN_BASE_BF16);
     if (cmd_flag(t->c, "restart"))
         unlink(files.checkpoint);
     return train_run(&t->model, &t->rows.train, &t->rows.validation, &t->settings, &files, &progress,
@@ -567,6 +597,7 @@ static void report(struct training *t) {
     json_object_set_new(c->result, "samples_per_s", json_real(r->samples_per_s));
     json_object_set_new(c->result, "tokens_per_s", json_real(r->tokens_per_s));
     json_object_set_new(c->result, "memory_bytes", json_integer(r->memory_bytes));
+    json_object_set_new(c->result, "base_kept", json_string(train_base_name(t->kept)));
     json_object_set_new(c->result, "product_share", json_real(r->product_share));
     json_object_set_new(c->result, "export_error", json_real(t->export_error));
     cmd_print(c, "%lld steps in %s, %.0f records/s, %.0f tokens/s, %s of memory%s\n", (long long)r->steps,
@@ -601,6 +632,8 @@ static int train(struct training *t) {
         return ERR_NO_MEMORY;
     if ((rc = file_make_folders(folder, t->e)) < 0 || (cmd_flag(t->c, "trim") && (rc = trim_base(t)) < 0) ||
         (rc = read_rows(t)) < 0 || (rc = read_teacher(t)) < 0)
+        return rc;
+    if ((rc = plan_memory(t)) < 0)
         return rc;
     print_choice(t);
     if ((rc = make_model(t)) < 0 || (rc = fine_tune(t)) < 0 || (rc = export(t)) < 0)

@@ -184,8 +184,8 @@ static double longest_own(const struct predict_task *t) {
 static struct train_memory trainers_plan(const struct predict_input *in, double params) {
     const struct shape *s = in->shape;
     const struct predict_task *t = in->task;
-    bool lora = in->method == PLAN_LORA, packed = train_keeps_packed(lora, (int64_t)params);
-    const struct nn_model model = {
+    bool lora = in->method == PLAN_LORA;
+    struct nn_model model = {
         .config = {.n_layer = s->n_layer,
                    .d_model = s->n_embd,
                    .n_heads = s->n_head,
@@ -197,7 +197,6 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
                    .qk_norm = s->qk_norm,
                    .post_norms = s->post_norms},
         .lora = {.rank = lora ? in->rank : 0, .alpha = 1},
-        .packed = packed,
     };
     double own = (double)(t->record_tokens + t->answer_tokens);
     struct train_need need = {.longest = t->longest_tokens - 1,
@@ -205,8 +204,13 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
                               .step_tokens = (int64_t)(batch_rows(t) * longest_own(t)),
                               .targets_per_token =
                                   MORE_TARGETS * (double)t->answer_tokens / (own > 0 ? own : 1)};
+    int64_t f32 = (int64_t)(4 * params), half = f32 / 2, total = mem_total_bytes();
+    const struct train_base_bytes bytes = {
+        {[TRAIN_BASE_F32] = f32, [TRAIN_BASE_BF16] = half, [TRAIN_BASE_STORED] = half}};
+    enum train_base kept = train_base_choose(&model, &bytes, &need, total);
     struct train_memory memory;
-    train_memory_plan(&model, (int64_t)((packed ? 2 : 4) * params), &need, mem_total_bytes(), &memory);
+    model.packed = kept != TRAIN_BASE_F32;
+    train_memory_plan(&model, bytes.of[kept], &need, total, &memory);
     return memory;
 }
 

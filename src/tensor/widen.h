@@ -6,5 +6,7 @@
 
 void widen_f32(const void *packed, float *to, int64_t n);
 void widen_bf16(const void *packed, float *to, int64_t n); /* a float's upper 16 bits */
+/* The other way: to the nearest, of two as near to the even one. NaN stays NaN. */
+void narrow_bf16(const float *from, void *packed, int64_t n);
 
 #endif

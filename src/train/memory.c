@@ -2,11 +2,43 @@
  * that the same run is cut into the same micro-batches again. */
 #include "train/memory.h"
 #include <math.h>
+#include <string.h>
 
 enum { MOST_TOKENS = 4096, ENOUGH_TOKENS = 512, PACKED_FROM_PARAMS = 64000000 };
 
-bool train_keeps_packed(bool lora, int64_t n_params) {
-    return lora && n_params >= PACKED_FROM_PARAMS;
+static const char *const base_names[] = {
+#define X(name, text) text,
+    TRAIN_BASES(X)
+#undef X
+};
+
+const char *train_base_name(enum train_base b) {
+    return base_names[b];
+}
+
+int train_base_find(const char *name) {
+    for (int i = 0; i < TRAIN_N_BASES; i++)
+        if (strcmp(name, base_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* As train_memory_plan's `budget`: a fifth is left alone. */
+static bool is_tight(const struct train_memory *m, int64_t total_bytes) {
+    return total_bytes > 0 && (m->limits.n_recompute > 0 || m->total_bytes > total_bytes / 5 * 4);
+}
+
+enum train_base train_base_choose(const struct nn_model *shape, const struct train_base_bytes *bytes,
+                                  const struct train_need *need, int64_t total_bytes) {
+    struct nn_model packed = *shape;
+    struct train_memory stored;
+    packed.packed = true;
+    if (shape->lora.rank <= 0 || bytes->of[TRAIN_BASE_F32] / 4 < PACKED_FROM_PARAMS)
+        return TRAIN_BASE_F32;
+    if (bytes->of[TRAIN_BASE_STORED] <= bytes->of[TRAIN_BASE_BF16])
+        return TRAIN_BASE_STORED;
+    train_memory_plan(&packed, bytes->of[TRAIN_BASE_STORED], need, total_bytes, &stored);
+    return is_tight(&stored, total_bytes) ? TRAIN_BASE_BF16 : TRAIN_BASE_STORED;
 }
 
 static int64_t lora_values(const struct nn_model *m) {

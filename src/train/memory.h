@@ -24,8 +24,24 @@ struct train_memory {
     int64_t total_bytes;
 };
 
-/* Is the base kept as its file stores it? Adapters on a base that is large; what is trained itself must be floats. */
-bool train_keeps_packed(bool lora, int64_t n_params);
+/* How the base is kept. f32: what is trained itself must be, and a small base may be. stored: a frozen one as its file has it, exactly.
+ * bf16: a frozen one rounded to 16 bits, for files with wider values than there is memory for. */
+#define TRAIN_BASES(X) X(F32, "f32") X(BF16, "bf16") X(STORED, "stored")
+enum train_base {
+#define X(name, text) TRAIN_BASE_##name,
+    TRAIN_BASES(X)
+#undef X
+        TRAIN_N_BASES
+};
+const char *train_base_name(enum train_base b);
+int train_base_find(const char *name); /* enum train_base, -1: none */
+struct train_base_bytes {
+    int64_t of[TRAIN_N_BASES];
+}; /* what all weights take, each way */
+/* Stored where adapters go on a base that is large; bf16 in its place when that is the smaller, and stored would not fit, or only with
+ * blocks computed again. `shape`, need and total_bytes as in train_memory_plan; shape->packed is not read. */
+enum train_base train_base_choose(const struct nn_model *shape, const struct train_base_bytes *bytes,
+                                  const struct train_need *need, int64_t total_bytes);
 
 /* `shape`: configuration, adapters and `packed` are enough; weights are not looked at. `total_bytes` is the machine's memory (0:
  * unknown), of which a fifth is left alone. Few tokens at once are preferred to much memory, then recomputing lower blocks to

@@ -33,7 +33,8 @@ static void check(int rc, const struct err *e) {
         fail_msg("%s", e->message);
 }
 
-static void open_trainer_kept(struct trainer *t, const char *path, int rank, bool packed) {
+static void open_trainer_kept(struct trainer *t, const char *path, int rank, enum train_base kept) {
+    bool packed = kept != TRAIN_BASE_F32;
     struct err e = {0};
     struct model_config c;
     struct rng rng;
@@ -45,7 +46,7 @@ static void open_trainer_kept(struct trainer *t, const char *path, int rank, boo
     check(model_file_open(&t->file, path, &e), &e);
     check(model_file_config(t->file, &c, &e), &e);
     check((packed ? nn_model_init_packed : nn_model_init)(&t->m, &c, &t->ops, &e), &e);
-    check(weights_load(&t->m, t->file, &e), &e);
+    check((kept == TRAIN_BASE_BF16 ? weights_load_bf16 : weights_load)(&t->m, t->file, &e), &e);
     if (rank > 0)
         check(nn_model_add_lora(&t->m, &lora, &rng, &e), &e);
     else
@@ -67,7 +68,7 @@ static void open_trainer_kept(struct trainer *t, const char *path, int rank, boo
 }
 
 static void open_trainer(struct trainer *t, const char *path, int rank) {
-    open_trainer_kept(t, path, rank, false);
+    open_trainer_kept(t, path, rank, TRAIN_BASE_F32);
 }
 
 static void close_trainer(struct trainer *t) {
@@ -195,8 +196,8 @@ static void test_a_packed_base_computes_the_same(void **state) {
         struct trainer wide, kept;
         struct tiny_gguf model = {.seed = 20, .type = types[i], .tied = i % 2};
         check(tiny_gguf_write("base.gguf", &model, &e), &e);
-        open_trainer_kept(&wide, "base.gguf", 4, false);
-        open_trainer_kept(&kept, "base.gguf", 4, true);
+        open_trainer_kept(&wide, "base.gguf", 4, TRAIN_BASE_F32);
+        open_trainer_kept(&kept, "base.gguf", 4, TRAIN_BASE_STORED);
         train(&wide, 2);
         train(&kept, 2);
         assert_below(ggml_type_name(types[i]), difference(trainers_logits(&kept), trainers_logits(&wide)),
@@ -245,10 +246,63 @@ static void test_what_is_exported_is_what_was_trained(void **state) {
     train_and_export("gemma3", &(struct tiny_gguf){.seed = 4, .arch = "gemma3", .tied = true}, GELU_TABLE);
 }
 
+/* Largest relative L2 error over the adapters' gradients. */
+static double gradients_apart(const struct trainer *x, const struct trainer *y) {
+    double worst = 0;
+    for (int i = 0; i < x->m.adapter.n_tensors; i++) {
+        const struct nn_tensor *t = &x->m.adapter.tensors[i];
+        double apart = 0, all = 0;
+        for (int64_t j = t->offset; j < t->offset + t->rows * t->cols; j++) {
+            double a = (double)x->m.adapter.gradient[j], b = (double)y->m.adapter.gradient[j];
+            apart += (a - b) * (a - b);
+            all += b * b;
+        }
+        double relative = all > 0 ? sqrt(apart / all) : sqrt(apart);
+        worst = relative > worst || isnan(relative) ? relative : worst;
+    }
+    return worst;
+}
+
+static void pass_once(struct trainer *t) {
+    struct err e = {0};
+    nn_zero_gradients(&t->m);
+    check(nn_forward_backward(&t->m, &t->r, &t->batch, N_TOKENS, NULL, &e), &e);
+}
+
+/* A base rounded to bfloat16 when it is read is the file that was rounded before: the same bits. Against the same values held as floats,
+ * gradients differ by the order of sums alone. */
+static void test_a_base_kept_in_bf16(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct trainer rounded, stored, wide;
+    struct tiny_gguf model = {.seed = 21};
+    check(tiny_gguf_write("wide.gguf", &model, &e), &e);
+    model.type = GGML_TYPE_BF16;
+    check(tiny_gguf_write("half.gguf", &model, &e), &e);
+    open_trainer_kept(&rounded, "wide.gguf", 4, TRAIN_BASE_BF16);
+    open_trainer_kept(&stored, "half.gguf", 4, TRAIN_BASE_STORED);
+    open_trainer_kept(&wide, "half.gguf", 4, TRAIN_BASE_F32);
+    pass_once(&rounded);
+    pass_once(&stored);
+    pass_once(&wide);
+    assert_true(gradients_apart(&rounded, &stored) == 0);
+    double apart = gradients_apart(&rounded, &wide);
+    print_message("gradients of a base in bf16 against the same in floats: %.2g\n", apart);
+    assert_true(apart < 1e-5);
+    struct train_base_bytes bytes;
+    check(weights_base_bytes(rounded.file, &bytes, &e), &e);
+    assert_int_equal(rounded.m.storage_bytes, bytes.of[TRAIN_BASE_BF16]);
+    assert_true(bytes.of[TRAIN_BASE_BF16] < bytes.of[TRAIN_BASE_STORED]);
+    close_trainer(&rounded);
+    close_trainer(&stored);
+    close_trainer(&wide);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits_agree_with_llama),
         cmocka_unit_test(test_a_packed_base_computes_the_same),
+        cmocka_unit_test(test_a_base_kept_in_bf16),
         cmocka_unit_test(test_what_is_exported_is_what_was_trained),
     };
     struct err e = {0};

@@ -237,6 +237,33 @@ static void test_a_quantised_base(void **state) {
     write_base(GGML_TYPE_F16);
 }
 
+static void test_a_base_rounded_to_16_bits(void **state) {
+    (void)state;
+    struct err e;
+    json_t *j = NULL;
+    write_base(GGML_TYPE_F32);
+    int rc = run("train", &j, &e, WORDS("--epochs", "1", "--base-memory", "bf16"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_string_equal(json_string_value(json_object_get(j, "base_kept")), "bf16");
+    json_decref(j);
+    assert_int_equal(run("train", NULL, &e, WORDS("--base-memory", "f64")), ERR_USAGE);
+    write_base(GGML_TYPE_F16);
+}
+
+static void test_a_prompt_over_the_context(void **state) {
+    (void)state;
+    struct err e;
+    struct tiny_gguf m = {.n_embd = 256, .n_ff = 256, .n_vocab = 640, .n_ctx = 40, .seed = 3};
+    assert_int_equal(tiny_gguf_write("data/seed/base.gguf", &m, &e), 0);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1")), ERR_INPUT);
+    print_message("%s; %s\n", e.message, e.hint);
+    assert_non_null(strstr(e.message, "record 1 takes"));
+    assert_non_null(strstr(e.message, "the context holds 40"));
+    assert_non_null(strstr(e.hint, "larger context"));
+    write_base(GGML_TYPE_F16);
+}
+
 static void test_what_is_refused(void **state) {
     (void)state;
     struct err e;
@@ -261,6 +288,8 @@ int main(void) {
         cmocka_unit_test(test_small_and_short),
         cmocka_unit_test(test_a_teachers_tokens),
         cmocka_unit_test(test_a_quantised_base),
+        cmocka_unit_test(test_a_base_rounded_to_16_bits),
+        cmocka_unit_test(test_a_prompt_over_the_context),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -1,6 +1,7 @@
 /* Weights across the border of files: one tensor in memory at a time. */
 #include "train/host/weights.h"
 #include "model/writer.h"
+#include "tensor/widen.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +10,13 @@ enum {
     FILE_TYPE_F16 = 1,
     FILE_TYPE_BF16 = 32
 }; /* llama.cpp's numbers for general.file_type */
+enum { BF16_BYTES = 2, ROUNDED_AT_ONCE = 1 << 20 };
 
 static int64_t aligned(int64_t n) {
     return (n + 63) / 64 * 64;
 }
 
-int weights_packed_bytes(struct model_file *f, int64_t *n_bytes, struct err *e) {
+int weights_packed_bytes(struct model_file *f, bool bf16, int64_t *n_bytes, struct err *e) {
     int64_t sum = 0;
     for (int64_t i = 0; i < model_file_n_tensors(f); i++) {
         struct model_tensor t = model_file_tensor(f, i);
@@ -22,9 +24,48 @@ int weights_packed_bytes(struct model_file *f, int64_t *n_bytes, struct err *e) 
         int rc = t.rows > 1 ? model_file_rows(f, t.name, &rows, e) : 0;
         if (rc < 0)
             return rc;
-        sum += t.rows > 1 ? aligned(rows.n_bytes) : 0;
+        sum += t.rows > 1 ? aligned(bf16 ? t.rows * t.cols * BF16_BYTES : rows.n_bytes) : 0;
     }
     *n_bytes = sum;
+    return 0;
+}
+
+int weights_base_bytes(struct model_file *f, struct train_base_bytes *out, struct err *e) {
+    struct train_base_bytes b = {0};
+    for (int64_t i = 0; i < model_file_n_tensors(f); i++) {
+        struct model_tensor t = model_file_tensor(f, i);
+        b.of[TRAIN_BASE_F32] += t.rows * t.cols * (int64_t)sizeof(float);
+    }
+    int rc = weights_packed_bytes(f, true, &b.of[TRAIN_BASE_BF16], e);
+    if (rc == 0)
+        rc = weights_packed_bytes(f, false, &b.of[TRAIN_BASE_STORED], e);
+    if (rc == 0)
+        *out = b;
+    return rc;
+}
+
+/* A matrix in bfloat16 to storage + at, some rows at a time. */
+static int load_bf16(struct nn_model *m, struct nn_tensor *t, struct model_file *f, int64_t *at,
+                     struct err *e) {
+    int64_t step = ROUNDED_AT_ONCE / t->cols > 0 ? ROUNDED_AT_ONCE / t->cols : 1;
+    int64_t row_bytes = t->cols * BF16_BYTES;
+    char *to = (char *)m->storage + *at;
+    float *values = malloc((size_t)(step * t->cols) * (sizeof *values + BF16_BYTES));
+    void *rounded = values + step * t->cols;
+    int rc = values ? 0 : err_set(e, ERR_NO_MEMORY, "weights_load", "no room for %s", t->name);
+    for (int64_t first = 0; first < t->rows && rc == 0; first += step) {
+        int64_t n = t->rows - first < step ? t->rows - first : step;
+        rc = model_file_read_rows(f, t->name, values, first, n, e);
+        if (rc < 0)
+            break;
+        narrow_bf16(values, rounded, n * t->cols);
+        m->ops->upload(m->ops, to + first * row_bytes, rounded, (size_t)(n * row_bytes));
+    }
+    free(values);
+    if (rc < 0)
+        return rc;
+    nn_tensor_pack(t, &(struct packed_matrix){to, row_bytes, t->cols, widen_bf16});
+    *at += aligned(t->rows * row_bytes);
     return 0;
 }
 
@@ -48,20 +89,20 @@ static int load_packed(struct nn_model *m, struct nn_tensor *t, struct model_fil
     return rc;
 }
 
-static int take_storage(struct nn_model *m, struct model_file *f, struct err *e) {
-    int rc = weights_packed_bytes(f, &m->storage_bytes, e);
+static int take_storage(struct nn_model *m, struct model_file *f, bool bf16, struct err *e) {
+    int rc = weights_packed_bytes(f, bf16, &m->storage_bytes, e);
     if (rc == 0 && !(m->storage = m->ops->alloc(m->ops, (size_t)m->storage_bytes)))
         rc = err_set(e, ERR_NO_MEMORY, "weights_load", "no room for %.1f MB of weights",
                      (double)m->storage_bytes / 1e6);
     return rc;
 }
 
-int weights_load(struct nn_model *m, struct model_file *f, struct err *e) {
+static int load(struct nn_model *m, struct model_file *f, bool bf16, struct err *e) {
     int64_t at = 0;
-    int rc = m->packed ? take_storage(m, f, e) : 0;
+    int rc = m->packed ? take_storage(m, f, bf16, e) : 0;
     for (int i = 0; m->packed && i < m->base.n_tensors && rc == 0; i++)
         if (m->base.tensors[i].rows > 1)
-            rc = load_packed(m, &m->base.tensors[i], f, &at, e);
+            rc = (bf16 ? load_bf16 : load_packed)(m, &m->base.tensors[i], f, &at, e);
     for (int i = 0; i < m->base.n_tensors && rc == 0; i++) {
         const struct nn_tensor *t = &m->base.tensors[i];
         int64_t n = t->rows * t->cols;
@@ -75,6 +116,14 @@ int weights_load(struct nn_model *m, struct model_file *f, struct err *e) {
         free(values);
     }
     return rc;
+}
+
+int weights_load(struct nn_model *m, struct model_file *f, struct err *e) {
+    return load(m, f, false, e);
+}
+
+int weights_load_bf16(struct nn_model *m, struct model_file *f, struct err *e) {
+    return load(m, f, true, e);
 }
 
 /* What the writer's callback needs. */
