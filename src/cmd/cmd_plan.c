@@ -223,6 +223,14 @@ static void show_dropped(struct cmd_ctx *c, const struct candidate *o) {
         cmd_print(c, "       %s\n", x->basis);
 }
 
+static void show_schedule(struct cmd_ctx *c, const struct planning *p) {
+    json_t *j = plan_json_schedule(p->input.schedule);
+    cmd_print(c, "     learning rate: %s after a warm-up of %g of the steps; %s\n",
+              json_string_value(json_object_get(j, "shape")), json_number_value(json_object_get(j, "warmup")),
+              json_string_value(json_object_get(j, "reason")));
+    json_decref(j);
+}
+
 static void show(struct cmd_ctx *c, const struct planning *p) {
     const struct recommendation *r = &p->result;
     bool all = cmd_flag(c, "all"), why = cmd_flag(c, "why");
@@ -252,6 +260,7 @@ static void show(struct cmd_ctx *c, const struct planning *p) {
             "accuracy, "
             "a guess until eval\n",
             (long long)cmd_int(c, "rank", 16));
+        show_schedule(c, p);
         cmd_print(c, "\n1: %s\n", r->list[0].reason);
         if (why)
             cmd_print(c,
@@ -312,6 +321,7 @@ static void fill_result(struct cmd_ctx *c, const struct planning *p) {
     json_object_set_new(c->result, "host_used_by_others", json_real(p->host.others));
     json_object_set_new(c->result, "considered", json_integer(r->n_considered));
     json_object_set_new(c->result, "records", json_integer(p->input.n_records));
+    json_object_set_new(c->result, "schedule", plan_json_schedule(p->input.schedule));
     json_object_set_new(c->result, "teacher",
                         r->teacher.calls.value > 0
                             ? json_pack("{s:o, s:o, s:o, s:o}", "calls",
@@ -336,7 +346,10 @@ static bool accepted_already(struct planning *p, const struct plan *wanted) {
     struct err e = {0};
     if (project_plan(&p->project, &now, &e) < 0)
         return false;
-    bool same = str_equal(now.device, wanted->device) && str_equal(now.base, wanted->base) &&
+    /* plans of before did not say */
+    bool steady = (!now.schedule || str_equal(now.schedule, wanted->schedule)) &&
+                  (now.warmup < 0 || now.warmup == wanted->warmup);
+    bool same = steady && str_equal(now.device, wanted->device) && str_equal(now.base, wanted->base) &&
                 str_equal(now.base_path, wanted->base_path) &&
                 str_equal(now.quantisation, wanted->quantisation) && now.method == wanted->method &&
                 now.rank == wanted->rank && now.alpha == wanted->alpha && now.context == wanted->context &&
@@ -539,6 +552,7 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.base = wished_base(c, p);
     p->input.mix = cmd_string(c, "quantisation");
     p->input.rank = (int)cmd_int(c, "rank", 16);
+    p->input.schedule = p->project.schedule;
     p->input.n_records = expected_records(p);
     set_price(p);
     read_measured(p);

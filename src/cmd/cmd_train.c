@@ -29,10 +29,10 @@ static const struct option_def options[] = {
     {"rate", OPTION_NUMBER, "X", "peak learning rate (default: from the size of the base)", NULL},
     {"schedule", OPTION_STRING, "SHAPE",
      "learning rate after the warm-up: cosine, linear or constant (default: as edgestill.yaml says, else "
-     "cosine)",
+     "as planned)",
      NULL},
     {"warmup", OPTION_NUMBER, "X",
-     "share of the steps in which the learning rate climbs to its peak (default: 0.05)", NULL},
+     "share of the steps in which the learning rate climbs to its peak (default: as planned)", NULL},
     {"rank", OPTION_INT, "N", "rank of the adapters (default: as planned)", NULL},
     {"rslora", OPTION_FLAG, NULL, "scale adapters by alpha over the root of the rank, not over the rank",
      NULL},
@@ -86,6 +86,7 @@ struct training {
     struct nn_lora lora;
     int wished; /* enum train_base, how the base is to be kept; -1: as memory allows */
     enum train_base kept;
+    float usual_warmup; /* the default */
     struct ops_count count;
     struct train_settings settings;
     char reasons[TRAIN_N_REASONS][160];
@@ -137,11 +138,14 @@ static int choose_base_memory(struct training *t, bool lora) {
 
 static int choose_schedule(struct training *t) {
     struct train_settings *s = &t->settings;
-    const char *said = cmd_string(t->c, "schedule"), *name = said ? said : t->project.schedule;
+    const char *said = cmd_string(t->c, "schedule"), *in_project = t->project.schedule;
+    const char *name = said ? said : in_project ? in_project : t->plan.schedule;
     int shape = name ? schedule_find(name) : (int)s->schedule;
     if (shape < 0)
         return err_set(t->e, ERR_USAGE, "train", "--schedule is cosine, linear or constant, not '%s'", name);
-    double warmup = cmd_number(t->c, "warmup", (double)s->warmup);
+    t->usual_warmup = s->warmup;
+    double planned = t->plan.warmup >= 0 ? t->plan.warmup : (double)s->warmup;
+    double warmup = cmd_number(t->c, "warmup", planned);
     if (!(warmup >= 0 && warmup < 1))
         return err_set(t->e, ERR_USAGE, "train", "--warmup is a share of the steps from 0 to below 1, not %g",
                        warmup);
@@ -234,7 +238,7 @@ static int describe(struct training *t) {
         manifest_setting(m, "schedule", json_string(schedule_name(t->settings.schedule)));
     if (t->wished == TRAIN_BASE_BF16) /* the others are the same but for rounding */
         manifest_setting(m, "base_memory", json_string("bf16"));
-    if (cmd_string(t->c, "warmup"))
+    if (t->settings.warmup != t->usual_warmup)
         manifest_setting(m, "warmup", json_real((double)t->settings.warmup));
     const char *teacher = cmd_string(t->c, "teacher-model");
     if (teacher) {

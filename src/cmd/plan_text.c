@@ -1,6 +1,8 @@
 /* Predictions in words and in JSON. */
 #include "cmd/plan_text.h"
+#include "train/loop.h"
 
+#include <math.h>
 #include <string.h>
 
 void plan_text_value(struct str *out, double value, const char *unit) {
@@ -41,4 +43,14 @@ json_t *plan_json_prediction(const struct plan_prediction *p) {
     PLAN_PREDICTIONS(X)
 #undef X
     return out;
+}
+
+json_t *plan_json_schedule(const char *wished) {
+    struct train_settings s;
+    char reasons[TRAIN_N_REASONS][160];
+    train_settings_default(&s, &(struct train_shape){.lora = true}, reasons);
+    return json_pack("{s:s, s:f, s:s, s:s}", "shape", wished ? wished : schedule_name(s.schedule), "warmup",
+                     round(1e6 * (double)s.warmup) / 1e6, "reason",
+                     wished ? "as edgestill.yaml has it" : reasons[TRAIN_REASON_SCHEDULE], "warmup_reason",
+                     reasons[TRAIN_REASON_WARMUP]);
 }

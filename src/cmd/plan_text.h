@@ -16,4 +16,7 @@ json_t *plan_json_estimate(const struct estimate *x, const char *unit);
 /* {"file_bytes":{...},...}: all predictions. */
 json_t *plan_json_prediction(const struct plan_prediction *p);
 
+/* The learning rate's schedule that training will have: shape, warmup and the reason of each. `wished`: the project's; NULL: none. */
+json_t *plan_json_schedule(const char *wished);
+
 #endif

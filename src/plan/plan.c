@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "catalog/data.h"
 #include "format/yaml.h"
+#include "train/optimizer.h"
 #include <math.h>
 #include <string.h>
 
@@ -103,6 +104,25 @@ static int read_tokens(struct plan *p, const struct node *root, struct err *e) {
     return code;
 }
 
+/* Plans of before these keys say neither. */
+static int read_schedule(struct plan *p, const struct node *root, struct err *e) {
+    const char *name = NULL;
+    int code = node_string(root, "schedule", false, &name, e);
+    p->warmup = -1;
+    if (code == 0 && node_get(root, "warmup"))
+        code = node_number(root, "warmup", true, &p->warmup, e);
+    if (code < 0)
+        return code;
+    if (name && schedule_find(name) < 0)
+        return node_error(node_get(root, "schedule"), e, "plan_from_node",
+                          "schedule is cosine, linear or constant, not '%s'", name);
+    if (node_get(root, "warmup") && !(p->warmup >= 0 && p->warmup < 1))
+        return node_error(node_get(root, "warmup"), e, "plan_from_node",
+                          "warmup is a share of the steps from 0 to below 1, not %g", p->warmup);
+    p->schedule = name ? arena_strdup(&p->arena, name) : NULL;
+    return name && !p->schedule ? err_set(e, ERR_NO_MEMORY, "plan_from_node", "out of memory") : 0;
+}
+
 static int read_settings(struct plan *p, const struct node *root, struct err *e) {
     int method = 0, kv = 0;
     int64_t rank = 0, threads = 0;
@@ -125,6 +145,8 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
         code = node_bool(root, "prefix_state", true, &p->prefix_state, e);
     if (code == 0)
         code = node_bool(root, "trim_vocabulary", false, &p->trim_vocabulary, e);
+    if (code == 0)
+        code = read_schedule(p, root, e);
     if (code == 0 && method == PLAN_LORA && (rank < 1 || !(p->alpha > 0) || !isfinite(p->alpha))) {
         node_error(node_get(root, "rank"), e, "plan_from_node",
                    "method lora needs a rank and an alpha over 0");
@@ -139,9 +161,9 @@ static int read_settings(struct plan *p, const struct node *root, struct err *e)
 
 static int read_plan(struct plan *p, const struct node *root, struct err *e) {
     static const char *const keys[] = {
-        "format",          "device",  "base",   "base_path", "method",  "rank",          "alpha",
-        "quantisation",    "context", "ubatch", "threads",   "kv_type", "label_scoring", "prefix_state",
-        "trim_vocabulary", "tokens",  "reason", "predicted", NULL};
+        "format",          "device",   "base",   "base_path", "method",  "rank",          "alpha",
+        "quantisation",    "context",  "ubatch", "threads",   "kv_type", "label_scoring", "prefix_state",
+        "trim_vocabulary", "schedule", "warmup", "tokens",    "reason",  "predicted",     NULL};
     static const char *const predictions[] = {
 #define X(name, text, unit) #name,
         PLAN_PREDICTIONS(X)
@@ -219,6 +241,11 @@ int plan_to_yaml(const struct plan *p, struct str *out, struct err *e) {
     add_text(out, "base_path", p->base_path);
     str_addf(out, "method: %s # lora: low-rank adapters on all linear layers\nrank: %d\nalpha: %g\n",
              plan_method_text(p->method), p->rank, p->alpha);
+    if (p->schedule)
+        str_addf(out, "schedule: %s # of the learning rate after the warm-up: cosine, linear or constant\n",
+                 p->schedule);
+    if (p->warmup >= 0)
+        str_addf(out, "warmup: %g # share of the steps in which it climbs to its peak\n", p->warmup);
     add_text(out, "quantisation", p->quantisation);
     str_addf(out,
              "context: %lld # tokens of prompt and answer together\nubatch: %lld # tokens computed at "

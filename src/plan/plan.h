@@ -69,6 +69,8 @@ struct plan {
     enum plan_method method;
     int rank;                 /* LoRA */
     double alpha;             /* LoRA: the update is scaled by alpha / rank */
+    const char *schedule;     /* of training: a name of SCHEDULES (train/optimizer.h); NULL: not said */
+    double warmup;            /* share of its steps in which the learning rate climbs; negative: not said */
     const char *quantisation; /* llama.cpp's name: "Q4_K_M" */
     int64_t context, ubatch;  /* tokens */
     int threads;              /* on the device */

@@ -6,6 +6,7 @@
 #include "model/arch.h"
 #include "plan/choices.h"
 #include "plan/tokens.h"
+#include "train/loop.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,6 +334,8 @@ int recommend_plan(const struct recommend_input *in, const struct candidate *c, 
         return ERR_NOT_FOUND;
     }
     struct plan p = {0};
+    struct train_settings training;
+    char reasons[TRAIN_N_REASONS][160];
     arena_init(&p.arena);
     p.device = arena_strdup(&p.arena, in->device->name);
     p.base = arena_strdup(&p.arena, c->base);
@@ -342,6 +345,9 @@ int recommend_plan(const struct recommend_input *in, const struct candidate *c, 
     p.method = c->method;
     p.rank = in->rank > 0 ? in->rank : DEFAULT_RANK;
     p.alpha = 2.0 * p.rank;
+    train_settings_default(&training, &(struct train_shape){.lora = p.method == PLAN_LORA}, reasons);
+    p.schedule = in->schedule ? arena_strdup(&p.arena, in->schedule) : schedule_name(training.schedule);
+    p.warmup = round(1e6 * (double)training.warmup) / 1e6; /* as it is written */
     p.context = c->context;
     p.ubatch = c->ubatch;
     p.threads = c->threads;
@@ -356,7 +362,7 @@ int recommend_plan(const struct recommend_input *in, const struct candidate *c, 
 #define X(name, text, unit) copy_estimate(&p.arena, &p.predicted.name);
     PLAN_PREDICTIONS(X)
 #undef X
-    if (p.device == NULL || p.base == NULL || p.base_path == NULL || p.reason == NULL) {
+    if (p.device == NULL || p.base == NULL || p.base_path == NULL || p.reason == NULL || p.schedule == NULL) {
         arena_release(&p.arena);
         return err_set(e, ERR_NO_MEMORY, "recommend_plan", "out of memory");
     }

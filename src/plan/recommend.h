@@ -36,7 +36,8 @@ struct recommend_input {
     const char *base; /* "embedded", a catalogue name or a GGUF's path: its mixes come first; NULL: no wish */
     const char *mix;  /* only this quantisation; NULL: any */
     int rank;         /* of LoRA; 0: 16 */
-    int64_t n_records, epochs;                /* epochs 0: by the trainer's defaults */
+    const char *schedule;      /* of the learning rate (train/optimizer.h); NULL: the trainer's default */
+    int64_t n_records, epochs; /* epochs 0: by the trainer's defaults */
     const struct predict_price *price;        /* of the teacher; NULL: nobody is asked */
     const struct accuracy_measured *measured; /* an evaluation of this project; NULL: none yet */
     const struct feedback *feedback; /* what the device measured of a delivered file; NULL: nothing yet */

@@ -123,6 +123,10 @@ static void test_list(void **state) {
             elsewhere = json_is_false(json_object_get(option, "here"));
     }
     assert_true(elsewhere);
+    const json_t *schedule = json_object_get(result, "schedule");
+    assert_string_equal(json_string_value(json_object_get(schedule, "shape")), "cosine");
+    assert_true(json_number_value(json_object_get(schedule, "warmup")) == 0.05);
+    assert_true(strlen(json_string_value(json_object_get(schedule, "reason"))) > 10);
     json_decref(result);
 }
 
@@ -153,6 +157,8 @@ static void test_accepting(void **state) {
     assert_string_equal(p.device, "rpi5-8gb");
     assert_int_equal(p.method, PLAN_LORA);
     assert_int_equal(p.rank, 16);
+    assert_string_equal(p.schedule, "cosine");
+    assert_true(p.warmup == 0.05);
     assert_int_equal(p.threads, 4);
     assert_true(p.label_scoring && p.prefix_state);
     assert_true(p.prefix_tokens > 0 && p.record_tokens > 0 && p.context >= p.prefix_tokens + p.record_tokens);
@@ -215,12 +221,21 @@ static void test_an_edited_plan(void **state) {
     char *rank = strstr(text.data, "rank: 16");
     assert_non_null(rank);
     memcpy(rank, "rank: 32", 8);
+    char *schedule = strstr(text.data, "schedule: cosine");
+    assert_non_null(schedule);
+    memcpy(schedule, "schedule: linear", 16);
     write_text("p/plan.yaml", str_text(&text));
     assert_int_equal(open_plan(&p, &e), ERR_GATE);
     assert_int_equal(plan(NULL, &e, WORDS("--accept", "0")), 0);
     assert_int_equal(open_plan(&p, &e), 0);
     assert_int_equal(p.rank, 32);
+    assert_string_equal(p.schedule, "linear");
     plan_release(&p);
+    memcpy(schedule, "schedule: linexx", 16);
+    write_text("p/plan.yaml", str_text(&text));
+    assert_int_equal(plan(NULL, &e, WORDS("--accept", "0")), ERR_INPUT);
+    assert_non_null(strstr(e.message, "schedule is cosine, linear or constant"));
+    memcpy(schedule, "schedule: linear", 16);
     memcpy(rank, "rank: xx", 8);
     write_text("p/plan.yaml", str_text(&text));
     assert_int_equal(plan(NULL, &e, WORDS("--accept", "0")), ERR_INPUT);

@@ -178,6 +178,27 @@ static void test_it_trains_and_exports(void **state) {
     json_decref(j);
 }
 
+/* The plan's schedule is trained with, unless edgestill.yaml or the command line say otherwise. */
+static void test_the_planned_schedule(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct str plan = {0}, manifest = {0};
+    assert_int_equal(file_read("p/plan.yaml", 0, &plan, &e), 0);
+    char *at = strstr(plan.data, "schedule: cosine");
+    assert_non_null(at);
+    memcpy(at, "schedule: linear", 16);
+    write_text("p/plan.yaml", str_text(&plan));
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "0")), 0);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1", "--restart")), 0);
+    assert_int_equal(file_read("p/train/manifest.json", 0, &manifest, &e), 0);
+    assert_non_null(strstr(str_text(&manifest), "\"schedule\": \"linear\""));
+    memcpy(at, "schedule: cosine", 16);
+    write_text("p/plan.yaml", str_text(&plan));
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "0")), 0);
+    str_release(&plan);
+    str_release(&manifest);
+}
+
 /* On the smaller vocabulary, in a shorter form: the export still answers as the trainer does, and says its form. */
 static void test_small_and_short(void **state) {
     (void)state;
@@ -285,6 +306,7 @@ int main(void) {
         cmocka_unit_test(test_gates),
         cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
+        cmocka_unit_test(test_the_planned_schedule),
         cmocka_unit_test(test_small_and_short),
         cmocka_unit_test(test_a_teachers_tokens),
         cmocka_unit_test(test_a_quantised_base),
