@@ -1,12 +1,14 @@
 /* `edgestill bundle`: packs the student with everything it needs to run on the device into dist/NAME-ARCH/ and an archive; with
  * --selftest also runs its self-test here, emulated where the architecture is foreign, and keeps the receipt. */
 #include "base/file.h"
+#include "base/hash.h"
 #include "catalog/catalog.h"
 #include "cmd/cmd.h"
 #include "cmd/manifest.h"
 #include "cmd/project.h"
 #include "config.h"
 #include "deliver/bundle.h"
+#include "deliver/runtime.h"
 #include "deliver/trial.h"
 #include "format/json.h"
 #include "llama/lm.h"
@@ -114,6 +116,19 @@ static int take_cache(struct bundling *x) {
     return 0;
 }
 
+/* A program that was built anew makes another bundle, also where its version is the same. */
+static int describe_program(struct bundling *x) {
+    struct str path = {0};
+    char hex[SHA256_HEX];
+    int rc = runtime_program(x->arch, &path, x->e);
+    if (rc == 0)
+        rc = sha256_file(str_text(&path), hex, x->e);
+    if (rc == 0)
+        manifest_input_hash(&x->manifest, "program:edgestill-run", hex);
+    str_release(&path);
+    return rc;
+}
+
 static int describe(struct bundling *x) {
     struct manifest *m = &x->manifest;
     int rc = manifest_init(m, x->project.dir, "bundle", MANIFEST_BUNDLE, x->e);
@@ -125,6 +140,8 @@ static int describe(struct bundling *x) {
         rc = manifest_input(m, "task.yaml", x->e);
     if (rc == 0)
         rc = manifest_input(m, "plan.yaml", x->e);
+    if (rc == 0)
+        rc = describe_program(x);
     if (rc < 0)
         return rc;
     manifest_input_hash(m, "rows:golden", x->golden.sha256);
@@ -205,6 +222,11 @@ static void report_abstention(struct bundling *x) {
                         json_pack("{s:f, s:f, s:f, s:f, s:I}", "threshold", a->threshold, "coverage",
                                   a->coverage, "risk", a->risk, "risk_all", a->risk_all, "rows",
                                   (json_int_t)a->n_rows));
+    if (a->threshold <= 0) {
+        cmd_print(x->c, "it decides every record: %.1f%% of %lld validation rows are answered wrong\n",
+                  100 * a->risk_all, (long long)a->n_rows);
+        return;
+    }
     cmd_print(
         x->c,
         "it leaves a record undecided below %.3f: on %lld validation rows it decides %.1f%%, %.1f%% of them "

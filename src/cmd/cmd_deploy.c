@@ -114,6 +114,10 @@ static void show_result(struct deploying *x, int rc) {
     json_object_set_new(j, "copied_files", json_integer(r->n_copied));
     json_object_set_new(j, "copied_bytes", json_integer(r->copied_bytes));
     json_object_set_new(j, "rolled_back", json_boolean(r->rolled_back));
+    json_object_set_new(j, "service",
+                        json_string(x->request.service      ? "updated"
+                                    : x->device.has_service ? "as it was"
+                                                            : "none"));
     if (json_file_read(x->request.receipt, &receipt, NULL) == 0)
         json_object_set_new(j, "receipt", receipt);
     if (rc < 0)
@@ -125,6 +129,9 @@ static void show_result(struct deploying *x, int rc) {
         cmd_print(x->c, "nothing to copy: all %lld files were there\n", (long long)r->n_files);
     cmd_print(x->c, "in use on %s: %s/versions/%s%s; receipt: %s\n", x->ssh.host, x->request.folder, r->id,
               x->request.service ? ", as a service" : "", x->request.receipt);
+    if (x->device.has_service && !x->request.service)
+        cmd_print(x->c, "the service there goes on with the version that it was installed with; this one "
+                        "becomes it with --service\n");
 }
 
 static int list(struct deploying *x) {

@@ -76,6 +76,8 @@ static int write_all(struct writer *w, FILE *stream, struct err *e) {
     if (archive_write_set_format_pax_restricted(w->archive) != ARCHIVE_OK ||
         archive_write_add_filter_zstd(w->archive) != ARCHIVE_OK ||
         archive_write_set_filter_option(w->archive, "zstd", "compression-level", "9") != ARCHIVE_OK ||
+        /* a stream's last block is filled up with zeros otherwise, as a tape's: zstd and tar end with an error there */
+        archive_write_set_bytes_in_last_block(w->archive, 1) != ARCHIVE_OK ||
         archive_write_open_FILE(w->archive, stream) != ARCHIVE_OK)
         return archive_failed(w, e);
     for (int64_t i = 0; i < w->q->n_items; i++) {

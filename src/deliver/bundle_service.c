@@ -259,6 +259,14 @@ static void add_http(const struct bundle_facts *f, struct str *out) {
 static void add_undecided(const struct bundle_facts *f, struct str *out) {
     if (!f->abstain)
         return;
+    if (f->abstain->threshold <= 0) {
+        str_addf(out,
+                 "## Records left undecided\n\nNone: on %lld rows that the training had not seen, leaving "
+                 "the least "
+                 "sure ones to somebody else would have cost more than their %.1f%% of wrong answers.\n\n",
+                 (long long)f->abstain->n_rows, 100 * f->abstain->risk_all);
+        return;
+    }
     str_addf(out,
              "## Records left undecided\n\nA record whose best label is less probable than %.3f is marked "
              "`\"abstained\": true`. On "

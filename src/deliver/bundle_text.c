@@ -102,7 +102,9 @@ void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
                  "the options.\n\n");
     str_add(out, "## A record\n\n| field | type | values |\n|---|---|---|\n");
     add_fields(t, out);
-    str_add(out, "\nA field that is left out counts as unknown.\n\n");
+    str_add(out, "\nA field that is left out counts as unknown, and the answer names it in `missing`. A "
+                 "record with none of the fields is "
+                 "an error.\n\n");
     if (t->kind != TASK_CLASSIFY) {
         struct task view = answer_view(t);
         str_addf(out, "## The answer\n\n%s\n\n| field | type | values |\n|---|---|---|\n",

@@ -17,7 +17,8 @@
     "echo \"current=$(readlink \"$d/current\")\"\n"                                                          \
     "echo \"previous=$(readlink \"$d/previous\")\"\n"                                                        \
     "for t in sha256sum ln dirname; do command -v $t >/dev/null || echo \"missing=$t\"; done\n"              \
-    "[ -e \"/etc/systemd/system/edgestill-$(basename \"$d\").service\" ] && echo service=1\n"                \
+    "[ -e \"${EDGESTILL_ROOT:-}/etc/systemd/system/edgestill-$(basename \"$d\").service\" ] && echo "        \
+    "service=1\n"                                                                                            \
     "exit 0"
 
 /* $2 ID. Takes over what is there already; prints "there", or "need OFFSET NAME" a file. */

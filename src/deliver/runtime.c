@@ -113,14 +113,17 @@ struct places {
     const char *const *more; /* folders to look in besides, ends with NULL */
 };
 
+static int unknown_arch(const char *arch, struct err *e) {
+    err_set(e, ERR_USAGE, "runtime_collect", "there are no bundles for \"%s\"", arch);
+    err_hint(e, "arm64 and amd64 are known");
+    return ERR_USAGE;
+}
+
 static int find_places(struct places *p, struct runtime *r, const char *arch, struct err *e) {
     static const char suffix[] = "/usr/lib/";
     p->arch = find_arch(arch);
-    if (!p->arch) {
-        err_set(e, ERR_USAGE, "runtime_collect", "there are no bundles for \"%s\"", arch);
-        err_hint(e, "arm64 and amd64 are known");
-        return ERR_USAGE;
-    }
+    if (!p->arch)
+        return unknown_arch(arch, e);
     bool own = strcmp(arch, "amd64") == 0;
     const char *libdir = own ? (strcmp(EDGESTILL_LLAMA_KIND, "private") == 0 ? EDGESTILL_LLAMA_LIBDIR : "")
                              : EDGESTILL_ARM64_LIBDIR;
@@ -139,18 +142,17 @@ static int find_places(struct places *p, struct runtime *r, const char *arch, st
 }
 
 /* Beside the running program (a build folder), in the program's data folder, in the source tree. */
-static int find_program(struct runtime *r, const struct arch *arch, struct str *out, struct err *e) {
+static int find_program(const struct arch *arch, struct str *out, struct err *e) {
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
     char *slash = n > 0 ? (exe[n] = 0, strrchr(exe, '/')) : NULL;
     if (slash) {
         bool own = arch->machine == EM_X86_64;
         *slash = 0;
-        const char *beside = arena_printf(&r->arena, "%s/%s", exe, own ? "edgestill-run" : arch->data_name);
-        if (beside && file_exists(beside)) {
-            str_add(out, beside);
+        str_addf(out, "%s/%s", exe, own ? "edgestill-run" : arch->data_name);
+        if (file_exists(str_text(out)))
             return str_check(out, e);
-        }
+        str_clear(out);
     }
     if (data_path(arch->data_name, out, NULL) == 0 || data_path(arch->source_name, out, NULL) == 0)
         return str_check(out, e);
@@ -159,11 +161,18 @@ static int find_program(struct runtime *r, const struct arch *arch, struct str *
     return ERR_NOT_FOUND;
 }
 
+int runtime_program(const char *arch, struct str *out, struct err *e) {
+    const struct arch *a = find_arch(arch);
+    if (!a)
+        return unknown_arch(arch, e);
+    return find_program(a, out, e);
+}
+
 /* ---- collecting ---- */
 
 static int add_program(struct runtime *r, const struct places *p, struct err *e) {
     struct str path = {0};
-    int rc = find_program(r, p->arch, &path, e);
+    int rc = find_program(p->arch, &path, e);
     if (rc == 0)
         rc = add_file(r, str_text(&path), "bin/edgestill-run", true, e);
     str_release(&path);

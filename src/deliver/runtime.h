@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -32,6 +33,9 @@ struct runtime {
 bool runtime_arch_known(const char *arch);
 const char *
 runtime_loader(const char *arch); /* "ld-linux-aarch64.so.1"; "" when the architecture is unknown */
+
+/* Where edgestill-run for that architecture lies here, into an empty `out`; ERR_NOT_FOUND when it was not built. */
+int runtime_program(const char *arch, struct str *out, struct err *e);
 
 /* ERR_UNSUPPORTED when this machine has no prefix for the architecture; ERR_NOT_FOUND naming what is missing. */
 int runtime_collect(struct runtime *out, const char *arch, struct err *e);

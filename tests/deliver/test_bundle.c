@@ -128,7 +128,7 @@ static void test_archive_holds_the_folder(void **state) {
     (void)state;
     if (!possible || tiny_shell("command -v zstd && command -v tar") != 0)
         skip();
-    assert_int_equal(tiny_shell("mkdir out && zstd -dc one.tar.zst | tar -x -C out"), 0);
+    assert_int_equal(tiny_shell("zstd -qt one.tar.zst && mkdir out && tar --zstd -xf one.tar.zst -C out"), 0);
     assert_int_equal(tiny_shell("diff -r one out/tiny-claims-arm64 && test -x out/tiny-claims-arm64/run"), 0);
 }
 

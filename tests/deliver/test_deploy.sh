@@ -154,6 +154,7 @@ json "it says so" "$out" '.rolled_back and (.error.message | contains("service")
 equal "the version before is in use" "$(current)" "$second"
 rm root && mv installed root
 expect 0 "the next deployment" deploy
+has "it says that the service is another version" "$out" "goes on with the version"
 second=$(current)
 
 # ---- disk full: noticed before (df tells), and in the middle (df lies) ----

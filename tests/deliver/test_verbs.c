@@ -168,6 +168,18 @@ static void test_bundle(void **state) {
     assert_int_equal(run("bundle", &j, &e, WORDS("--golden", "4")), 0);
     assert_true(json_is_true(json_object_get(j, "up_to_date")));
     json_decref(j);
+    /* another build of the runner: the bundle is made again */
+    struct str text = {0};
+    assert_int_equal(file_read("p/" MANIFEST_BUNDLE, 0, &text, &e), 0);
+    char *program = strstr(text.data, "\"program:edgestill-run\": \"");
+    assert_non_null(program);
+    program += strlen("\"program:edgestill-run\": \"");
+    *program = *program == '0' ? '1' : '0';
+    assert_int_equal(file_write("p/" MANIFEST_BUNDLE, text.data, text.len, &e), 0);
+    str_release(&text);
+    assert_int_equal(run("bundle", &j, &e, WORDS("--golden", "4")), 0);
+    assert_false(json_is_true(json_object_get(j, "up_to_date")));
+    json_decref(j);
 }
 
 static void test_trial(void **state) {
