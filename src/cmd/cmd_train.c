@@ -15,6 +15,7 @@
 #include "train/host/verify.h"
 #include "train/host/weights.h"
 #include "train/loop.h"
+#include "train/rate.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,11 @@ static const struct option_def options[] = {
     {"base-memory", OPTION_STRING, "HOW",
      "keep the frozen base as f32, rounded to bf16, or stored as in its file (default: by size and memory)",
      NULL},
+    {"products", OPTION_STRING, "HOW",
+     "f32, or bf16: operands of products rounded to 8 bits of precision, only where this processor has units "
+     "for that "
+     "and a measurement at the start says it is faster",
+     "f32"},
     {"soft", OPTION_NUMBER, "X",
      "share of the teacher's votes or probabilities in the target, from 0 to 1; the rest is the label "
      "(default: 0; 0.5 with "
@@ -87,6 +93,7 @@ struct training {
     int wished; /* enum train_base, how the base is to be kept; -1: as memory allows */
     enum train_base kept;
     float usual_warmup; /* the default */
+    struct train_products products;
     struct ops_count count;
     struct train_settings settings;
     char reasons[TRAIN_N_REASONS][160];
@@ -188,6 +195,9 @@ static int choose_settings(struct training *t) {
         return err_set(t->e, ERR_USAGE, "train",
                        "--form takes auto, or full, short or none, then labelled or compact: not \"%s\"",
                        t->form_name);
+    const char *products = cmd_string(c, "products");
+    if (strcmp(products, "f32") != 0 && strcmp(products, "bf16") != 0)
+        return err_set(t->e, ERR_USAGE, "train", "--products is f32 or bf16, not '%s'", products);
     int rc_base = choose_base_memory(t, shape.lora);
     if (rc_base < 0)
         return rc_base;
@@ -198,6 +208,10 @@ static int choose_settings(struct training *t) {
                        "--patience and --threads "
                        "not negative");
     return 0;
+}
+
+static bool wants_bf16(const struct training *t) {
+    return strcmp(cmd_string(t->c, "products"), "bf16") == 0;
 }
 
 static int describe(struct training *t) {
@@ -236,6 +250,8 @@ static int describe(struct training *t) {
     if (t->settings.schedule !=
         SCHEDULE_COSINE) /* said where it is not the default: students of before stay up to date */
         manifest_setting(m, "schedule", json_string(schedule_name(t->settings.schedule)));
+    if (wants_bf16(t))
+        manifest_setting(m, "products", json_string("bf16"));
     if (t->wished == TRAIN_BASE_BF16) /* the others are the same but for rounding */
         manifest_setting(m, "base_memory", json_string("bf16"));
     if (t->settings.warmup != t->usual_warmup)
@@ -438,6 +454,23 @@ static int plan_memory(struct training *t) {
     return refuse_memory(t, shape, &bytes, &need, available);
 }
 
+/* Rounded products, where they are wished and pay. */
+static int choose_products(struct training *t) {
+    struct train_products *p = &t->products;
+    int64_t tokens = t->memory.limits.n_tokens < 1024 ? t->memory.limits.n_tokens : 1024;
+    int rc = wants_bf16(t) ? train_choose_products(&t->model, tokens, p, t->e) : 0;
+    if (rc < 0 || !wants_bf16(t))
+        return rc;
+    if (p->rounded.per_s > 0)
+        cmd_print(t->c, "  %-14s %s   in bfloat16 %.2f times as fast as in single precision here\n",
+                  "products", p->bf16 ? "bf16" : "f32", p->rounded.per_s / p->f32.per_s);
+    else
+        cmd_print(t->c, "  %-14s f32   %s\n", "products",
+                  p->f32.per_s > 0 ? "this processor has no units for bfloat16"
+                                   : "the model is too small for a measurement");
+    return 0;
+}
+
 static int make_model(struct training *t) {
     struct model_config config;
     struct rng rng;
@@ -454,6 +487,8 @@ static int make_model(struct training *t) {
     if (rc < 0)
         return rc;
     rng_seed(&rng, t->settings.seed);
+    if ((rc = choose_products(t)) < 0)
+        return rc;
     return t->plan.method == PLAN_LORA ? nn_model_add_lora(&t->model, &t->lora, &rng, t->e)
                                        : nn_model_train_all(&t->model, t->e);
 }
@@ -507,8 +542,8 @@ static int fine_tune(struct training *t) {
     int rc = manifest_hash(t->project.dir, str_text(&t->base_path), base_hash, t->e);
     if (rc < 0)
         return rc;
-    t->settings.identity =
-        first_bits(base_hash) * 31 + first_bits(t->prompt.hash) + (t->kept == TRAIN_BASE_BF16);
+    t->settings.identity = first_bits(base_hash) * 31 + first_bits(t->prompt.hash) +
+                           (t->kept == TRAIN_BASE_BF16) + 2 * t->products.bf16;
     if (cmd_flag(t->c, "restart"))
         unlink(files.checkpoint);
     return train_run(&t->model, &t->rows.train, &t->rows.validation, &t->settings, &files, &progress,
@@ -532,6 +567,7 @@ static int verify_export(struct training *t, const char *adapter, const char *me
     struct dataset some = t->rows.validation.n_rows > 0 ? t->rows.validation : t->rows.train; /* a view */
     struct packer packer = {0};
     struct nn_run run = {0};
+    ops_round_products(&t->ops, false, NULL); /* llama.cpp does not round so */
     int64_t longest = dataset_longest(&some);
     some.n_rows = some.n_rows < VERIFIED_ROWS ? some.n_rows : VERIFIED_ROWS;
     double *log_prob = calloc((size_t)(some.n_rows * train_scores_of(&some)), sizeof *log_prob), worst = 0;
@@ -601,6 +637,7 @@ static void report(struct training *t) {
     json_object_set_new(c->result, "samples_per_s", json_real(r->samples_per_s));
     json_object_set_new(c->result, "tokens_per_s", json_real(r->tokens_per_s));
     json_object_set_new(c->result, "memory_bytes", json_integer(r->memory_bytes));
+    json_object_set_new(c->result, "products", json_string(t->products.bf16 ? "bf16" : "f32"));
     json_object_set_new(c->result, "base_kept", json_string(train_base_name(t->kept)));
     json_object_set_new(c->result, "product_share", json_real(r->product_share));
     json_object_set_new(c->result, "export_error", json_real(t->export_error));

@@ -170,6 +170,8 @@ int ops_open_cpu(struct ops *o, int n_threads, struct err *e);
 /* The CPU table with the operands of every product rounded to bfloat16 (8 bits of precision, sums in float): faster where
  * the processor has units for it, ERR_UNSUPPORTED elsewhere. */
 int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e);
+/* The same of a CPU table that is open, from the next product on, or back. */
+int ops_round_products(const struct ops *o, bool bf16, struct err *e);
 /* The processor that the BLAS takes this one for, as OpenBLAS calls it (OPENBLAS_CORETYPE decides over it); "unknown" with another
  * CBLAS, "none" without one. Static text. */
 const char *ops_blas_name(void);

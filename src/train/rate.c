@@ -42,3 +42,18 @@ int train_product_rate(const struct nn_model *m, int64_t tokens, struct ops_rate
     *out = (struct ops_rate){macs / seconds.per_s, macs / seconds.per_cpu_s};
     return 0;
 }
+
+int train_choose_products(const struct nn_model *m, int64_t tokens, struct train_products *out,
+                          struct err *e) {
+    struct train_products p = {0};
+    struct err none = {0};
+    int rc = train_product_rate(m, tokens, &p.f32, e);
+    if (rc == 0 && ops_round_products(m->ops, true, &none) == 0) {
+        rc = train_product_rate(m, tokens, &p.rounded, e);
+        p.bf16 = rc == 0 && p.rounded.per_s > p.f32.per_s;
+        ops_round_products(m->ops, p.bf16, NULL);
+    }
+    if (rc == 0)
+        *out = p;
+    return rc;
+}

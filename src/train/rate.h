@@ -10,4 +10,14 @@
  * products are too small to be measured (below 2^24 multiply-adds): then there is nothing to be told. ERR_NO_MEMORY. */
 int train_product_rate(const struct nn_model *m, int64_t tokens, struct ops_rate *out, struct err *e);
 
+/* Products with operands rounded to bfloat16: only where the processor has units for them and they are the faster here, on the model's own
+ * shapes. Measures both and leaves the model's CPU table with the faster. */
+struct train_products {
+    bool bf16;
+    struct ops_rate f32,
+        rounded; /* rounded: 0 without such units, or where the model is too small to be measured */
+};
+int train_choose_products(const struct nn_model *m, int64_t tokens, struct train_products *out,
+                          struct err *e);
+
 #endif

@@ -269,6 +269,14 @@ static void test_a_base_rounded_to_16_bits(void **state) {
     assert_string_equal(json_string_value(json_object_get(j, "base_kept")), "bf16");
     json_decref(j);
     assert_int_equal(run("train", NULL, &e, WORDS("--base-memory", "f64")), ERR_USAGE);
+    rc = run("train", &j, &e,
+             WORDS("--epochs", "1", "--products", "bf16")); /* or as measured: no units, too small */
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    print_message("products: %s\n", json_string_value(json_object_get(j, "products")));
+    assert_true(json_number_value(json_object_get(j, "export_error")) < 0.05);
+    json_decref(j);
+    assert_int_equal(run("train", NULL, &e, WORDS("--products", "int8")), ERR_USAGE);
     write_base(GGML_TYPE_F16);
 }
 

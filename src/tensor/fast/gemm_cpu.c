@@ -62,7 +62,7 @@ static void tile_range(void *context, int64_t i, int64_t end, int thread) {
         p.b += p.trans_b ? n0 * p.ldb : n0;
         p.c += m0 * p.ldc + n0;
 #ifdef __x86_64__
-        if (g->c->bf16 && p.m > 0 && p.n > 0) {
+        if (g->c->bf16 && p.m > 0 && p.n > 0 && !cpu_product_is_thin(&p)) {
             cpu_product_bf16(&p, cpu_pack(g->c, thread));
             continue;
         }

@@ -264,13 +264,18 @@ static bool has_bf16(void) {
 #endif
 }
 
-int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e) {
-    if (!has_bf16()) {
-        err_set(e, ERR_UNSUPPORTED, "ops_open_cpu_bf16", "this processor has no bfloat16 products");
+int ops_round_products(const struct ops *o, bool bf16, struct err *e) {
+    if (bf16 && !has_bf16()) {
+        err_set(e, ERR_UNSUPPORTED, "ops_round_products", "this processor has no bfloat16 products");
         return err_hint(e, "leave the precision at f32");
     }
+    cpu_of(o)->bf16 = bf16;
+    return 0;
+}
+
+int ops_open_cpu_bf16(struct ops *o, int n_threads, struct err *e) {
     int rc = ops_open_cpu(o, n_threads, e);
-    if (rc == 0)
-        cpu_of(o)->bf16 = true;
+    if (rc == 0 && (rc = ops_round_products(o, true, e)) < 0)
+        cpu_close(o);
     return rc;
 }
