@@ -91,8 +91,12 @@ static int run_child(const char *file, int context, int ubatch) {
     int code = lm_backend_init(NULL, &e);
     if (code == 0)
         code = lm_open(&m, file,
-                       &(struct lm_options){
-                           .n_ctx = context, .n_batch = ubatch, .n_outputs = 12, .flash_attention = true},
+                       &(struct lm_options){.n_ctx = context,
+                                            .n_batch = ubatch,
+                                            .n_outputs = 12,
+                                            .drop_copied = true,
+                                            .huge_pages = true,
+                                            .flash_attention = true},
                        &e);
     if (code == 0)
         code = lm_labels_new(&l, m, labels, N_LABELS, &e);

@@ -68,7 +68,7 @@ static const struct wish wishes[] = {
      "embedded Q4_K_M; qwen2.5-3b-instruct Q8_0; qwen3-4b Q8_0; qwen3-4b-instruct-2507 Q8_0"},
     {"rpi5-8gb",
      {.max_decision_s = 0.3, .max_memory_bytes = 1e9},
-     "embedded Q4_K_M; qwen3-0.6b Q8_0; qwen2.5-0.5b-instruct Q8_0; smollm2-360m-instruct Q8_0"},
+     "embedded Q4_K_M; qwen3-0.6b Q8_0; gemma-3-1b-it Q8_0; qwen2.5-0.5b-instruct Q8_0"},
     {"rpi4-4gb",
      {.max_decision_s = 2},
      "embedded Q4_K_M; gemma-3-1b-it Q8_0; qwen3-0.6b Q4_K_M; qwen2.5-0.5b-instruct Q8_0"},
@@ -92,7 +92,7 @@ static const struct wish wishes[] = {
      "embedded Q4_K_M; qwen2.5-1.5b-instruct Q8_0; qwen3-1.7b Q8_0; smollm2-1.7b-instruct Q8_0"},
     {"jetson-orin-nano-8gb",
      {.max_memory_bytes = 2e9},
-     "embedded Q4_K_M; tinyllama-1.1b-chat Q4_K_M; llama-3.2-1b-instruct Q4_K_M; qwen3-0.6b Q8_0"},
+     "embedded Q4_K_M; qwen2.5-1.5b-instruct Q8_0; qwen3-1.7b Q8_0; tinyllama-1.1b-chat Q8_0"},
 };
 
 static void test_ten_pairs(void **state) {
