@@ -7,6 +7,7 @@
 #include "cmd/manifest.h"
 #include "cmd/project.h"
 #include "cmd/train_forms.h"
+#include "cmd/train_reasons.h"
 #include "compress/vocabulary.h"
 #include "llama/lm.h"
 #include "plan/plan.h"
@@ -54,6 +55,11 @@ static const struct option_def options[] = {
     {"teacher-model", OPTION_STRING, "FILE",
      "a GGUF with the base's vocabulary: its most probable tokens are the soft target", NULL},
     {"top-k", OPTION_INT, "N", "how many of them at each token of an answer", "8"},
+    {"rationale", OPTION_NUMBER, "X",
+     "weight of the teacher's reasons, learned beside the answers (default: 1 where task.yaml says "
+     "rationale: true, "
+     "else 0)",
+     NULL},
     {"plain", OPTION_FLAG, NULL, "make none of the exact savings: slow, to check them", NULL},
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
@@ -87,6 +93,7 @@ struct training {
     struct prompt_form form;
     struct model_file *base;
     struct train_rows rows;
+    float rationale; /* weight of the reasons; 0: none */
     struct ops ops;
     struct nn_model model;
     struct nn_lora lora;
@@ -182,6 +189,13 @@ static int choose_settings(struct training *t) {
         return err_set(t->e, ERR_USAGE, "train", "--soft is a share from 0 to 1, not %g", share);
     s->soft_share = likely ? 0 : (float)share;
     s->likely_share = likely ? (float)share : 0;
+    double rationale = cmd_number(c, "rationale", t->task.rationale ? 1 : 0);
+    if (!(rationale >= 0 && rationale <= 10))
+        return err_set(t->e, ERR_USAGE, "train", "--rationale is a weight from 0 to 10, not %g", rationale);
+    if (rationale > 0 && cmd_flag(c, "trim"))
+        return err_set(t->e, ERR_USAGE, "train",
+                       "--trim cuts the vocabulary that the teacher's reasons need: add --rationale 0");
+    t->rationale = (float)rationale;
     s->seed = (uint64_t)cmd_int(c, "seed", (int64_t)t->project.seed);
     s->count = &t->count;
     if (cmd_flag(c, "plain")) {
@@ -242,6 +256,8 @@ static int describe(struct training *t) {
     manifest_setting(m, "alpha", json_real((double)t->lora.alpha));
     manifest_setting(m, "rank_stabilised", json_boolean(t->lora.rank_stabilised));
     manifest_setting(m, "soft", json_real((double)t->settings.soft_share));
+    if (t->rationale > 0)
+        manifest_setting(m, "rationale", json_real((double)t->rationale));
     manifest_setting(m, "layers", json_integer(cmd_int(t->c, "layers", 0)));
     manifest_setting(m, "epochs", json_integer(t->settings.epochs));
     manifest_setting(m, "batch", json_integer(t->settings.batch_rows));
@@ -376,7 +392,11 @@ static int read_rows(struct training *t) {
         return rc;
     struct train_rows_from from = {
         .store = t->store, .task = &t->task, .prompt = &t->prompt, .lm = t->lm, .n_ctx = t->plan.context};
+    struct train_reasons reasons = {t->store, &t->task};
     from.soft = t->settings.soft_share > 0;
+    from.rationale = t->rationale > 0 ? train_reasons_of : NULL;
+    from.rationale_context = &reasons;
+    from.rationale_share = t->rationale;
     if (from.n_ctx <= 0 || from.n_ctx > config.n_ctx)
         from.n_ctx = config.n_ctx;
     rc = train_rows_read(&t->rows, &from, t->e);
@@ -501,6 +521,12 @@ static void print_choice(struct training *t) {
               (long long)dataset_longest(&t->rows.train));
     if (t->plan.method == PLAN_LORA)
         cmd_print(c, "  %-14s %d   as planned\n", "rank", t->lora.rank);
+    if (t->rationale > 0)
+        cmd_print(c,
+                  "  %-14s %lld   records whose reasons are learned, too, weight %g; %lld too long for the "
+                  "context\n",
+                  "rationales", (long long)t->rows.n_rationales, (double)t->rationale,
+                  (long long)t->rows.n_too_long);
     cmd_print(c, "  %-14s %lld   %s\n", "epochs", (long long)s->epochs, t->reasons[TRAIN_REASON_EPOCHS]);
     cmd_print(c, "  %-14s %lld   %s\n", "batch", (long long)s->batch_rows, t->reasons[TRAIN_REASON_BATCH]);
     cmd_print(c, "  %-14s %g   %s\n", "learning rate", (double)s->learning_rate,
@@ -628,8 +654,9 @@ static void report(struct training *t) {
     const struct train_result *r = &t->result;
     char memory[32], duration[32];
     json_object_set_new(c->result, "rows",
-                        json_pack("{s:I, s:I}", "train", (json_int_t)t->rows.train.n_rows, "validation",
-                                  (json_int_t)t->rows.validation.n_rows));
+                        json_pack("{s:I, s:I, s:I}", "train", (json_int_t)t->rows.train.n_rows, "validation",
+                                  (json_int_t)t->rows.validation.n_rows, "rationales",
+                                  (json_int_t)t->rows.n_rationales));
     json_object_set_new(c->result, "steps", json_integer(r->steps));
     json_object_set_new(c->result, "best_step", json_integer(r->best_step));
     json_object_set_new(c->result, "stopped_early", json_boolean(r->stopped_early));

@@ -29,12 +29,19 @@ int encode_head(struct tokens *out, const struct lm *m, const struct prompt *p, 
 
 int encode_record(struct tokens *out, const struct lm *m, const struct task *t, const struct prompt *p,
                   const struct record *r, struct err *e) {
+    return encode_record_asked(out, m, t, p, r, NULL, e);
+}
+
+int encode_record_asked(struct tokens *out, const struct lm *m, const struct task *t, const struct prompt *p,
+                        const struct record *r, const char *line, struct err *e) {
     struct str text = {0};
     int64_t before = out->n;
     prompt_render(p, t, r, &text);
     int rc = str_check(&text, e);
     if (rc == 0)
         rc = encode_text(out, m, str_text(&text), LM_PLAIN, e);
+    if (rc == 0 && line)
+        rc = encode_text(out, m, line, LM_PLAIN, e);
     if (rc == 0)
         rc = encode_text(out, m, p->tail, LM_SPECIALS, e);
     if (rc < 0)

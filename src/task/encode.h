@@ -26,6 +26,9 @@ int encode_text(struct tokens *out, const struct lm *m, const char *text, enum l
 int encode_head(struct tokens *out, const struct lm *m, const struct prompt *p, struct err *e);
 int encode_record(struct tokens *out, const struct lm *m, const struct task *t, const struct prompt *p,
                   const struct record *r, struct err *e);
+/* The same with a line of its own between record and tail: another question about the record. */
+int encode_record_asked(struct tokens *out, const struct lm *m, const struct task *t, const struct prompt *p,
+                        const struct record *r, const char *line, struct err *e);
 int encode_answer(struct tokens *out, const struct lm *m, const struct task *t, int label, struct err *e);
 /* The same of any answer's text (task/answer.h). */
 int encode_answer_text(struct tokens *out, const struct lm *m, const char *answer, struct err *e);

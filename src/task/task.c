@@ -441,7 +441,11 @@ static int load_answer_list(struct task *t, const struct node *list, struct err 
     t->n_fields = n_inputs;
     const struct node *at = list->first;
     for (int i = 0; i < t->n_answer && rc == 0; i++, at = at->next)
-        rc = check_apart(t, &t->answer[i], at, e);
+        rc = t->rationale && strcasecmp(t->answer[i].name, "rationale") == 0
+                 ? node_error(at, e, ORIGIN,
+                              "'rationale' names what stands before the answer: call this field "
+                              "something else, or take 'rationale: true' out")
+                 : check_apart(t, &t->answer[i], at, e);
     return rc;
 }
 
@@ -513,7 +517,7 @@ static int default_instruction(struct task *t, struct err *e) {
 
 static int load_heading(struct task *t, const struct node *root, struct err *e) {
     static const char *const known[] = {"format",  "kind",   "name",     "sentence", "instruction", "fields",
-                                        "derived", "labels", "positive", "answer",   NULL};
+                                        "derived", "labels", "positive", "answer",   "rationale",   NULL};
     const char *format = TASK_FORMAT, *kind = "classify";
     if (root->type != NODE_MAP)
         return node_error(root, e, ORIGIN, "a task must be a map");
@@ -535,7 +539,8 @@ static int load_heading(struct task *t, const struct node *root, struct err *e) 
     t->sentence = "";
     if ((rc = take_text(t, root, "name", false, true, &t->name, e)) < 0 ||
         (rc = take_text(t, root, "sentence", false, false, &t->sentence, e)) < 0 ||
-        (rc = take_text(t, root, "instruction", false, false, &t->instruction, e)) < 0)
+        (rc = take_text(t, root, "instruction", false, false, &t->instruction, e)) < 0 ||
+        (rc = node_bool(root, "rationale", false, &t->rationale, e)) < 0)
         return rc;
     if (!is_short_name(t->name))
         return node_error(node_get(root, "name"), e, ORIGIN,

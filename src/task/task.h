@@ -97,6 +97,8 @@ struct task {
     const char *positive;
     struct task_field *answer; /* extract: the fields of the JSON answer; respond: one text (task/answer.h) */
     int n_answer;
+    /* the teacher's reasons are learned beside the answers; the student never writes them unasked */
+    bool rationale;
 };
 
 /* One value: text as it will be printed ("unknown" where missing), plus the number for numeric types (dates:

@@ -102,7 +102,7 @@ int task_to_json(const struct task *t, struct str *out, struct err *e) {
         json_labels(t, out);
     else
         json_answer(t, out);
-    str_add_char(out, '}');
+    str_add(out, t->rationale ? ",\"rationale\":true}" : "}");
     return str_check(out, e);
 }
 
@@ -212,5 +212,9 @@ int task_to_yaml(const struct task *t, struct str *out, struct err *e) {
         yaml_labels(t, out);
     else
         yaml_answer(t, out);
+    if (t->rationale)
+        str_add(out, "\n# The teacher's reasons are learned, too, by questions of their own; answers stay as "
+                     "they are\n"
+                     "rationale: true\n");
     return str_check(out, e);
 }

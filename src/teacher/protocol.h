@@ -66,6 +66,12 @@ void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, 
 /* The label that the last line "Answer: x" names; -1 when there is none or it is no label. */
 int protocol_label_read(const struct task *t, const char *content);
 
+/* The reasons that stand before an answer: the checks before the line "Answer:", or the text `rationale` that a task with
+ * rationale: true has its teacher write before the JSON; where there are none, what it thought (NULL: nothing). Lines without
+ * blanks at their ends, appended. */
+void protocol_rationale_read(const struct task *t, const char *content, const char *thoughts,
+                             struct str *out);
+
 /* The JSON document in an answer, also inside a code fence or between sentences. ERR_TEACHER when there is none. Entries that
  * are null are left out. `name` stands in messages. */
 int protocol_json_read(struct arena *a, const char *name, const char *content, struct node **out,

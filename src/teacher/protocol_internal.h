@@ -15,7 +15,8 @@ void protocol_write_schema(const struct task *t, int n_records, const struct pro
 #define PROTOCOL_ANSWER "Answer:" /* begins the line that names the label */
 /* What stands after it in the last line that it begins (in any case, behind "**" and its like); NULL: there is none. */
 const char *protocol_answer_after(const char *content);
-int64_t protocol_record_bytes(const struct task *t); /* no record's JSON is longer */
+void protocol_drop_key(struct node *map, const char *key); /* where it is there */
+int64_t protocol_record_bytes(const struct task *t);       /* no record's JSON is longer */
 
 /* protocol_write of extract and respond. */
 int protocol_compose(struct protocol_request *r, enum protocol_style style, const struct task *t,

@@ -40,6 +40,52 @@ int protocol_label_read(const struct task *t, const char *content) {
     return loose < 0 ? -1 : loose;
 }
 
+/* ---- reasons ---- */
+
+static void add_lines(const char *text, size_t n, struct str *out) {
+    static const char blanks[] = " \t\r";
+    for (const char *line = text, *end = text + n; line < end;) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        stop = stop ? stop : end;
+        const char *last = stop;
+        while (line < last && strchr(blanks, *line))
+            line++;
+        while (last > line && strchr(blanks, last[-1]))
+            last--;
+        if (last > line) {
+            str_add(out, out->len ? "\n" : "");
+            str_add_bytes(out, line, (size_t)(last - line));
+        }
+        line = stop + 1;
+    }
+}
+
+static void add_written_reasons(const char *content, struct str *out) {
+    struct arena a;
+    struct node *root = NULL;
+    arena_init(&a);
+    if (protocol_json_read(&a, "answer", content, &root, NULL) == 0) {
+        const struct node *n = node_get(root, "rationale");
+        if (n && n->type == NODE_STRING)
+            add_lines(n->text, strlen(n->text), out);
+    }
+    arena_release(&a);
+}
+
+void protocol_rationale_read(const struct task *t, const char *content, const char *thoughts,
+                             struct str *out) {
+    size_t before = out->len;
+    const char *answer = t->kind == TASK_CLASSIFY ? protocol_answer_after(content) : NULL;
+    while (answer && answer > content && answer[-1] != '\n')
+        answer--;
+    if (answer)
+        add_lines(content, (size_t)(answer - content), out);
+    else if (t->kind != TASK_CLASSIFY)
+        add_written_reasons(content, out);
+    if (out->len == before && thoughts)
+        add_lines(thoughts, strlen(thoughts), out);
+}
+
 /* ---- JSON ---- */
 
 static void drop_nulls(struct node *n) {
@@ -56,6 +102,16 @@ static void drop_nulls(struct node *n) {
         n->last = child;
         link = &child->next;
     }
+}
+
+void protocol_drop_key(struct node *map, const char *key) {
+    for (struct node **link = &map->first, *before = NULL; *link; before = *link, link = &(*link)->next)
+        if (str_equal((*link)->key, key)) {
+            map->last = map->last == *link ? before : map->last;
+            *link = (*link)->next;
+            map->n_children--;
+            return;
+        }
 }
 
 int protocol_json_read(struct arena *a, const char *name, const char *content, struct node **out,

@@ -4,6 +4,8 @@
 #include "teacher/protocol_internal.h"
 #include <string.h>
 
+enum { RATIONALE_TOKENS = 256 };
+
 /* The embedded teacher knows the three requests of classify tasks, and nothing else. */
 static int needs_full(enum protocol_style style, const struct task *t, struct err *e) {
     if (style == PROTOCOL_FULL)
@@ -56,6 +58,7 @@ static int answer_request(struct protocol_request *r, enum protocol_style style,
     if (rc < 0)
         return rc;
     struct task view = answer_view(t);
+    struct task_field with_reasons[1 + TASK_FIELDS_MAX];
     protocol_begin(r);
     str_add(&r->system, "Answer a record of the task: ");
     add_task(t, &r->system);
@@ -69,11 +72,20 @@ static int answer_request(struct protocol_request *r, enum protocol_style style,
             str_addf(&r->system, "; \"%s\" has at most %d characters", view.fields[i].name,
                      view.fields[i].max_chars);
     str_add_char(&r->system, '.');
+    if (t->rationale) { /* before the answer, where it helps it */
+        str_add(&r->system,
+                " Before them, in \"rationale\", say in one or two short sentences how the answer "
+                "follows from the record.");
+        with_reasons[0] = (struct task_field){.name = "rationale", .column = "rationale", .type = FIELD_TEXT};
+        memcpy(with_reasons + 1, view.fields, (size_t)view.n_fields * sizeof *view.fields);
+        view.fields = with_reasons;
+        view.n_fields = view.n_declared = view.n_fields + 1;
+    }
     str_add(&r->user, "Record: ");
     record_to_line(t, record, &r->user);
     protocol_fields_schema(&view, NULL, &r->schema);
     r->schema_name = "answer";
-    return protocol_finish(r, style, 32 + answer_bytes_max(t), e);
+    return protocol_finish(r, style, 32 + answer_bytes_max(t) + (t->rationale ? RATIONALE_TOKENS : 0), e);
 }
 
 int protocol_judge(struct protocol_request *r, enum protocol_style style, const struct task *t,
@@ -87,6 +99,8 @@ int protocol_answer_read(const struct task *t, const char *content, struct str *
     struct node *root = NULL;
     arena_init(&a);
     int rc = protocol_json_read(&a, "answer", content, &root, NULL);
+    if (rc == 0 && t->rationale)
+        protocol_drop_key(root, "rationale");
     if (rc == 0)
         rc = answer_from_node(t, root, out, NULL);
     arena_release(&a);

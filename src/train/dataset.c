@@ -8,6 +8,7 @@
 void dataset_release(struct dataset *d) {
     free(d->tokens);
     free(d->rows);
+    free(d->asides);
     free(d->soft);
     free(d->likely);
     *d = (struct dataset){0};
@@ -45,10 +46,37 @@ int dataset_add(struct dataset *d, const struct dataset_row *row, const int32_t 
         return err_set(e, ERR_NO_MEMORY, "dataset_add", "no room for record %lld", (long long)row->id);
     memcpy(d->tokens + d->n_tokens, ids, (size_t)row->n * sizeof *ids);
     d->rows[d->n_rows] = *row;
-    d->rows[d->n_rows].soft_at = d->rows[d->n_rows].likely_at = -1;
+    d->rows[d->n_rows].soft_at = d->rows[d->n_rows].likely_at = d->rows[d->n_rows].aside = -1;
     d->rows[d->n_rows++].at = d->n_tokens;
     d->n_tokens += row->n;
     return 0;
+}
+
+int dataset_add_aside(struct dataset *d, struct token_span ids, struct token_span answer, float share,
+                      int64_t n_ctx, struct err *e) {
+    struct dataset_row *row = d->n_rows > 0 ? &d->rows[d->n_rows - 1] : NULL;
+    if (!row || row->aside >= 0 || answer.n < 2 || d->form->head.n + ids.n < 1 || !(share > 0) ||
+        d->form->head.n + ids.n + answer.n > n_ctx)
+        return err_set(e, ERR_INPUT, "dataset_add_aside", "an aside of %lld and %lld tokens does not fit",
+                       (long long)ids.n, (long long)answer.n);
+    if (mem_grow((void **)&d->tokens, &d->tokens_capacity, d->n_tokens + ids.n + answer.n,
+                 sizeof *d->tokens) < 0 ||
+        mem_grow((void **)&d->asides, &d->asides_capacity, d->n_asides + 1, sizeof *d->asides) < 0)
+        return err_set(e, ERR_NO_MEMORY, "dataset_add_aside", "no room for record %lld", (long long)row->id);
+    memcpy(d->tokens + d->n_tokens, ids.ids, (size_t)ids.n * sizeof *ids.ids);
+    memcpy(d->tokens + d->n_tokens + ids.n, answer.ids, (size_t)answer.n * sizeof *answer.ids);
+    d->asides[d->n_asides] = (struct dataset_aside){.at = d->n_tokens,
+                                                    .n = (int32_t)ids.n,
+                                                    .n_answer = (int32_t)answer.n,
+                                                    .weight = share * row->weight / (float)answer.n};
+    d->n_tokens += ids.n + answer.n;
+    row->aside = d->n_asides++;
+    return 0;
+}
+
+int64_t dataset_aside_tokens(const struct dataset *d, int64_t i) {
+    const struct dataset_aside *a = d->rows[i].aside < 0 ? NULL : &d->asides[d->rows[i].aside];
+    return a ? d->form->head.n + a->n + a->n_answer - 1 : 0;
 }
 
 int dataset_soften(struct dataset *d, const float *probabilities, struct err *e) {
@@ -109,23 +137,31 @@ int64_t dataset_longest(const struct dataset *d) {
     int64_t longest = 0;
     for (int64_t i = 0; i < d->n_rows; i++)
         longest = d->rows[i].n > longest ? d->rows[i].n : longest;
-    return d->form->head.n + longest + longest_answer(d->form) - 1;
+    longest += d->form->head.n + longest_answer(d->form) - 1;
+    for (int64_t i = 0; i < d->n_rows; i++)
+        longest = dataset_aside_tokens(d, i) > longest ? dataset_aside_tokens(d, i) : longest;
+    return longest;
 }
 
 enum { LEAST_SHARED = 8 };
+
+/* How many of the first n tokens the other text of n_own begins with. */
+static int64_t alike(const int32_t *first, int64_t n, const int32_t *own, int64_t n_own) {
+    int64_t i = 0;
+    while (i < n && i < n_own && own[i] == first[i])
+        i++;
+    return i;
+}
 
 int64_t dataset_shared(const struct dataset *d) {
     if (d->n_rows < 2)
         return 0;
     const int32_t *first = d->tokens + d->rows[0].at;
     int64_t common = d->rows[0].n;
-    for (int64_t i = 1; i < d->n_rows; i++) {
-        const int32_t *own = d->tokens + d->rows[i].at;
-        common = d->rows[i].n < common ? d->rows[i].n : common;
-        for (int64_t j = 0; j < common; j++)
-            if (own[j] != first[j])
-                common = j;
-    }
+    for (int64_t i = 1; i < d->n_rows; i++)
+        common = alike(first, common, d->tokens + d->rows[i].at, d->rows[i].n);
+    for (int64_t i = 0; i < d->n_asides; i++) /* one token of its own is left over, as below */
+        common = alike(first, common, d->tokens + d->asides[i].at, d->asides[i].n - 1);
     int64_t n = d->form->head.n + common;
     for (int64_t i = 0; i < d->n_rows; i++)
         n = d->form->head.n + d->rows[i].n - 1 < n ? d->form->head.n + d->rows[i].n - 1 : n;
@@ -149,6 +185,10 @@ static double target_density(const struct dataset *d, int64_t n_shared) {
             double row = (double)(dataset_row_tokens(d, i, label) - n_shared);
             most = fmax(most, (double)d->form->answers[label].n / fmax(row, 1));
         }
+    for (int64_t i = 0; i < d->n_rows; i++)
+        if (d->rows[i].aside >= 0)
+            most = fmax(most, (double)d->asides[d->rows[i].aside].n_answer /
+                                  fmax((double)(dataset_aside_tokens(d, i) - n_shared), 1));
     return most < 1 ? most : 1;
 }
 
@@ -167,7 +207,7 @@ struct train_need dataset_need(const struct dataset *train, const struct dataset
         need.shared = shared > need.shared ? shared : need.shared;
         need.targets_per_token = fmax(need.targets_per_token, target_density(both[i], shared));
         if (i == 0)
-            need.step_tokens = batch_rows * (longest - shared);
+            need.step_tokens = batch_rows * (longest - shared) * (both[i]->n_asides > 0 ? 2 : 1);
     }
     return need;
 }
@@ -194,6 +234,12 @@ uint64_t dataset_hash(const struct dataset *d, uint64_t seed) {
         h = hash_word(hash_word(h, weight), (uint64_t)d->rows[i].label);
         h = hash_ids(h, d->tokens + d->rows[i].at, d->rows[i].n);
         h = hash_word(h, (uint64_t)d->rows[i].soft_at);
+    }
+    for (int64_t i = 0; i < d->n_asides; i++) {
+        uint32_t weight;
+        memcpy(&weight, &d->asides[i].weight, sizeof weight);
+        h = hash_ids(hash_word(h, weight), d->tokens + d->asides[i].at, d->asides[i].n);
+        h = hash_ids(h, d->tokens + d->asides[i].at + d->asides[i].n, d->asides[i].n_answer);
     }
     for (int64_t i = 0; i < d->n_likely_values; i++) {
         uint32_t word;
@@ -300,6 +346,27 @@ bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label,
         p->weight[last + j] = weight;
         if (p->others_share > 0 && label == row->label)
             share_weight(p, d, i, last + j, j);
+    }
+    p->start[++p->n_seq] = (int32_t)p->n_tokens;
+    return true;
+}
+
+bool packer_add_aside(struct packer *p, const struct dataset *d, int64_t i) {
+    const struct dataset_aside *a = &d->asides[d->rows[i].aside];
+    const int32_t *answer = d->tokens + a->at + a->n;
+    int64_t at = 0;
+    if (p->n_tokens + dataset_aside_tokens(d, i) - p->n_shared > p->capacity)
+        return false;
+    append(p, d->form->head.ids, d->form->head.n, &at);
+    append(p, d->tokens + a->at, a->n, &at);
+    int64_t last = p->n_tokens - 1;
+    append(p, answer, a->n_answer - 1, &at);
+    for (int64_t j = 0; j < a->n_answer; j++) {
+        p->target[last + j] = answer[j];
+        p->weight[last + j] = a->weight;
+        if (p->others_share > 0) /* a teacher's tokens are named for answers alone */
+            memset(p->other_weight + (last + j) * p->n_others, 0,
+                   (size_t)p->n_others * sizeof *p->other_weight);
     }
     p->start[++p->n_seq] = (int32_t)p->n_tokens;
     return true;

@@ -5,7 +5,11 @@
  *            rows[i].at, .n
  *
  * The loss is on the answer: the token before the answer has its first token as target, and so on to the end of turn, which is
- * a target but need not be fed. */
+ * a target but need not be fed.
+ *
+ * A row may have an aside: another question about the same record, which ends in other tokens than the row does, with a text as its
+ * answer (the teacher's reasons). It is learned in the row's steps, and nothing but training ever asks it:
+ *     head | record, other question and tail | text, ends in the end-of-turn token */
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H
 
@@ -33,6 +37,13 @@ struct dataset_row {
     int64_t soft_at; /* in dataset.soft, where the labels' probabilities stand; -1: there are none */
     /* in dataset.likely, where a teacher's tokens for its answer stand; -1: there are none */
     int64_t likely_at;
+    int64_t aside; /* in dataset.asides; -1: none */
+};
+
+struct dataset_aside {
+    int64_t at; /* first own token in dataset.tokens; its answer's stand behind them */
+    int32_t n, n_answer;
+    float weight; /* of each token of the answer */
 };
 
 /* A token that a teacher with the same vocabulary holds possible, and its probability. */
@@ -47,6 +58,8 @@ struct dataset { /* {0} and form is empty */
     int64_t n_tokens, tokens_capacity;
     struct dataset_row *rows;
     int64_t n_rows, rows_capacity;
+    struct dataset_aside *asides;
+    int64_t n_asides, asides_capacity;
     float *soft; /* [n_labels] for each row that has them */
     int64_t n_soft, soft_capacity;
     int n_likely;                /* tokens that a teacher names at each place of an answer; 0: none does */
@@ -69,6 +82,11 @@ float dataset_label_weight(const struct dataset *d, int64_t i, int label, float 
 /* What a teacher would write in place of each token of row i's own answer: top[answer's n, n], the same n for all rows.
  * Probabilities are brought to a sum of 1 at each place. ERR_INPUT: negative, or none above 0. */
 int dataset_add_likely(struct dataset *d, int64_t i, const struct likely_token *top, int n, struct err *e);
+
+/* An aside of the last row that was added: ids[n] and answer[n_answer] are copied. Its loss is the mean over the answer's tokens times
+ * `share` of the row's weight, so that long reasons do not drown short answers. ERR_INPUT when it does not fit n_ctx. */
+int dataset_add_aside(struct dataset *d, struct token_span ids, struct token_span answer, float share,
+                      int64_t n_ctx, struct err *e);
 
 /* Tokens that row i takes in a batch with an answer; of the longest row with its longest answer. */
 int64_t dataset_row_tokens(const struct dataset *d, int64_t i, int label);
@@ -106,6 +124,9 @@ void packer_clear(struct packer *p);
 void packer_share(struct packer *p, int64_t n_shared); /* clears it */
 /* Row i answered with `label`, supervised with `weight`. false: no room left (the packer is as before). */
 bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight);
+/* Row i's aside, which it has; the same. */
+bool packer_add_aside(struct packer *p, const struct dataset *d, int64_t i);
+int64_t dataset_aside_tokens(const struct dataset *d, int64_t i); /* that it takes; 0: it has none */
 struct nn_batch packer_batch(const struct packer *p);
 
 #endif

@@ -386,21 +386,44 @@ static int flush(struct loop *l, double divisor, double *sum, struct err *e) {
     return rc;
 }
 
-/* The rows of a step with each answer that has a weight, pair by pair. */
-static float pair_weight(const struct loop *l, const int64_t *rows, int64_t pair) {
-    int n_labels = l->train->form->n_labels;
-    return dataset_label_weight(l->train, rows[pair / n_labels], (int)(pair % n_labels), l->s.soft_share);
+/* The rows of a step with each answer that has a weight, pair by pair; where rows have asides, one is the last pair of its row. */
+struct pair {
+    int64_t row, tokens;
+    int label; /* the number of labels: the row's aside */
+    float weight;
+};
+
+static int64_t n_pairs(const struct loop *l, int64_t n_rows) {
+    return n_rows * (l->train->form->n_labels + (l->train->n_asides > 0));
+}
+
+static struct pair pair_at(const struct loop *l, const int64_t *rows, int64_t pair) {
+    const struct dataset *d = l->train;
+    int64_t each = n_pairs(l, 1);
+    struct pair p = {.row = rows[pair / each], .label = (int)(pair % each)};
+    if (p.label < d->form->n_labels) {
+        p.weight = dataset_label_weight(d, p.row, p.label, l->s.soft_share);
+        p.tokens = p.weight > 0 ? dataset_row_tokens(d, p.row, p.label) : 0;
+    } else {
+        p.tokens = dataset_aside_tokens(d, p.row);
+        p.weight = p.tokens > 0 ? 1 : 0; /* its tokens have theirs */
+    }
+    return p;
+}
+
+static bool pack(struct loop *l, const struct pair *p) {
+    return p->label < l->train->form->n_labels ? packer_add(&l->packer, l->train, p->row, p->label, p->weight)
+                                               : packer_add_aside(&l->packer, l->train, p->row);
 }
 
 /* Tokens from which a micro-batch is full: as few batches as the packer's room allows, all about the same size. A small rest would
  * read all weights for a few rows. */
-static int64_t even_share(const struct loop *l, const int64_t *rows, int64_t n_pairs) {
-    int n_labels = l->train->form->n_labels;
+static int64_t even_share(const struct loop *l, const int64_t *rows, int64_t n_rows) {
     int64_t total = 0, room = l->packer.capacity;
-    for (int64_t pair = 0; pair < n_pairs; pair++)
-        if (pair_weight(l, rows, pair) > 0)
-            total += dataset_row_tokens(l->train, rows[pair / n_labels], (int)(pair % n_labels)) -
-                     l->packer.n_shared;
+    for (int64_t i = 0; i < n_pairs(l, n_rows); i++) {
+        struct pair p = pair_at(l, rows, i);
+        total += p.weight > 0 ? p.tokens - l->packer.n_shared : 0;
+    }
     int64_t n_batches = (total + room - 1) / room;
     return n_batches > 0 ? (total + n_batches - 1) / n_batches : room;
 }
@@ -408,7 +431,7 @@ static int64_t even_share(const struct loop *l, const int64_t *rows, int64_t n_p
 /* Rows order[first, first + n) through the model in as many batches as they need; gradients of the mean are added up. */
 static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, double *loss, struct err *e) {
     double weights = 0, sum = 0;
-    int rc = 0, n_labels = l->train->form->n_labels;
+    int rc = 0;
     for (int64_t i = 0; i < n; i++)
         weights += (double)l->train->rows[rows[i]].weight;
     nn_zero_gradients(l->m);
@@ -417,16 +440,14 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
         rc = train_share(l->m, &l->run, &l->packer, l->train, e);
     l->state.tokens += l->packer.n_shared;
     l->packer.others_share = l->packer.n_others > 0 ? l->s.likely_share : 0;
-    int64_t full = even_share(l, rows, n * n_labels);
-    for (int64_t pair = 0; pair < n * n_labels && rc == 0; pair++) {
-        int64_t row = rows[pair / n_labels];
-        int label = (int)(pair % n_labels);
-        float weight = pair_weight(l, rows, pair);
+    int64_t full = even_share(l, rows, n);
+    for (int64_t i = 0; i < n_pairs(l, n) && rc == 0; i++) {
+        struct pair p = pair_at(l, rows, i);
         bool room = l->packer.n_tokens < full;
-        if (weight <= 0 || (room && packer_add(&l->packer, l->train, row, label, weight)))
+        if (p.weight <= 0 || (room && pack(l, &p)))
             continue;
         rc = flush(l, weights, &sum, e);
-        packer_add(&l->packer, l->train, row, label, weight); /* it has room for the longest row */
+        pack(l, &p); /* it has room for the longest row */
     }
     if (rc == 0)
         rc = flush(l, weights, &sum, e);

@@ -137,6 +137,87 @@ static void labels_are_read_from_the_last_answer(void **state) {
             fail_msg("'%s'", cases[i].content);
 }
 
+static void reasons_are_what_stands_before_the_answer(void **state) {
+    (void)state;
+    static const struct {
+        const char *content, *thoughts, *reasons;
+    } cases[] = {
+        {"- delay: 5 under 2: no\n  - share: yes \n\nAnswer: normal", "hm",
+         "- delay: 5 under 2: no\n- share: yes"},
+        {"Answer: suspicious\nno, wait\n**Answer:** normal", NULL, "Answer: suspicious\nno, wait"},
+        {"Answer: normal", "it is long ago\n", "it is long ago"},
+        {"Answer: normal", NULL, ""},
+        {"normal", NULL, ""},
+    };
+    struct str out = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        str_clear(&out);
+        protocol_rationale_read(&task, cases[i].content, cases[i].thoughts, &out);
+        assert_string_equal(str_text(&out), cases[i].reasons);
+    }
+    str_release(&out);
+}
+
+static const char wishes[] = "{\"kind\":\"extract\",\"name\":\"wishes\",\"sentence\":\"Read the "
+                             "room.\",\"fields\":[{\"name\":\"said\",\"type\":"
+                             "\"text\"}],\"answer\":[{\"name\":\"%s\",\"type\":\"category\",\"values\":["
+                             "\"hall\",\"kitchen\"]}],\"rationale\":%s}";
+
+static int load_wishes(const char *field, const char *rationale, struct task *t, struct err *e) {
+    char json[400];
+    struct arena a;
+    struct node *root = NULL;
+    arena_init(&a);
+    snprintf(json, sizeof json, wishes, field, rationale);
+    assert_int_equal(json_node_parse(&a, "task", 0, json, strlen(json), &root, NULL), 0);
+    int rc = task_from_node(t, root, e);
+    arena_release(&a);
+    return rc;
+}
+
+static const char *said(void *context, const struct task_field *f) {
+    (void)context, (void)f;
+    return "light in the hall";
+}
+
+/* Of a JSON answer they are asked for in front of it, read apart, and never part of it. */
+static void reasons_of_a_written_answer_are_asked_for_and_taken_out(void **state) {
+    (void)state;
+    struct task t, plain;
+    struct err e = {0};
+    struct arena a;
+    struct record record;
+    struct protocol_request r = {0}, without = {0};
+    struct str out = {0};
+    arena_init(&a);
+    assert_int_equal(load_wishes("room", "true", &t, NULL), 0);
+    assert_int_equal(load_wishes("room", "false", &plain, NULL), 0);
+    assert_int_equal(load_wishes("rationale", "true", &(struct task){0}, &e), ERR_INPUT);
+    assert_int_equal(record_build(&t, &a, true, said, NULL, &record, NULL), 0);
+    assert_int_equal(protocol_judge(&r, PROTOCOL_FULL, &t, &record, NULL), 0);
+    assert_int_equal(protocol_judge(&without, PROTOCOL_FULL, &plain, &record, NULL), 0);
+    assert_non_null(strstr(r.schema.data, "{\"rationale\":{\"type\":\"string\"},\"room\":"));
+    assert_non_null(strstr(r.schema.data, "\"required\":[\"rationale\",\"room\"]"));
+    assert_null(strstr(without.schema.data, "rationale"));
+    assert_null(strstr(without.system.data, "rationale"));
+    static const char content[] = "{\"rationale\":\"It says: in the hall.\",\"room\":\"hall\"}";
+    assert_int_equal(protocol_answer_read(&t, content, &out), 0);
+    assert_string_equal(str_text(&out), "{\"room\":\"hall\"}");
+    assert_int_equal(protocol_answer_read(&plain, content, &out), ERR_TEACHER); /* it was not asked for */
+    str_clear(&out);
+    protocol_rationale_read(&t, content, NULL, &out);
+    assert_string_equal(str_text(&out), "It says: in the hall.");
+    str_clear(&out);
+    assert_int_equal(task_to_json(&t, &out, NULL), 0);
+    assert_non_null(strstr(out.data, ",\"rationale\":true}"));
+    str_release(&out);
+    protocol_release(&r);
+    protocol_release(&without);
+    task_release(&t);
+    task_release(&plain);
+    arena_release(&a);
+}
+
 static void json_is_found_in_prose(void **state) {
     (void)state;
     struct arena a;
@@ -166,6 +247,8 @@ int main(void) {
         cmocka_unit_test(schemas_are_json),
         cmocka_unit_test(a_repair_tells_a_large_teacher_what_was_wrong),
         cmocka_unit_test(labels_are_read_from_the_last_answer),
+        cmocka_unit_test(reasons_are_what_stands_before_the_answer),
+        cmocka_unit_test(reasons_of_a_written_answer_are_asked_for_and_taken_out),
         cmocka_unit_test(json_is_found_in_prose),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -179,6 +179,82 @@ static void test_micro_batches_change_nothing(void **state) {
     expect_same_course((const char *const[]){"bit-by-bit", "at-once"}, choose_micro_tokens);
 }
 
+/* Every other row is also asked why: token 4 stands before the tail, and 5 tokens answer. */
+static const int32_t why[] = {7, 11, 8, 15, 16};
+
+static void add_asides(struct dataset *to, struct dataset *alone, const struct dataset *from) {
+    struct err e = {0};
+    for (int64_t i = 0; i < from->n_rows; i++) {
+        struct dataset_row row = from->rows[i];
+        int32_t ids[10];
+        memcpy(ids, from->tokens + row.at, (size_t)row.n * sizeof *ids);
+        assert_int_equal(dataset_add(to, &row, ids, 32, &e), 0);
+        ids[row.n - 1] = 4;
+        ids[row.n++] = 13;
+        row.label = 0;
+        if (i % 2 == 0) {
+            assert_int_equal(dataset_add(alone, &row, ids, 32, &e), 0);
+            assert_int_equal(dataset_add_aside(to, (struct token_span){ids, row.n},
+                                               (struct token_span){why, 5}, 0.5f, 32, &e),
+                             0);
+        }
+    }
+    assert_int_equal(
+        dataset_add_aside(to, (struct token_span){why, 5}, (struct token_span){why, 5}, 1, 18, &e),
+        ERR_INPUT); /* too long */
+}
+
+static double sum_of_losses(struct setup *s, const struct dataset *d) {
+    struct err e = {0};
+    struct packer p;
+    struct nn_run run = {0};
+    int n = train_scores_of(d);
+    double *log_prob = calloc((size_t)(n * d->n_rows), sizeof *log_prob), sum = 0;
+    assert_int_equal(packer_init(&p, 60, &e), 0);
+    assert_int_equal(nn_run_init(&run, &s->m,
+                                 &(struct nn_limits){.n_tokens = 60, .n_prefix = 16, .forward_only = true},
+                                 &e),
+                     0);
+    assert_int_equal(train_score(&s->m, &run, &p, d, &(struct train_scores){.log_prob = log_prob}, &e), 0);
+    for (int64_t i = 0; i < d->n_rows; i++)
+        sum -= log_prob[i * n + d->rows[i].label];
+    nn_run_release(&run);
+    packer_release(&p);
+    free(log_prob);
+    return sum;
+}
+
+/* A step's loss with asides is the answers' and, for each aside, its share of the mean over its tokens (measured: 1e-8), and the labels
+ * are learned as well as without. */
+static void test_asides(void **state) {
+    (void)state;
+    const struct token_span whys[] = {{why, 5}};
+    const struct dataset_form why_form = {.head = form.head, .answers = whys, .n_labels = 1};
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "asides");
+    struct dataset both = {.form = &form}, alone = {.form = &why_form};
+    add_asides(&both, &alone, &s.train);
+    assert_int_equal(both.n_asides, 45);
+    assert_int_equal(dataset_shared(&both), dataset_shared(&s.train));
+    double expected = sum_of_losses(&s, &s.train) + 0.5 / 5 * sum_of_losses(&s, &alone);
+    struct train_settings settings = s.s;
+    s.s.epochs = 1;
+    s.s.batch_rows = both.n_rows;
+    assert_int_equal(train_run(&s.m, &both, &s.validation, &s.s, &s.files, NULL, &r, &e), 0);
+    assert_true(fabs(r.last_loss / (expected / (double)both.n_rows) - 1) < 1e-5);
+    s.s = settings;
+    double asked = sum_of_losses(&s, &alone);
+    if (train_run(&s.m, &both, &s.validation, &s.s, &s.files, NULL, &r, &e) < 0)
+        fail_msg("%s", e.message);
+    assert_true(r.best_accuracy >= 0.95);
+    assert_true(sum_of_losses(&s, &alone) < 0.5 * asked);
+    dataset_release(&both);
+    dataset_release(&alone);
+    end(&s);
+}
+
 /* A step's loss with soft targets is the labels' losses weighted by them. Measured: 1e-8. */
 static void test_soft_targets(void **state) {
     (void)state;
@@ -446,6 +522,7 @@ int main(void) {
         cmocka_unit_test(test_it_learns_and_repeats_itself),
         cmocka_unit_test(test_shared_head_changes_nothing),
         cmocka_unit_test(test_micro_batches_change_nothing),
+        cmocka_unit_test(test_asides),
         cmocka_unit_test(test_soft_targets),
         cmocka_unit_test(test_killed_again_and_again),
         cmocka_unit_test(test_interrupted_again_and_again),

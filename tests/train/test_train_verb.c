@@ -12,6 +12,7 @@
 #include "support/scratch.h"
 #include "support/tiny_gguf.h"
 #include "support/tiny_task.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -293,6 +294,135 @@ static void test_a_prompt_over_the_context(void **state) {
     write_base(GGML_TYPE_F16);
 }
 
+/* ---- what a teacher said ---- */
+
+/* All accepted records, each changed by `change`. */
+struct changes {
+    struct arena arena;
+    struct store_record items[100];
+    int n;
+};
+
+static int collect(void *context, const struct store_record *r, struct err *e) {
+    struct changes *c = context;
+    (void)e;
+    c->items[c->n] = *r;
+    c->items[c->n].label = arena_strdup(&c->arena, r->label);
+    c->items[c->n].reason = NULL;
+    c->items[c->n++].probabilities = NULL;
+    return 0;
+}
+
+static void change_records(void (*change)(struct store *s, struct store_record *r, int index)) {
+    struct store *s;
+    struct err e = {0};
+    struct changes c = {.n = 0};
+    arena_init(&c.arena);
+    assert_int_equal(store_open(&s, "p/records.sqlite", STORE_WRITE, &e), 0);
+    assert_int_equal(store_records_each(s, STORE_ALL_SPLITS, collect, &c, &e), 0);
+    for (int i = 0; i < c.n; i++) {
+        change(s, &c.items[i], i);
+        assert_int_equal(store_record_update(s, &c.items[i], &e), 0);
+    }
+    store_close(s);
+    arena_release(&c.arena);
+}
+
+static void doubt_label(struct store *s, struct store_record *r, int index) {
+    (void)s, (void)index;
+    r->probabilities = strcmp(r->label, "normal") == 0 ? "{\"suspicious\":0.75,\"normal\":0.25}"
+                                                       : "{\"suspicious\":0.25,\"normal\":0.75}";
+}
+
+static void swap_label(struct store *s, struct store_record *r, int index) {
+    (void)s, (void)index;
+    r->label = strcmp(r->label, "normal") == 0 ? "suspicious" : "normal";
+}
+
+/* The loss of the first step: all records at once, so that it is the base's. */
+static double first_loss(const char *option, const char *value) {
+    struct str log = {0};
+    struct err e;
+    int rc = run("train", NULL, &e, WORDS("--epochs", "1", "--batch", "100", "--restart", option, value));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_int_equal(file_read("p/train/log.jsonl", 0, &log, &e), 0);
+    const char *at = strstr(strstr(str_text(&log), "\"step\","), "\"loss\":");
+    double loss = strtod(at + 7, NULL);
+    str_release(&log);
+    return loss;
+}
+
+/* Probabilities as a model file in this process gives them (tests/teacher/test_local: generate stores them): the target is three parts
+ * the other label, so the loss is that mixture of both labels'. The log has six digits. */
+static void test_stored_probabilities_are_the_soft_target(void **state) {
+    (void)state;
+    double label = first_loss("--soft", "0");
+    change_records(doubt_label);
+    assert_true(fabs(first_loss("--soft", "0") - label) < 2e-6); /* not asked for: the label alone */
+    double soft = first_loss("--soft", "1"), half = first_loss("--soft", "0.5");
+    change_records(swap_label); /* which takes the probabilities away */
+    double other = first_loss("--soft", "0");
+    change_records(swap_label);
+    assert_true(fabs(label - other) > 0.01);
+    assert_true(fabs(soft - (0.25 * label + 0.75 * other)) < 5e-6);
+    assert_true(fabs(half - (0.625 * label + 0.375 * other)) < 5e-6);
+}
+
+/* An answered call for each record, with reasons; every tenth record's label was corrected since. */
+static void give_reasons(struct store *s, struct store_record *r, int index) {
+    char key[32], body[300];
+    struct err e = {0};
+    const char *said = index % 10 ? r->label : strcmp(r->label, "normal") == 0 ? "suspicious" : "normal";
+    snprintf(key, sizeof key, "reasons %d", index);
+    snprintf(body, sizeof body,
+             "{\"choices\":[{\"message\":{\"content\":\"- the delay is short: no\\nAnswer: "
+             "%s\"},\"finish_reason\":"
+             "\"stop\"}]}",
+             said);
+    struct store_call c = {
+        .key = key, .purpose = "label", .teacher = "t", .request = "{}", .state = STORE_CALL_SENT};
+    assert_int_equal(store_call_begin(s, &c, &c.id, &e), 0);
+    c.state = STORE_CALL_ANSWERED;
+    c.response = body;
+    assert_int_equal(store_call_end(s, &c, &e), 0);
+    r->label_call = c.id;
+}
+
+static void ask_for_reasons(void) {
+    struct str yaml = {0};
+    struct err e = {0};
+    struct project p;
+    assert_int_equal(file_read("p/task.yaml", 0, &yaml, &e), 0);
+    str_add(&yaml, "rationale: true\n");
+    write_text("p/task.yaml", str_text(&yaml));
+    str_release(&yaml);
+    assert_int_equal(project_open(&p, "p", &e), 0);
+    assert_int_equal(project_lock_write(&p, "task.yaml", NULL, &e), 0);
+    project_release(&p);
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "1")), 0);
+}
+
+static void test_reasons_are_learned_beside_the_answers(void **state) {
+    (void)state;
+    struct err e;
+    json_t *j = NULL;
+    double without = first_loss("--soft", "0");
+    change_records(give_reasons);
+    assert_true(fabs(first_loss("--soft", "0") - without) < 2e-6); /* kept, and not asked for */
+    ask_for_reasons();
+    double with = first_loss("--rationale", "1"), twice = first_loss("--rationale", "2");
+    assert_true(with > without + 1); /* an untrained base guesses reasons token by token */
+    assert_true(fabs((twice - without) - 2 * (with - without)) < 1e-5);
+    assert_true(fabs(first_loss("--rationale", "0") - without) < 2e-6);
+    assert_int_equal(run("train", &j, &e, WORDS("--epochs", "1")), 0); /* the task says so */
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "rows"), "rationales")), 54);
+    assert_true(json_number_value(json_object_get(j, "export_error")) < 0.02); /* answers as before */
+    json_decref(j);
+    assert_int_equal(run("train", NULL, &e, WORDS("--trim")), ERR_USAGE);
+    assert_int_equal(run("train", NULL, &e, WORDS("--rationale", "-1")), ERR_USAGE);
+}
+
 static void test_what_is_refused(void **state) {
     (void)state;
     struct err e;
@@ -320,6 +450,8 @@ int main(void) {
         cmocka_unit_test(test_a_quantised_base),
         cmocka_unit_test(test_a_base_rounded_to_16_bits),
         cmocka_unit_test(test_a_prompt_over_the_context),
+        cmocka_unit_test(test_stored_probabilities_are_the_soft_target),
+        cmocka_unit_test(test_reasons_are_learned_beside_the_answers),
         cmocka_unit_test(test_what_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -9,7 +9,7 @@
 
 struct reader {
     const struct train_rows_from *from;
-    const struct train_rows *rows;
+    struct train_rows *rows;
     struct dataset *to;
     struct arena arena; /* of one record */
     struct tokens ids;
@@ -100,6 +100,29 @@ static int soften(struct reader *r, int label, const struct store_record *s, str
     return rc == 0 ? dataset_soften(r->to, p, e) : rc;
 }
 
+/* The record's other question: why? */
+static int add_rationale(struct reader *r, const struct store_record *s, const struct record *record,
+                         struct err *e) {
+    const struct train_rows_from *from = r->from;
+    const char *text = NULL;
+    struct tokens why = {0};
+    int rc = from->rationale(from->rationale_context, s, &r->arena, &text, e);
+    if (rc < 0 || !text || !*text)
+        return rc;
+    r->ids.n = 0;
+    rc = encode_record_asked(&r->ids, from->lm, from->task, from->prompt, record, TRAIN_RATIONALE_LINE, e);
+    if (rc == 0)
+        rc = encode_answer_text(&why, from->lm, text, e);
+    if (rc == 0 && r->rows->form.head.n + r->ids.n + why.n > from->n_ctx)
+        r->rows->n_too_long++;
+    else if (rc == 0 && (rc = dataset_add_aside(r->to, (struct token_span){r->ids.ids, r->ids.n},
+                                                (struct token_span){why.ids, why.n}, from->rationale_share,
+                                                from->n_ctx, e)) == 0)
+        r->rows->n_rationales++;
+    tokens_release(&why);
+    return rc;
+}
+
 static int add_record(struct reader *r, const struct store_record *s, struct err *e) {
     const struct task *task = r->from->task;
     struct node *n = NULL;
@@ -127,7 +150,11 @@ static int add_record(struct reader *r, const struct store_record *s, struct err
     if (softened)
         row.weight = 1;
     rc = dataset_add(r->to, &row, r->ids.ids, r->from->n_ctx, e);
-    return rc == 0 && softened ? soften(r, label, s, e) : rc;
+    if (rc == 0 && softened)
+        rc = soften(r, label, s, e);
+    if (rc == 0 && r->from->rationale && r->to == &r->rows->train)
+        rc = add_rationale(r, s, &record, e);
+    return rc;
 }
 
 static int take_record(void *context, const struct store_record *s, struct err *e) {

@@ -18,7 +18,8 @@ struct train_rows {
     struct dataset_form form; /* points into the fields below */
     struct tokens head, *answers;
     struct token_span *spans;
-    char **texts; /* extract, respond: the different answers, sorted */
+    char **texts;                     /* extract, respond: the different answers, sorted */
+    int64_t n_rationales, n_too_long; /* learned; left out because they do not fit the context */
 };
 
 struct train_rows_from {
@@ -28,7 +29,16 @@ struct train_rows_from {
     const struct lm *lm; /* vocabulary is enough */
     bool soft;           /* votes become the labels' probabilities, not the row's weight */
     int64_t n_ctx;       /* tokens that a prompt and its answer may take */
+    /* The teacher's reasons for a training record's label, into `a`; *text stays NULL where there are none. NULL: nobody asks. */
+    int (*rationale)(void *context, const struct store_record *r, struct arena *a, const char **text,
+                     struct err *e);
+    void *rationale_context;
+    float rationale_share; /* of a row's weight: dataset_add_aside */
 };
+
+/* What the student is asked for the reasons with: a line of its own after the record, which no other prompt has, so the answer to the
+ * prompt that it is used with stays the label alone. */
+#define TRAIN_RATIONALE_LINE "Why?\n"
 
 /* ERR_INPUT names the record: an unknown label, a value that cannot be read, nothing to learn, too long. */
 int train_rows_read(struct train_rows *r, const struct train_rows_from *from, struct err *e);
