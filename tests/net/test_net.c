@@ -224,6 +224,108 @@ static void a_huge_answer_is_cut_off(void **state) {
     assert_int_equal(s.last_code, 0);
 }
 
+/* ---- encodings, proxies ---- */
+
+/* {"packed":true} by gzip and by zlib; 30,000 times "0" by gzip. */
+static const unsigned char gzipped[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02,
+                                        0x03, 0xab, 0x56, 0x2a, 0x48, 0x4c, 0xce, 0x4e, 0x4d,
+                                        0x51, 0xb2, 0x2a, 0x29, 0x2a, 0x4d, 0xad, 0x05, 0x00,
+                                        0x89, 0xe0, 0xb5, 0xdc, 0x0f, 0x00, 0x00, 0x00};
+static const unsigned char deflated[] = {0x78, 0x9c, 0xab, 0x56, 0x2a, 0x48, 0x4c, 0xce,
+                                         0x4e, 0x4d, 0x51, 0xb2, 0x2a, 0x29, 0x2a, 0x4d,
+                                         0xad, 0x05, 0x00, 0x2b, 0x74, 0x05, 0x9f};
+static const unsigned char bomb[] = {
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xed, 0xc1, 0x31, 0x01, 0x00, 0x00, 0x00,
+    0xc2, 0xa0, 0x4a, 0xeb, 0x9f, 0xce, 0x12, 0x9e, 0x40, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x7c, 0x0c, 0x52, 0x2e, 0x94, 0x6f, 0x30, 0x75, 0x00, 0x00};
+
+struct coded {
+    const void *bytes;
+    size_t n;
+    const char *header;
+};
+
+static void coded(void *context, const struct http_asked *q, struct http_reply *r) {
+    const struct coded *c = context;
+    (void)q;
+    str_add_bytes(&r->body, c->bytes, c->n);
+    r->header = c->header;
+}
+
+static void answers_come_in_any_encoding(void **state) {
+    (void)state;
+    static const char chunks[] = "9\r\n{\"packed\"\r\n6\r\n:true}\r\n0\r\n\r\n";
+    struct coded cases[] = {{gzipped, sizeof gzipped, "Content-Encoding: gzip"},
+                            {deflated, sizeof deflated, "Content-Encoding: deflate"},
+                            {chunks, sizeof chunks - 1, "Transfer-Encoding: chunked"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seen s = ask(coded, &cases[i], (struct net_options){0});
+        assert_int_equal(s.last_code, 0);
+        assert_string_equal(s.body, "{\"packed\":true}");
+    }
+    struct coded large = {bomb, sizeof bomb,
+                          "Content-Encoding: gzip"}; /* its size is that of what comes out */
+    struct seen s = ask(coded, &large, (struct net_options){.max_answer_bytes = 10000});
+    assert_int_equal(s.last_code, ERR_NET);
+    assert_non_null(strstr(s.problem, "larger"));
+    struct coded wrong = {"{}", 2, "Content-Encoding: gzip"};
+    s = ask(coded, &wrong, (struct net_options){0});
+    assert_int_equal(s.last_code, ERR_NET);
+    assert_true(s.maybe_received);
+}
+
+static struct seen ask_url(const char *url, bool direct) {
+    struct seen seen = {0};
+    struct net *n = NULL;
+    assert_int_equal(net_open(&n, &(struct net_options){.direct = direct, .max_attempts = 1}, NULL), 0);
+    struct net_request r = {.url = url, .body = "{}", .bearer = "sesame", .context = &seen, .done = take};
+    assert_int_equal(net_submit(n, &r, NULL), 0);
+    run(n);
+    net_close(n);
+    return seen;
+}
+
+/* The proxy is asked for the whole address; no_proxy and `direct` go past it. */
+static void proxies_are_used_where_they_are_named(void **state) {
+    (void)state;
+    struct http_script *proxy = http_script_start(echo, NULL), *here = http_script_start(echo, NULL);
+    char url[64], address[64];
+    url_of(here, url);
+    snprintf(address, sizeof address, "http://127.0.0.1:%d", http_script_port(proxy));
+    setenv("http_proxy", address, 1);
+    unsetenv("no_proxy");
+    unsetenv("NO_PROXY");
+    struct seen s = ask_url("http://teacher.invalid/v1/chat", false);
+    assert_int_equal(s.last_code, 0);
+    assert_string_equal(s.body, "POST http://teacher.invalid/v1/chat Bearer sesame {}");
+    assert_int_equal(ask_url(url, false).last_code, 0);
+    assert_int_equal(http_script_served(proxy), 2);
+    assert_int_equal(ask_url(url, true).last_code, 0);
+    setenv("no_proxy", "127.0.0.1", 1);
+    assert_int_equal(ask_url(url, false).last_code, 0);
+    assert_int_equal(http_script_served(proxy), 2);
+    assert_int_equal(http_script_served(here), 2);
+    unsetenv("http_proxy");
+    unsetenv("no_proxy");
+    http_script_stop(proxy);
+    http_script_stop(here);
+}
+
+/* A key does not travel: the place that a redirect names is not even connected to. */
+static void a_redirect_is_not_followed(void **state) {
+    (void)state;
+    struct http_script *other = http_script_start(echo, NULL);
+    char header[96];
+    snprintf(header, sizeof header, "Location: http://127.0.0.1:%d/x", http_script_port(other));
+    for (int status = 301; status <= 308; status += status == 303 ? 4 : 1) {
+        struct faults f = {.replies = {{.status = status, .header = header}}, .n = 1};
+        assert_int_equal(ask(faulty, &f, (struct net_options){0}).last_status, status);
+    }
+    assert_int_equal(http_script_connections(other), 0);
+    http_script_stop(other);
+}
+
 static void slow(void *context, const struct http_asked *q, struct http_reply *r) {
     (void)context;
     usleep(20 * 1000);
@@ -322,6 +424,9 @@ int main(void) {
         cmocka_unit_test(the_owner_may_forbid_another_attempt),
         cmocka_unit_test(nobody_listens),
         cmocka_unit_test(a_huge_answer_is_cut_off),
+        cmocka_unit_test(answers_come_in_any_encoding),
+        cmocka_unit_test(proxies_are_used_where_they_are_named),
+        cmocka_unit_test(a_redirect_is_not_followed),
         cmocka_unit_test(many_at_once_over_few_connections),
         cmocka_unit_test(a_low_limit_is_found),
         cmocka_unit_test(draining_lets_what_is_under_way_finish),
