@@ -246,6 +246,8 @@ static int consent(struct generating *g, bool *nothing_missing) {
                                .money = q.money,
                                .money_high = q.money_high,
                                .seconds = q.seconds,
+                               .seconds_low = q.seconds_low,
+                               .seconds_high = q.seconds_high,
                                .basis = q.basis};
     return teaching_consent(g->c, g->teacher, &t);
 }

@@ -68,7 +68,7 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
 
 static void quote_text(const struct teacher *t, const struct teaching_quote *q, struct str *out) {
     struct teacher_price price = teacher_price(t);
-    char duration[48];
+    char duration[48], low[48], high[48];
     str_addf(out, "%s: about %lld questions to %s", q->what, (long long)q->calls, teacher_name(t));
     if (q->tokens_in + q->tokens_out > 0)
         str_addf(out, ", %lld tokens to it and %lld from it", (long long)q->tokens_in,
@@ -82,15 +82,18 @@ static void quote_text(const struct teacher *t, const struct teaching_quote *q, 
         str_add(out,
                 ", at a price not known here (--price-in and --price-out say it, --budget then caps it)");
     if (q->seconds > 0)
-        str_addf(out, "; %s (%s)", str_duration(duration, sizeof duration, q->seconds), q->basis);
+        str_addf(out, "; %s (%s to %s: %s)", str_duration(duration, sizeof duration, q->seconds),
+                 str_duration(low, sizeof low, q->seconds_low),
+                 str_duration(high, sizeof high, q->seconds_high), q->basis);
 }
 
 static void quote_json(struct cmd_ctx *c, const struct teacher *t, const struct teaching_quote *q) {
     json_object_set_new(c->result, "quote",
-                        json_pack("{s:I, s:I, s:I, s:f, s:f, s:b, s:f}", "calls", (json_int_t)q->calls,
-                                  "tokens_in", (json_int_t)q->tokens_in, "tokens_out",
+                        json_pack("{s:I, s:I, s:I, s:f, s:f, s:b, s:f, s:f, s:f}", "calls",
+                                  (json_int_t)q->calls, "tokens_in", (json_int_t)q->tokens_in, "tokens_out",
                                   (json_int_t)q->tokens_out, "money", q->money, "money_high", q->money_high,
-                                  "price_known", teacher_price(t).known, "seconds", q->seconds));
+                                  "price_known", teacher_price(t).known, "seconds", q->seconds, "seconds_low",
+                                  q->seconds_low, "seconds_high", q->seconds_high));
 }
 
 static bool ask_person(void) {

@@ -27,10 +27,10 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
 struct teaching_quote {
     const char *what; /* "drafting the task" */
     int64_t calls;
-    int64_t tokens_in, tokens_out; /* 0: not shown */
-    double money, money_high;      /* US dollars */
-    double seconds;                /* 0: not shown */
-    const char *basis;             /* of the seconds */
+    int64_t tokens_in, tokens_out;             /* 0: not shown */
+    double money, money_high;                  /* US dollars */
+    double seconds, seconds_low, seconds_high; /* 0: not shown */
+    const char *basis;                         /* of the seconds */
 };
 
 /* Shows the quote. Then 0 when it costs nothing, when --yes was given, or when the person at the terminal agrees; otherwise

@@ -66,8 +66,8 @@ struct generate_quote {
     int64_t calls, calls_high; /* expected, and if much is rejected */
     int64_t tokens_in, tokens_out;
     double money, money_high; /* US dollars */
-    double seconds;
-    const char *basis; /* of the time: "measured on 120 answers", "assumed" */
+    double seconds, seconds_low, seconds_high;
+    const char *basis; /* of the time: "measured on earlier answers", "by the file's size and …", "assumed" */
 };
 int generate_quote(struct teacher *t, struct store *s, const struct task *task,
                    const struct generate_options *o, struct generate_quote *out, struct err *e);

@@ -1,8 +1,11 @@
 /* What generation will cost, before it costs anything. */
+#include "model/file.h"
+#include "plan/host.h"
 #include "synth/generate.h"
 #include "synth/rounds.h"
 #include "synth/state.h"
 #include "task/answer.h"
+#include <math.h>
 #include <string.h>
 
 enum { PER_CALL = 4 };
@@ -59,12 +62,68 @@ static int measured_seconds(struct store *s, double *seconds, int64_t *n, struct
     return rc;
 }
 
+/* ---- time ---- */
+
+/* What a question takes, and how wrong that may be. */
+struct question_time {
+    double seconds, spread; /* of all lanes together where `shared`, else of one request */
+    bool shared;
+    const char *basis;
+};
+
+static double parameters_of(const char *gguf) {
+    struct model_file *f;
+    double n = 0;
+    if (model_file_open(&f, gguf, NULL) < 0)
+        return 0;
+    for (int64_t i = 0; i < model_file_n_tensors(f); i++) {
+        struct model_tensor x = model_file_tensor(f, i);
+        n += (double)x.rows * (double)x.cols;
+    }
+    model_file_close(f);
+    return n;
+}
+
+/* A model file on this machine. llama.cpp reads prompts at some four fifths of the rate of a product in single precision, and a token
+ * written alone takes as long as four that are read, since all weights come from memory for it; lanes share that (TinyLlama-1.1B as Q4_K_M
+ * and Qwen3-0.6B as Q3_K_M, `make bench-device`). What questions have in common is read once, which makes it sooner. */
+static int time_of_file(const char *gguf, int lanes, double tokens_in, double tokens_out,
+                        struct question_time *q, struct err *e) {
+    struct predict_host host = {0};
+    int rc = host_measure(&host, e);
+    if (rc < 0)
+        return rc;
+    double written = tokens_out * fmax(1, 4.0 / lanes);
+    *q = (struct question_time){parameters_of(gguf) * (tokens_in + written) / (0.8 * host.macs_per_s), 3,
+                                true, "by the model's size and this machine's rate, measured just now"};
+    return 0;
+}
+
+/* Seconds of all questions: measured where there are enough answers, else by what kind of teacher it is. */
+static int estimate_time(struct teacher *t, struct store *s, struct generate_quote *q, bool thinks,
+                         struct err *e) {
+    const char *gguf = teacher_model_file(t);
+    int64_t n = 0;
+    double measured_s = 0, calls = (double)(q->calls > 0 ? q->calls : 1);
+    struct question_time one = {thinks ? 15 : 3, 4, false, "assumed"};
+    int rc = measured_seconds(s, &measured_s, &n, e);
+    if (rc == 0 && n >= 8)
+        one = (struct question_time){measured_s, 2, false, "measured on earlier answers"};
+    else if (rc == 0 && gguf && q->calls > 0)
+        rc = time_of_file(gguf, teacher_parallel(t), (double)q->tokens_in / calls,
+                          (double)q->tokens_out / calls, &one, e);
+    q->seconds = (double)q->calls * one.seconds / (one.shared ? 1 : teacher_parallel(t));
+    q->seconds_low = q->seconds / one.spread;
+    q->seconds_high = q->seconds * one.spread;
+    q->basis = one.basis;
+    return rc;
+}
+
 int generate_quote(struct teacher *t, struct store *s, const struct task *task,
                    const struct generate_options *o, struct generate_quote *out, struct err *e) {
     struct grid g;
     int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
-    double write_bytes = 0, label_bytes = 0, written = 0, pending = 0, each_s = 0;
-    int64_t n_measured = 0;
+    double write_bytes = 0, label_bytes = 0, written = 0, pending = 0;
     int rc = grid_init(&g, task, o->n_records, e);
     if (rc < 0)
         return rc;
@@ -74,8 +133,6 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
         rc = state_load(&g, task, s, e);
     if (rc == 0)
         rc = question_bytes(t, task, per_call, &write_bytes, &label_bytes, e);
-    if (rc == 0)
-        rc = measured_seconds(s, &each_s, &n_measured, e);
     for (int i = 0; i < g.n_labels; i++) {
         q.missing += grid_missing(&g, i);
         written += (double)grid_missing(&g, i) / grid_yield(&g, i);
@@ -101,10 +158,8 @@ int generate_quote(struct teacher *t, struct store *s, const struct task *task,
     struct teacher_price price = teacher_price(t);
     q.money = ((double)q.tokens_in * price.in + (double)q.tokens_out * price.out) / 1e6;
     q.money_high = 2 * q.money;
-    q.basis = n_measured >= 8 ? "measured on earlier answers" : "assumed";
-    if (n_measured < 8)
-        each_s = teacher_is_embedded(t) ? 0.8 : full ? 15 : 3;
-    q.seconds = (double)q.calls * each_s / teacher_parallel(t);
-    *out = q;
-    return 0;
+    rc = estimate_time(t, s, &q, full, e);
+    if (rc == 0)
+        *out = q;
+    return rc;
 }

@@ -278,6 +278,10 @@ bool teacher_scores(const struct teacher *t) {
     return is_any_gguf(&t->config);
 }
 
+const char *teacher_model_file(const struct teacher *t) {
+    return teacher_is_embedded(t) ? t->config.gguf : NULL;
+}
+
 const char *teacher_name(const struct teacher *t) {
     return t->name;
 }

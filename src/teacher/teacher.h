@@ -58,6 +58,8 @@ enum protocol_style teacher_style(const struct teacher *t);
 bool teacher_is_embedded(const struct teacher *t); /* embedded or gguf: runs here, costs nothing */
 bool teacher_scores(
     const struct teacher *t); /* gguf: LABEL questions come with exact probabilities (local.h) */
+/* embedded, gguf: its file; NULL: an endpoint. */
+const char *teacher_model_file(const struct teacher *t);
 int teacher_parallel(const struct teacher *t);
 struct store *teacher_store(struct teacher *t);
 

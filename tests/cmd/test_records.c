@@ -119,6 +119,9 @@ static void a_quote_asks_nothing(void **state) {
     const json_t *quote = json_object_get(result, "quote");
     assert_true(json_is_true(json_object_get(quote, "price_known")));
     assert_true(json_real_value(json_object_get(quote, "money")) > 0);
+    double seconds = json_real_value(json_object_get(quote, "seconds"));
+    assert_true(json_real_value(json_object_get(quote, "seconds_low")) < seconds && seconds > 0);
+    assert_true(json_real_value(json_object_get(quote, "seconds_high")) > seconds);
     json_decref(result);
     assert_int_equal(script.n_write + script.n_label, 0);
     assert_false(file_exists("p/records.manifest.json"));
