@@ -14,6 +14,15 @@ static const struct option_def options[] = {
     {0},
 };
 
+/* A figure that answers of this kind do not have is no nought. */
+static const char *figure_text(char text[16], const json_t *one, const char *name, const char *format,
+                               double by) {
+    const json_t *x = json_object_get(one, name);
+    if (json_is_number(x))
+        snprintf(text, 16, format, json_number_value(x) * by);
+    return json_is_number(x) ? text : "-";
+}
+
 static void print_eval(struct cmd_ctx *c, const json_t *eval) {
     static const char *const who[] = {"base", "student_f16", "student_quant", "teacher"};
     if (!json_is_object(eval))
@@ -22,14 +31,15 @@ static void print_eval(struct cmd_ctx *c, const json_t *eval) {
               "rows");
     for (size_t i = 0; i < sizeof who / sizeof *who; i++) {
         const json_t *one = json_object_get(eval, who[i]);
+        char balanced[16], macro_f1[16];
         if (one == NULL)
             continue;
-        cmd_print(c, "%-16s %8.1f%% %8.1f to %5.1f%% %8.1f%% %9.3f %8lld\n", who[i],
+        cmd_print(c, "%-16s %8.1f%% %8.1f to %5.1f%% %9s %9s %8lld\n", who[i],
                   json_number_value(json_object_get(one, "accuracy")) * 100,
                   json_number_value(json_object_get(one, "low")) * 100,
                   json_number_value(json_object_get(one, "high")) * 100,
-                  json_number_value(json_object_get(one, "balanced_accuracy")) * 100,
-                  json_number_value(json_object_get(one, "macro_f1")),
+                  figure_text(balanced, one, "balanced_accuracy", "%.1f%%", 100),
+                  figure_text(macro_f1, one, "macro_f1", "%.3f", 1),
                   (long long)json_integer_value(json_object_get(one, "n")));
     }
 }
