@@ -197,13 +197,9 @@ static int choose_layers(struct depth_result *r, struct taught *t, const struct 
     r->after = q->layers;
     rc = check(&s, q, e);
     if (rc == 0)
-        rc = choose(r, &s, q, e);
-    student_release(&s);
-    if (rc == 0) /* opened anew: its layers were taken out */
-        rc = student_open(&s, q->source, q->task, q->n_threads, e);
-    if (rc < 0)
-        return rc;
-    rc = ask_whole(t, &s, q, e);
+        rc = ask_whole(t, &s, q, e);
+    if (rc == 0)
+        rc = choose(r, &s, q, e); /* which takes its layers out: the last that it is good for */
     student_release(&s);
     return rc;
 }

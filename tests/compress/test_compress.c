@@ -20,11 +20,6 @@
 
 static struct compress_case t;
 
-static void must(int rc, const struct err *e) {
-    if (rc < 0)
-        fail_msg("%s", e->message);
-}
-
 static int setup(void **state) {
     (void)state;
     struct err e = {0};

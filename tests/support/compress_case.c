@@ -9,10 +9,14 @@
 
 #include <cmocka.h>
 
+void must(int rc, const struct err *e) {
+    if (rc < 0)
+        fail_msg("%s", e->message);
+}
+
 void compress_case_begin(struct compress_case *c, int64_t n_training) {
     struct err e = {0};
-    if (tiny_task(&c->task, &e) < 0)
-        fail_msg("%s", e.message);
+    must(tiny_task(&c->task, &e), &e);
     tiny_rows(&c->training, &c->task, n_training, 1);
     tiny_rows(&c->validation, &c->task, 10, 2);
 }

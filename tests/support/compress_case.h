@@ -11,6 +11,9 @@ struct compress_case {
     struct rows training, validation; /* 10 for validation */
 };
 
+/* Fails the test with the error's message when rc is negative. */
+void must(int rc, const struct err *e);
+
 /* Fails the test when it cannot. */
 void compress_case_begin(struct compress_case *c, int64_t n_training);
 void compress_case_end(struct compress_case *c);
