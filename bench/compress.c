@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "bench/compress_large.h"
+#include "bench/compress_mixes.h"
 #include "bench/compress_tools.h"
 #include "bench/compressing.h"
 #include "figures.h"
@@ -134,45 +135,6 @@ static void form(struct figures *f, const struct student_files *s, const char *f
                                     100 * i.low, 100 * i.high, NULL});
 }
 
-/* ---- 5.4 ---- */
-
-static void add_loss(struct figures *f, const struct student_files *s, const char *type, const char *how,
-                     const struct outcome *o) {
-    char name[128], note[120];
-    snprintf(name, sizeof name, "%s %d, %s, %s: loss", s->example->name, s->seed, type, how);
-    snprintf(note, sizeof note, "%lld bytes; divergence from 16-bit %.3g; %.2f%% right", (long long)o->bytes,
-             o->divergence, 100 * o->accuracy);
-    figures_add(
-        f, &(struct figure){
-               .id = "5.4", .name = name, .unit = "nats", .value = o->loss, .n = s->test.n, .note = note});
-}
-
-static void mixes(struct figures *f, const struct student_files *s) {
-    static const char *const types[] = {"Q4_K_M", "Q3_K_M", "Q2_K"};
-    struct outcome o = {
-        .loss = scores_loss(&s->whole), .bytes = file_size(s->f16), .accuracy = scores_accuracy(&s->whole)};
-    add_loss(f, s, "16-bit", "as trained", &o);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        struct quantize_preview p;
-        struct err e = {0};
-        bench_must(quantize_preview(&p, s->f16, &(struct quantize_options){.type = types[i]}, &e), &e);
-        struct bits_budget equal = {.bytes = p.tensor_bytes};
-        quantize_preview_release(&p);
-        struct compress_request q = {
-            .types = &types[i], .n_types = 1, .whole_vocabulary = true, .recovery = COMPRESS_RECOVER_NEVER};
-        q.no_search = true;
-        compress_and_judge(s, q, &o);
-        add_loss(f, s, types[i], "stock with importance matrix", &o);
-        q.no_imatrix = true;
-        compress_and_judge(s, q, &o);
-        add_loss(f, s, types[i], "stock without", &o);
-        q.no_search = q.no_imatrix = false;
-        q.budget = equal;
-        compress_and_judge(s, q, &o);
-        add_loss(f, s, types[i], "searched at equal size", &o);
-    }
-}
-
 /* ---- fewer layers, beside 5.1 ---- */
 
 static void depth(struct figures *f, const struct student_files *s) {
@@ -284,8 +246,10 @@ int main(int argc, char *argv[]) {
     struct figures *f = figures_new("compress");
     alone(f, "tools", compress_tools);
     forms(f, &compress_examples[0]);
-    for (int x = 0; x < n_examples; x++)
-        of_student(f, "mixes", &compress_examples[x], 1, "full-labelled", mixes);
+    for (int seed = 1; seed <= n_seeds; seed++)
+        for (int x = 0; x < n_examples; x++)
+            of_student(f, "mixes", &compress_examples[x], seed, "full-labelled", compress_mixes);
+    compress_mixes_means(f, n_seeds);
     for (int x = 0; x < n_examples; x++)
         of_student(f, "depth", &compress_examples[x], 1, "full-labelled", depth);
     all_qualities(f, n_examples, n_seeds);

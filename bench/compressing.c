@@ -300,11 +300,11 @@ void student_chosen(const struct student_files *s, struct outcome *o) {
     scores_release(&scores);
 }
 
-void compress_and_judge(const struct student_files *s, struct compress_request q, struct outcome *o) {
+void compress_and_score(const struct student_files *s, struct compress_request q, struct scores *scores,
+                        struct outcome *o) {
     char folder[COMPRESS_PATH], file[COMPRESS_PATH + 16];
     struct err e = {0};
     struct compress_result r;
-    struct scores scores;
     snprintf(folder, sizeof folder, "%s/bench-model", s->dir);
     snprintf(file, sizeof file, "%s/student.gguf", folder);
     q.source = s->f16;
@@ -316,7 +316,12 @@ void compress_and_judge(const struct student_files *s, struct compress_request q
     bench_must(compress_run(&r, &q, &e), &e);
     o->bits = r.candidates[r.chosen].bits_per_weight;
     compress_release(&r);
-    student_score_file(s, file, &scores);
-    student_judge(s, &scores, file, o);
+    student_score_file(s, file, scores);
+    student_judge(s, scores, file, o);
+}
+
+void compress_and_judge(const struct student_files *s, struct compress_request q, struct outcome *o) {
+    struct scores scores;
+    compress_and_score(s, q, &scores, o);
     scores_release(&scores);
 }

@@ -59,6 +59,10 @@ void student_chosen(const struct student_files *s, struct outcome *o);
 /* By compress_run into `dir`/model; what is not set in `q` is the student's. */
 void compress_and_judge(const struct student_files *s, struct compress_request q, struct outcome *o);
 
+/* The same, with the scores, to be released. */
+void compress_and_score(const struct student_files *s, struct compress_request q, struct scores *scores,
+                        struct outcome *o);
+
 double scores_accuracy(const struct scores *s);
 double scores_loss(const struct scores *s);
 

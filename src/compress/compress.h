@@ -6,29 +6,30 @@
  *     compress_run(&r, &q, &e);     // writes model/student.gguf, model/imatrix.gguf and model/sensitivity.gguf
  *     compress_release(&r);
  *
- * Steps: the vocabulary is cut to what the task needs (vocabulary.h) and, where it is asked for, layers are left out (depth.h); importance and sensitivity are collected by the trainer's own
- * passes over training rows (activity.h); each type of `types` becomes a candidate as llama.cpp mixes it, and one of the same size with
- * types searched for each matrix (bits.h); where none answers as well as the 16-bit file, the best one is trained on through
- * its rounding (recover.h). A student that the trainer cannot read (another architecture) is calibrated by llama.cpp (calibrate.h)
- * and quantised as mixed.
+ * Steps: the vocabulary is cut to what the task needs (vocabulary.h) and, where it is asked for, layers are left out (depth.h);
+ * importance and sensitivity are collected by the trainer's own passes over training rows (activity.h); each type of `types`
+ * becomes a candidate as llama.cpp mixes it, and one of the same size with types searched for each matrix (bits.h); where none
+ * answers as well as the 16-bit file, the best one is trained on through its rounding (recover.h). A student that the trainer
+ * cannot read (another architecture) is calibrated by llama.cpp (calibrate.h) and quantised as mixed.
  *
  * With `lean`, where those mixes weigh more than COMPRESS_BITS a weight, types for that many are a candidate more.
  *
- * Chosen is the smallest file whose accuracy is at most `tolerance` below the source's; among files of about that size the faster
- * one, then the one whose probabilities stay closest to the source's. With `prefer_speed` it is the one that decides soonest on the
- * device, by what is known of how fast it runs each type, and types chosen for nothing but that time are a candidate more. Where none is good enough, the most accurate. (That a loss
- * is not significant does not excuse it: on few rows hardly any loss is.)
+ * Chosen is the smallest file whose accuracy is at most `tolerance` below the source's; among files of about that size the
+ * faster one, then the one whose probabilities stay closest to the source's. With `prefer_speed` it is the one that decides
+ * soonest on the device, by what is known of how fast it runs each type, and types chosen for nothing but that time are a
+ * candidate more. Where none is good enough, the most accurate. (That a loss is not significant does not excuse it: on few rows
+ * hardly any loss is.)
  *
- * Many validation rows: every candidate answers the first 128 of them (32 where the source has more than 256 MB), evenly taken. One whose
- * paired interval lies below the tolerance is out; of the others the one that would be chosen answers the rest as well (up to 1,024
- * rows in all, 96 of a large one), beside the source, and is chosen if it is good enough there; else the next one is confirmed. Up to twice
- * as many rows as the first ones are answered by all at once.
+ * Many validation rows: every candidate answers the first 128 of them (32 where the source has more than 256 MB), evenly taken.
+ * One whose paired interval lies below the tolerance is out; of the others the one that would be chosen answers the rest as well
+ * (up to 1,024 rows in all, 96 of a large one), beside the source, and is chosen if it is good enough there; else the next one
+ * is confirmed. Up to twice as many rows as the first ones are answered by all at once.
  *
  * The ledger is the same first rows through base, base with its adapter, the two merged (in 32 bits, by the trainer's own
  * arithmetic), the 16-bit file, the trimmed one, the one of fewer layers, the chosen one, and that with a rounded cache.
  *
- * What was collected is kept and used again while source, rows and settings are the same; so are, until the choice is made, losses,
- * candidates and their answers (kept.h): an interrupted run loses at most what it was at. */
+ * What was collected is kept and used again while source, rows and settings are the same; so are, until the choice is made,
+ * losses, candidates and their answers (kept.h): an interrupted run loses at most what it was at. */
 #ifndef COMPRESS_COMPRESS_H
 #define COMPRESS_COMPRESS_H
 
