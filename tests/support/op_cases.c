@@ -255,6 +255,8 @@ static void case_adamw(struct scene *s, const struct numbers *n) {
     X(attention, 40, 4, 1, 16, 7, 0)                                                                         \
     X(attention, 20, 4, 2, 16, 0, 11)                                                                        \
     X(attention, 20, 4, 2, 16, 9, 11)                                                                        \
+    X(attention, 150, 4, 2, 32, 0, 100)                                                                      \
+    X(attention, 90, 4, 2, 16, 0, 530)                                                                       \
     X(attention, 600, 2, 1, 16, 0, 0)                                                                        \
     X(attention, 600, 2, 1, 16, 200, 530)                                                                    \
     X(swiglu, 1, 0, 0, 0, 0, 0)                                                                              \
