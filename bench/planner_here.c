@@ -133,7 +133,7 @@ static double bench_of(const char *file, const char *flags) {
 }
 
 /* This machine as a device that nobody measured. */
-static void this_device(struct catalog_device *d) {
+void planner_here_device(struct catalog_device *d) {
     char line[256];
     double mhz = 0;
     FILE *f = fopen("/proc/cpuinfo", "r");
@@ -264,7 +264,7 @@ void planner_here_files(struct figures *f, const struct catalog *c) {
     }
     snprintf(folder, sizeof folder, "%s", kept != NULL ? kept : "build/bench/runs/planner");
     arena_init(&a);
-    this_device(&here);
+    planner_here_device(&here);
     int code = file_make_folders(folder, &e);
     if (code == 0)
         code = rates_for_device(c, &here, &a, &rates, &e);

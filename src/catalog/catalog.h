@@ -40,6 +40,18 @@ struct catalog_figure {
     X(memset_mbps, "memset by one thread")                                                                   \
     X(decode_gbps, "weights read per second while a model writes, measured")
 
+/* Tensor types of which a device may say how fast it reads prompts: `reads: {Q4_K: [113, probe]}`, 10^9 multiply-accumulates a
+ * second of all cores. Named as in plan/mix.h. */
+#define CATALOG_READS(X)                                                                                     \
+    X(F16) X(Q8_0) X(Q6_K) X(Q5_K) X(Q4_K) X(Q3_K) X(Q2_K) X(Q5_1) X(Q5_0) X(Q4_1) X(Q4_0) X(IQ4_NL) X(IQ4_XS)
+enum catalog_read {
+#define X(name) CATALOG_READ_##name,
+    CATALOG_READS(X)
+#undef X
+        CATALOG_N_READS
+};
+const char *catalog_read_type(enum catalog_read r); /* "Q4_K" */
+
 struct catalog_device {
     const char *name;        /* rpi5-8gb */
     const char *title;       /* Raspberry Pi 5, 8 GB */
@@ -55,6 +67,7 @@ struct catalog_device {
 #define X(name, text) struct catalog_figure name;
     DEVICE_FIGURES(X)
 #undef X
+    struct catalog_figure reads[CATALOG_N_READS];
 };
 
 /* A core class: multiply-accumulates a core does in a clock tick relative to another class, for devices that nobody measured. */

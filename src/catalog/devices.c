@@ -16,6 +16,7 @@ static const char *const family_keys[] = {"family",
                                           "sve",
                                           "note",
                                           "devices",
+                                          "reads",
 #define X(name, text) #name,
                                           DEVICE_FIGURES(X)
 #undef X
@@ -25,6 +26,16 @@ static const char *const device_keys[] = {"name", "title", "note",
                                           DEVICE_FIGURES(X)
 #undef X
                                               NULL};
+
+static const char *const read_types[CATALOG_N_READS + 1] = {
+#define X(name) #name,
+    CATALOG_READS(X)
+#undef X
+};
+
+const char *catalog_read_type(enum catalog_read r) {
+    return read_types[r];
+}
 
 /* At a family all must be stated, if only as unknown, but what its boards differ in and what most have not. */
 static bool must_be_stated(const char *figure) {
@@ -40,6 +51,18 @@ static int read_figures(const struct catalog_loader *l, const struct node *map, 
         code = catalog_figure(l, map, #name, family && must_be_stated(#name), &out->name, e);
     DEVICE_FIGURES(X)
 #undef X
+    return code;
+}
+
+/* What a probe measured, type by type; other devices have none. */
+static int read_reads(const struct catalog_loader *l, const struct node *family, struct catalog_device *out,
+                      struct err *e) {
+    struct node *map = NULL;
+    int code = node_map(family, "reads", false, &map, e);
+    if (code == 0 && map != NULL)
+        code = node_check_keys(map, read_types, e);
+    for (int i = 0; i < CATALOG_N_READS && code == 0 && map != NULL; i++)
+        code = catalog_figure(l, map, read_types[i], false, &out->reads[i], e);
     return code;
 }
 
@@ -93,6 +116,8 @@ static int read_family(struct catalog_loader *l, const struct node *at, struct e
         node_string(at, "note", false, &d.note, e) < 0)
         return ERR_INPUT;
     int code = read_figures(l, at, true, &d, e);
+    if (code == 0)
+        code = read_reads(l, at, &d, e);
     if (code == 0 && catalog_core_find(l->catalog, d.core) == NULL) {
         node_error(node_get(at, "core"), e, "catalog_load", "core class '%s' is not in the list of cores",
                    d.core);

@@ -12,7 +12,6 @@
 #include "llama/lm.h"
 #include "plan/plan.h"
 #include "plan/rates.h"
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,16 +114,6 @@ static int read_options(struct compression *x) {
 
 /* ---- the device ---- */
 
-/* "Q4_K" of the planner is "q4_K" of ggml, "IQ4_XS" "iq4_xs". */
-static const char *ggml_name(struct arena *a, const char *planned) {
-    char *name = arena_strdup(a, planned);
-    size_t n = name ? strlen(name) : 0;
-    for (size_t i = 0; i < n; i++)
-        if (!(name[i] == 'K' && i + 1 == n))
-            name[i] = (char)tolower((unsigned char)name[i]);
-    return name;
-}
-
 /* How fast the device runs each type: what was measured or transferred for it. Without an entry only bytes count. */
 static int read_speeds(struct compression *x) {
     const struct catalog_device *d;
@@ -135,15 +124,10 @@ static int read_speeds(struct compression *x) {
         rc = catalog_device_find(&x->catalog, x->project.device, &d, x->e);
     if (rc == 0)
         rc = rates_for_device(&x->catalog, d, &x->plan.arena, &rates, x->e);
-    struct bits_speed *speeds = rc == 0 ? arena_calloc(&x->plan.arena, N_TENSOR_TYPES, sizeof *speeds) : NULL;
-    if (rc == 0 && !speeds)
+    if (rc == 0 && !(out->speeds = rates_by_type(&rates, &x->plan.arena)))
         rc = err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
-    for (int i = 0; i < N_TENSOR_TYPES && rc == 0; i++)
-        speeds[i] = (struct bits_speed){ggml_name(&x->plan.arena, tensor_type_name((enum tensor_type)i)),
-                                        rates.s_per_mac[i], rates.s_per_byte[i]};
     if (rc < 0)
         return rc;
-    out->speeds = speeds;
     out->n_speeds = N_TENSOR_TYPES;
     out->head_rows = x->plan.answer_tokens > 0 ? x->plan.answer_tokens * x->task.n_labels : 1;
     out->tokens_read =

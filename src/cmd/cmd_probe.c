@@ -108,6 +108,19 @@ static const char *has(const struct facts *f, const char *flag) {
     return strstr(f->flags, flag) != NULL ? "yes" : "no";
 }
 
+/* How fast prompts are read with weights of each type, where it was measured. */
+static void add_reads(struct str *s, const struct probe_rates *r) {
+    const char *between = "";
+    str_add(s, "    reads: {");
+    for (int i = 0; i < CATALOG_N_READS; i++)
+        if (r->reads_gmacs[i] > 0) {
+            str_addf(s, "%s%s: [%.4g, probe]", between, catalog_read_type((enum catalog_read)i),
+                     r->reads_gmacs[i]);
+            between = ", ";
+        }
+    str_add(s, "}\n");
+}
+
 static void add_entry(struct str *s, const char *name, const struct facts *f, const struct probe_rates *r) {
     str_addf(s, "format: edgestill.devices/1\nsources: {probe: \"edgestill probe\"}\nfamilies:\n");
     str_addf(s, "  - family: %s\n    title: \"%s\"\n    soc: unknown\n    arch: %s\n    core: %s\n", name,
@@ -126,6 +139,8 @@ static void add_entry(struct str *s, const char *name, const struct facts *f, co
                  r->read_gbps[r->n_threads], r->memcpy_mbps, r->memset_mbps);
     else
         str_add(s, "    read_peak_gbps: unknown\n    memcpy_mbps: unknown\n    memset_mbps: unknown\n");
+    if (r != NULL)
+        add_reads(s, r);
     str_addf(s, "    decode_gbps: unknown\n    os_reserved_mb: [%.0f, probe]\n    devices:\n",
              f->total_mb - f->available_mb > 1 ? f->total_mb - f->available_mb : 1);
     str_addf(s, "      - {name: %s, memory_mb: [%.0f, probe]}\n", name, f->total_mb);
@@ -150,6 +165,10 @@ static void show(struct cmd_ctx *c, const struct facts *f, const struct probe_ra
     for (int n = 1; n <= r->n_threads; n++)
         cmd_print(c, "memory read by %d thread%s: %.1f GB/s\n", n, n > 1 ? "s" : "", r->read_gbps[n]);
     cmd_print(c, "memcpy %.0f MB/s, memset %.0f MB/s by one thread\n", r->memcpy_mbps, r->memset_mbps);
+    cmd_print(c, "reads prompts, in GMAC/s on all cores:");
+    for (int i = 0; i < CATALOG_N_READS; i++)
+        cmd_print(c, " %s %.1f", catalog_read_type((enum catalog_read)i), r->reads_gmacs[i]);
+    cmd_print(c, "\n");
     cmd_print(c, "multiplies %.1f GMAC/s in 32-bit floats on all cores, %.1f GMAC/s in bytes on one\n",
               r->f32_gmacs, r->int8_gmacs);
 }
@@ -164,6 +183,10 @@ static void fill_result(struct cmd_ctx *c, const struct facts *f, const struct p
     json_object_set_new(c->result, "entry", json_string(entry));
     json_object_set_new(c->result, "read_gbps",
                         r != NULL ? json_real(r->read_gbps[r->n_threads]) : json_null());
+    json_t *reads = r != NULL ? json_object() : json_null();
+    for (int i = 0; i < CATALOG_N_READS && r != NULL; i++)
+        json_object_set_new(reads, catalog_read_type((enum catalog_read)i), json_real(r->reads_gmacs[i]));
+    json_object_set_new(c->result, "reads_gmacs", reads);
     json_object_set_new(c->result, "f32_gmacs", r != NULL ? json_real(r->f32_gmacs) : json_null());
     json_object_set_new(c->result, "int8_gmacs", r != NULL ? json_real(r->int8_gmacs) : json_null());
 }
@@ -207,8 +230,12 @@ static int run_probe(struct cmd_ctx *c) {
     int code = ask(c, host, &text);
     if (code == 0)
         code = read_facts(str_text(&text), &f, &c->err);
-    if (code == 0 && host == NULL)
-        code = probe_rates_measure(&rates, &c->err);
+    if (code == 0 && host == NULL) {
+        struct progress p;
+        progress_begin(&p, "measure", "type", 0);
+        code = probe_rates_measure(&rates, &p, &c->err);
+        progress_end(&p);
+    }
     if (code == 0) {
         const struct probe_rates *r = host == NULL ? &rates : NULL;
         show(c, &f, r);

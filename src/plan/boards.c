@@ -240,13 +240,13 @@ static bool row_counts(const struct catalog *c, const struct catalog_measurement
     return row_of_board(row, d) && (row->threads == 0 || row->threads >= board_threads(c, d));
 }
 
-struct rows {
+struct board_rows {
     double *work, *time, *scratch; /* [n, N_TENSOR_TYPES], [n], [n] */
     int64_t n;
 };
 
 static void collect(const struct catalog *c, const struct catalog_device *d, enum board_work work,
-                    struct rows *rows) {
+                    struct board_rows *rows) {
     rows->n = 0;
     for (int64_t i = 0; i < c->n_measurements; i++) {
         const struct catalog_measurement *m = &c->measurements[i];
@@ -270,7 +270,7 @@ static void collect(const struct catalog *c, const struct catalog_device *d, enu
     }
 }
 
-static double row_seconds(const struct rows *rows, int64_t i, const double *by_type) {
+static double row_seconds(const struct board_rows *rows, int64_t i, const double *by_type) {
     double s = 0;
     for (int j = 0; j < N_TENSOR_TYPES; j++)
         s += rows->work[i * N_TENSOR_TYPES + j] * by_type[j];
@@ -278,7 +278,7 @@ static double row_seconds(const struct rows *rows, int64_t i, const double *by_t
 }
 
 /* The factor around the fit that holds 95% of the rows. */
-static double fit_error(struct rows *rows, const double *by_type) {
+static double fit_error(struct board_rows *rows, const double *by_type) {
     for (int64_t i = 0; i < rows->n; i++)
         rows->scratch[i] = fabs(log(row_seconds(rows, i, by_type) / rows->time[i]));
     return exp(quantile(rows->scratch, rows->n, 0.95));
@@ -320,7 +320,7 @@ struct board_share board_threads_share(const struct catalog *c, const struct cat
 
 /* ---- the table ---- */
 
-static void fit_board(const struct board_table *t, struct board *b, struct rows *rows) {
+static void fit_board(const struct board_table *t, struct board *b, struct board_rows *rows) {
     for (int w = 0; w < N_BOARD_WORKS; w++) {
         if (b->device->measured_as == NULL)
             continue;
@@ -366,7 +366,7 @@ static void make_profiles(struct board_table *t) {
 }
 
 /* What the profile's 1.0 runs at on a board: the median of its rows. A published bandwidth stands for rows of writing. */
-static void scale_board(const struct board_table *t, struct board *b, struct rows *rows) {
+static void scale_board(const struct board_table *t, struct board *b, struct board_rows *rows) {
     const struct catalog_device *d = b->device;
     for (int w = 0; w < N_BOARD_WORKS; w++) {
         const double *profile = t->profile[board_isa(t->catalog, d)][w];
@@ -396,9 +396,9 @@ static int add_boards(struct board_table *t, struct err *e) {
 int board_table_init(struct board_table *t, const struct catalog *c, struct err *e) {
     *t = (struct board_table){.catalog = c};
     size_t n = (size_t)c->n_measurements + 1;
-    struct rows rows = {.work = malloc(n * N_TENSOR_TYPES * sizeof(double)),
-                        .time = malloc(n * sizeof(double)),
-                        .scratch = malloc(n * sizeof(double))};
+    struct board_rows rows = {.work = malloc(n * N_TENSOR_TYPES * sizeof(double)),
+                              .time = malloc(n * sizeof(double)),
+                              .scratch = malloc(n * sizeof(double))};
     int code = rows.work != NULL && rows.time != NULL && rows.scratch != NULL
                    ? add_boards(t, e)
                    : err_set(e, ERR_NO_MEMORY, "board_table_init", "out of memory for %zu measurements", n);

@@ -1,9 +1,10 @@
-/* Measuring the machine this runs on, in a few seconds: how fast its memory reads by number of threads and copies, and what its
- * cores multiply in 32-bit floats and in bytes. */
+/* Measuring the machine this runs on, in a few seconds: how fast its memory reads by number of threads and copies, what its
+ * cores multiply in 32-bit floats and in bytes, and how fast they read a prompt with weights of each type (llama/type_rate.h). */
 #ifndef PLAN_PROBE_H
 #define PLAN_PROBE_H
 
-#include "base/err.h"
+#include "base/progress.h"
+#include "catalog/catalog.h"
 
 enum { PROBE_MOST_THREADS = 16 };
 struct probe_rates {
@@ -13,8 +14,12 @@ struct probe_rates {
     double memcpy_mbps, memset_mbps; /* one thread, 10^6 bytes copied or set a second */
     double f32_gmacs,
         int8_gmacs; /* 10^9 multiply-accumulates a second: a matrix product on all cores; bytes, one core */
+    double reads_gmacs[CATALOG_N_READS]; /* all cores, by type of the weights; 0: not measured */
 };
-/* ERR_NO_MEMORY when less than 64 MB are free. */
-int probe_rates_measure(struct probe_rates *out, struct err *e);
+/* ERR_NO_MEMORY when less than 64 MB are free; ERR_INTERRUPTED. `p` may be NULL. */
+int probe_rates_measure(struct probe_rates *out, struct progress *p, struct err *e);
+/* The last of them alone: 10^9 multiply-accumulates a second of n_threads. */
+int probe_reads_measure(double reads_gmacs[CATALOG_N_READS], int n_threads, struct progress *p,
+                        struct err *e);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "plan/boards.h"
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
@@ -116,6 +117,28 @@ static void rates_of(const struct board_table *t, const struct catalog_device *d
     }
 }
 
+/* What the device was seen to read with each type says more than what its kind does; types that nobody measured on it keep their
+ * place among those that were. */
+static void set_measured_reads(const struct catalog_device *d, struct device_rates *r, struct arena *a) {
+    double log_ratios = 0, seconds[N_TENSOR_TYPES] = {0};
+    const char *source = NULL;
+    int n = 0;
+    for (int i = 0; i < CATALOG_N_READS; i++)
+        for (int j = 0; j < N_TENSOR_TYPES && d->reads[i].value > 0; j++)
+            if (str_equal(tensor_type_name((enum tensor_type)j), catalog_read_type((enum catalog_read)i))) {
+                seconds[j] = 1e-9 / d->reads[i].value;
+                log_ratios += log(seconds[j] / r->s_per_mac[j]);
+                n++;
+                source = d->reads[i].source;
+            }
+    if (n == 0)
+        return;
+    for (int j = 0; j < N_TENSOR_TYPES; j++)
+        r->s_per_mac[j] = seconds[j] > 0 ? seconds[j] : exp(log_ratios / n) * r->s_per_mac[j];
+    r->read_spread = FEW_ROWS;
+    r->read_basis = arena_printf(a, "measured on it for %d types of weights (%s)", n, source);
+}
+
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e) {
     struct device_rates r = {.threads = board_threads(c, d), .isa = board_isa(c, d)};
@@ -126,8 +149,30 @@ int rates_for_device(const struct catalog *c, const struct catalog_device *d, st
     rates_of(&t, d, BOARD_WRITES, r.s_per_byte, &r.write_spread, &r.write_basis, a);
     rates_of(&t, d, BOARD_READS, r.s_per_mac, &r.read_spread, &r.read_basis, a);
     board_table_release(&t);
+    set_measured_reads(d, &r, a);
     if (r.write_basis == NULL || r.read_basis == NULL)
         return err_set(e, ERR_NO_MEMORY, "rates_for_device", "out of memory");
     *out = r;
     return 0;
+}
+
+/* "Q4_K" of the planner is "q4_K" of ggml, "IQ4_XS" "iq4_xs". */
+static const char *ggml_name(struct arena *a, const char *planned) {
+    char *name = arena_strdup(a, planned);
+    size_t n = name != NULL ? strlen(name) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!(name[i] == 'K' && i + 1 == n))
+            name[i] = (char)tolower((unsigned char)name[i]);
+    return name;
+}
+
+const struct bits_speed *rates_by_type(const struct device_rates *r, struct arena *a) {
+    struct bits_speed *speeds = arena_calloc(a, N_TENSOR_TYPES, sizeof *speeds);
+    for (int i = 0; i < N_TENSOR_TYPES && speeds != NULL; i++) {
+        speeds[i] = (struct bits_speed){ggml_name(a, tensor_type_name((enum tensor_type)i)), r->s_per_mac[i],
+                                        r->s_per_byte[i]};
+        if (speeds[i].type == NULL)
+            return NULL;
+    }
+    return speeds;
 }

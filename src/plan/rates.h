@@ -1,9 +1,10 @@
 /* How fast a device reads weights and multiplies, by tensor type, with the width of what is not known.
  *
- * Three sources, the first that there is:
+ * Four sources, the first that there is:
  *   measured     rows of throughput.csv for this board. Six and more: seconds per byte (writing) and per multiply-accumulate
  *                (reading) of each tensor type, fitted to all rows at the board's own number of threads. Fewer: what a
  *                transfer says, scaled to them
+ *   by itself    what a probe of the device measured for each type (catalog.h: reads); of reading alone, before all others
  *   published    one bandwidth that somebody measured while a model wrote
  *   transferred  what boards with such cores reach per core and clock (boards.h); writing no faster than memory allows
  * Rows of GPUs, of tier X (the paper's) and repeats of a row never enter a fit. */
@@ -11,6 +12,7 @@
 #define PLAN_RATES_H
 
 #include "catalog/catalog.h"
+#include "compress/bits.h"
 #include "plan/mix.h"
 
 /* Instruction sets that decide how fast whole numbers multiply and how weights are laid out. */
@@ -38,6 +40,9 @@ struct device_rates {
 /* Texts go into `a`. Fails only when out of memory: an unknown device gets wide bounds. */
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e);
+
+/* The same by ggml's names, as the search for types asks for it: [N_TENSOR_TYPES] in `a`; NULL when out of memory. */
+const struct bits_speed *rates_by_type(const struct device_rates *r, struct arena *a);
 
 /* Nonnegative x that makes sum_j a[i][j] x[j] close to time[i] for all i, in relative terms, drawn towards one common value
  * where the rows say little: minimises sum_i (sum_j a_ij x_j / t_i - 1)^2 + pull sum_j (x_j / x0 - 1)^2 by coordinate

@@ -181,17 +181,23 @@ static const char own_devices[] = "format: edgestill.devices/1\n"
                                   "    memset_mbps: unknown\n"
                                   "    decode_gbps: unknown\n"
                                   "    os_reserved_mb: unknown\n"
+                                  "%s"
                                   "    devices:\n"
                                   "      - {name: %s, memory_mb: [1024, bench]}\n";
 
-static int load_own(const char *memcpy_figure, const char *name, struct catalog *c, struct err *e) {
+static int load_own_reads(const char *memcpy_figure, const char *reads, const char *name, struct catalog *c,
+                          struct err *e) {
     struct str text = {0};
     assert_int_equal(file_make_folders("project", e), 0);
-    str_addf(&text, own_devices, memcpy_figure, name);
+    str_addf(&text, own_devices, memcpy_figure, reads, name);
     assert_int_equal(file_write("project/devices.yaml", text.data, text.len, e), 0);
     int code = catalog_load(c, "project", e);
     str_release(&text);
     return code;
+}
+
+static int load_own(const char *memcpy_figure, const char *name, struct catalog *c, struct err *e) {
+    return load_own_reads(memcpy_figure, "", name, c, e);
 }
 
 static void test_own_entries(void **state) {
@@ -211,6 +217,22 @@ static void test_own_entries(void **state) {
     assert_int_equal(catalog_device_find(&c, "rpi5-8gb", &d, &e), 0);
     assert_string_equal(d->core, "cortex-a53");
     catalog_release(&c);
+}
+
+static void test_rates_by_type(void **state) {
+    (void)state;
+    struct catalog c;
+    struct err e = {0};
+    const struct catalog_device *d = NULL;
+    assert_int_equal(
+        load_own_reads("unknown", "    reads: {Q4_K: [113, bench], Q8_0: unknown}\n", "my-board", &c, &e), 0);
+    assert_int_equal(catalog_device_find(&c, "my-board", &d, &e), 0);
+    assert_true(d->reads[CATALOG_READ_Q4_K].known && d->reads[CATALOG_READ_Q4_K].value == 113);
+    assert_true(!d->reads[CATALOG_READ_Q8_0].known && !d->reads[CATALOG_READ_Q3_K].known);
+    catalog_release(&c);
+    assert_int_equal(load_own_reads("unknown", "    reads: {Q9_K: [113, bench]}\n", "my-board", &c, &e),
+                     ERR_INPUT);
+    assert_non_null(strstr(e.message, "Q9_K"));
 }
 
 static void test_bad_figures_are_refused(void **state) {
@@ -272,6 +294,7 @@ int main(void) {
         cmocka_unit_test(test_the_papers_row_never_calibrates),
         cmocka_unit_test(test_finding),
         cmocka_unit_test(test_own_entries),
+        cmocka_unit_test(test_rates_by_type),
         cmocka_unit_test(test_bad_figures_are_refused),
         cmocka_unit_test(test_documented_examples),
     };

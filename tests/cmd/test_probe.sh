@@ -7,6 +7,7 @@ export HOME=$work XDG_CONFIG_HOME=$work/none
 expect 0 "this machine is measured" "$EDGESTILL" probe --as this-one --json
 has "an entry for it" "$out" "name: this-one"
 has "its memory's speed" "$out" "read_gbps"
+has "how fast it reads prompts by type" "$out" "reads: {F16: ["
 expect 0 "saved into a project" "$EDGESTILL" probe --as this-one --save -C .
 expect 0 "the catalogue reads the entry" "$EDGESTILL" devices this-one -C .
 has "with probe as the source" "$out" "edgestill probe"

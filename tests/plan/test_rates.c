@@ -261,13 +261,41 @@ static void test_every_device_gets_bounds(void **state) {
     }
 }
 
+/* What was measured on the device itself holds for the types that it was measured with, and moves the others as a whole; the search
+ * for types gets it under ggml's names. */
+static void test_a_device_that_measured_itself(void **state) {
+    (void)state;
+    struct arena a;
+    struct err e = {0};
+    struct device_rates kind, own;
+    struct catalog_device d = *device("generic-x86");
+    arena_init(&a);
+    assert_int_equal(rates_for_device(&catalog, &d, &a, &kind, &e), 0);
+    assert_true(kind.s_per_mac[TENSOR_Q8_0] < kind.s_per_mac[TENSOR_Q4_K]);
+    double q4 = 0.5 * kind.s_per_mac[TENSOR_Q4_K], q8 = 2 * kind.s_per_mac[TENSOR_Q8_0];
+    d.reads[CATALOG_READ_Q4_K] = (struct catalog_figure){true, 1e-9 / q4, 1e-9 / q4, 1e-9 / q4, "a probe"};
+    d.reads[CATALOG_READ_Q8_0] = (struct catalog_figure){true, 1e-9 / q8, 1e-9 / q8, 1e-9 / q8, "a probe"};
+    assert_int_equal(rates_for_device(&catalog, &d, &a, &own, &e), 0);
+    assert_true(fabs(own.s_per_mac[TENSOR_Q4_K] / q4 - 1) < 1e-9);
+    assert_true(fabs(own.s_per_mac[TENSOR_Q8_0] / q8 - 1) < 1e-9);
+    assert_true(fabs(own.s_per_mac[TENSOR_Q3_K] / kind.s_per_mac[TENSOR_Q3_K] - 1) < 1e-9); /* 0.5 and 2 */
+    assert_non_null(strstr(own.read_basis, "2 types"));
+    assert_non_null(strstr(own.read_basis, "a probe"));
+    const struct bits_speed *speeds = rates_by_type(&own, &a);
+    assert_non_null(speeds);
+    assert_string_equal(speeds[TENSOR_Q4_K].type, "q4_K");
+    assert_string_equal(speeds[TENSOR_IQ4_XS].type, "iq4_xs");
+    assert_true(fabs(speeds[TENSOR_Q8_0].s_per_mac / q8 - 1) < 1e-9);
+    arena_release(&a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fit_recovers_rates),      cmocka_unit_test(test_the_papers_second_device),
         cmocka_unit_test(test_the_papers_first_device), cmocka_unit_test(test_transfers_keep_their_promise),
         cmocka_unit_test(test_leave_one_model_out),     cmocka_unit_test(test_every_device_gets_bounds),
         cmocka_unit_test(test_cores_and_memory),        cmocka_unit_test(test_clusters),
-        cmocka_unit_test(test_fewer_threads),
+        cmocka_unit_test(test_fewer_threads),           cmocka_unit_test(test_a_device_that_measured_itself),
     };
     return cmocka_run_group_tests(tests, load, release);
 }
