@@ -431,6 +431,45 @@ static void test_divergence_is_named(void **state) {
     end(&s);
 }
 
+/* RMSNorm keeps the loss finite whatever the weights; the only step, or the last one, is noticed as well. */
+static void test_weights_that_explode_are_noticed_at_once(void **state) {
+    (void)state;
+    static const struct {
+        float rate;
+        int64_t batch_rows;
+    } ways[] = {{1e12f, 90}, {1e12f, 8}, {1e6f, 8}, {1e38f, 45}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct setup s;
+        struct train_result r;
+        struct err e = {0};
+        begin(&s, "exploding");
+        s.s.learning_rate = ways[i].rate;
+        s.s.batch_rows = ways[i].batch_rows;
+        s.s.warmup = 0;
+        s.s.epochs = 1;
+        assert_int_equal(run(&s, &r, &e), ERR_DIVERGED);
+        assert_non_null(strstr(e.message, "step 1: "));
+        assert_non_null(strstr(e.hint, "learning rate"));
+        assert_int_equal(count_lines("exploding.log", "\"step\":1,"), 0); /* no step counts */
+        end(&s);
+    }
+}
+
+/* The evaluation before the first step meets it, and says whose fault it is. */
+static void test_a_base_of_no_numbers(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "no-numbers");
+    s.m.base.value[nn_set_find(&s.m.base, "blk.0.ffn_up.weight")->offset] = NAN;
+    assert_int_equal(run(&s, &r, &e), ERR_DIVERGED);
+    assert_non_null(strstr(e.message, "step 0: "));
+    assert_non_null(strstr(e.message, "validation record 100"));
+    assert_non_null(strstr(e.hint, "base"));
+    end(&s);
+}
+
 static void test_rows_without_anything_to_learn_are_refused(void **state) {
     (void)state;
     struct err e = {0};
@@ -530,6 +569,8 @@ int main(void) {
         cmocka_unit_test(test_early_stopping),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_divergence_is_named),
+        cmocka_unit_test(test_weights_that_explode_are_noticed_at_once),
+        cmocka_unit_test(test_a_base_of_no_numbers),
     };
     scratch_enter();
     return cmocka_run_group_tests(tests, NULL, NULL);
