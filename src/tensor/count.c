@@ -51,15 +51,20 @@ static double seconds_of(clockid_t clock) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+struct product_seconds {
+    double best, wall, cpu;
+};
+
 /* One product; its seconds of wall and processor time are added up, the shortest wall time is kept. */
-static void timed_product(const struct ops *o, const int64_t mnk[3], float *const abc[3], double *best,
-                          double *cpu_s) {
+static void timed_product(const struct ops *o, const int64_t mnk[3], float *const abc[3],
+                          struct product_seconds *s) {
     double wall = seconds_of(CLOCK_MONOTONIC), cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     o->gemm(o, false, true, mnk[0], mnk[1], mnk[2], 1, abc[0], mnk[2], abc[1], mnk[2], 0, abc[2], mnk[1]);
     o->sum_squares(o, abc[2], 1); /* waits */
     wall = seconds_of(CLOCK_MONOTONIC) - wall;
-    *best = wall < *best ? wall : *best;
-    *cpu_s += seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    s->best = wall < s->best ? wall : s->best;
+    s->wall += wall;
+    s->cpu += seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 }
 
 static void fill(const struct ops *o, float *to, int64_t n) {
@@ -78,15 +83,16 @@ int ops_measure_product(const struct ops *o, int64_t m, int64_t n, int64_t k, in
                      o->alloc(o, (size_t)(m * n) * sizeof(float))};
     bool ok = abc[0] && abc[1] && abc[2];
     if (ok) {
-        double best = INFINITY, cpu_s = 0, work = (double)m * (double)n * (double)k;
+        struct product_seconds s = {0};
+        double work = (double)m * (double)n * (double)k;
         fill(o, abc[0], m * k);
         fill(o, abc[1], n * k);
-        timed_product(o, mnk, abc, &best, &cpu_s); /* warm */
-        best = INFINITY;
-        cpu_s = 0;
+        timed_product(o, mnk, abc, &s); /* warm */
+        s = (struct product_seconds){.best = INFINITY};
         for (int i = 0; i < n_times; i++)
-            timed_product(o, mnk, abc, &best, &cpu_s);
-        *out = (struct ops_rate){work / (best + 1e-9), work * n_times / (cpu_s + 1e-9)};
+            timed_product(o, mnk, abc, &s);
+        *out = (struct ops_rate){work / (s.best + 1e-9), work * n_times / (s.wall + 1e-9),
+                                 work * n_times / (s.cpu + 1e-9)};
     }
     for (int i = 0; i < 3; i++)
         o->free(o, abc[i]);

@@ -21,6 +21,7 @@ static int add(const struct nn_model *m, int64_t tokens, const struct side *s, d
         return rc;
     *macs += work;
     seconds->per_s += work / rate.per_s;
+    seconds->mean_per_s += work / rate.mean_per_s;
     seconds->per_cpu_s += work / rate.per_cpu_s;
     return 0;
 }
@@ -39,7 +40,7 @@ int train_product_rate(const struct nn_model *m, int64_t tokens, struct ops_rate
         if (rc < 0)
             return rc;
     }
-    *out = (struct ops_rate){macs / seconds.per_s, macs / seconds.per_cpu_s};
+    *out = (struct ops_rate){macs / seconds.per_s, macs / seconds.mean_per_s, macs / seconds.per_cpu_s};
     return 0;
 }
 

@@ -30,6 +30,8 @@ static void test_measured_where_products_are_large_enough(void **state) {
     struct nn_model m = model_of(&ops, 256);
     assert_int_equal(train_product_rate(&m, 300, &rate, &e), 0);
     assert_true(isfinite(rate.per_s) && rate.per_s > 0);
+    assert_true(rate.mean_per_s > 0 &&
+                rate.mean_per_s <= rate.per_s); /* the best run is no slower than all of them */
     assert_true(isfinite(rate.per_cpu_s) && rate.per_cpu_s > 0);
     assert_true(count.macs >= 5e9); /* five shapes, a billion each */
     ops.close(&ops);
