@@ -41,7 +41,7 @@ static void test_nothing_is_told_of_tiny_models(void **state) {
     (void)state;
     struct ops ops;
     struct ops_count count;
-    struct ops_rate rate = {1, 1};
+    struct ops_rate rate = {1, 1, 1};
     struct err e = {0};
     assert_int_equal(ops_open_cpu(&ops, 1, &e), 0);
     ops_count_wrap(&ops, &count);
