@@ -143,6 +143,20 @@ static int read_bundle(struct work *w, struct err *e) {
     return rc < 0 ? rc : str_check(&w->list, e);
 }
 
+/* The bundle's own C library refuses to run on anything older: glibc is built for Linux 3.2 and later, on aarch64 for 3.7 and later (its
+ * own INSTALL, "--enable-kernel"; the loader's ABI note says the same). A kernel that says nothing is given the benefit of the doubt. */
+static int check_kernel(const struct work *w, struct err *e) {
+    int major = 0, minor = 0, least = strcmp(w->device->arch, "arm64") == 0 ? 7 : 2;
+    const char *kernel = w->device->kernel;
+    bool known = sscanf(kernel, "Linux %d.%d", &major, &minor) == 2;
+    if (!*kernel || (known && (major > 3 || (major == 3 && minor >= least))))
+        return 0;
+    err_set(e, ERR_UNSUPPORTED, "deploy", "%s runs %s, and the bundle's programs need Linux 3.%d or newer",
+            w->d->ssh->host, kernel, least);
+    err_hint(e, "update the device's system");
+    return ERR_UNSUPPORTED;
+}
+
 static int check_device(struct work *w, struct err *e) {
     const char *arch = NULL, *host = w->d->ssh->host;
     char need[32], have[32];
@@ -165,7 +179,7 @@ static int check_device(struct work *w, struct err *e) {
         err_hint(e, "a smaller plan: edgestill plan --max-memory");
         return ERR_NO_MEMORY;
     }
-    return 0;
+    return check_kernel(w, e);
 }
 
 /* ---- copying ---- */

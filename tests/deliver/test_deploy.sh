@@ -181,3 +181,14 @@ expect 1 "a host that is not there" env EDGESTILL_SSH="ssh -F $work/ssh/config -
 mkdir -p fake && printf '#!/bin/sh\n[ "$1" = -m ] && echo riscv64 || echo Linux 6\n' >bin/uname && chmod +x bin/uname
 expect 2 "another architecture" deploy
 has "it says how to bundle for it" "$err" "--arch riscv64"
+for kernel in 'Linux 2.6.32' 'Linux 3.1.9' 'FreeBSD 14.1'; do
+    printf '#!/bin/sh\n[ "$1" = -m ] && echo x86_64 || echo "%s"\n' "$kernel" >bin/uname
+    expect 1 "$kernel" deploy
+    has "it says which kernel is needed" "$err" "$kernel, and the bundle's programs need Linux 3.2 or newer"
+done
+rm bin/uname
+printf '#!/bin/sh\ncase "$*" in *MemTotal*) echo memory_kb=9000; echo available_kb=8000 ;; *) exec /usr/bin/sed "$@" ;; esac\n' >bin/sed
+chmod +x bin/sed
+expect 1 "too little memory" deploy
+has "it says how much the plan needs, and how to need less" "$err" "edgestill plan --max-memory"
+rm bin/sed
