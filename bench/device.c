@@ -1,7 +1,8 @@
 /* Figures 6.1 to 6.6: the device's program beside llama.cpp's own server, within a memory limit, emulated, under load, deployed.
  *
  *     make bench-device
- *     DEVICE_PARTS=0 make bench-device             makes the models alone (minutes; kept in build/bench/shapes)
+ *     DEVICE_PARTS=0 make bench-device             makes the models alone (a quarter of an hour, most of it compress's choice for 6.2;
+ *                                                  kept in build/bench/shapes)
  *     DEVICE_PARTS=1,5 make bench-device           some figures; the others stay in the file as they were measured before
  *     DEVICE_MODEL=qwen3|tinyllama                 6.1 for one of the models
  *     DEVICE_RUNS=5 DEVICE_STARTS=1 DEVICE_LOAD_S=10   a quick look

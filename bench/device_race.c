@@ -1,6 +1,8 @@
 /* Racing servers and programs: all ready at once, asked in turn, so that the machine's moods meet them alike. */
 #include "bench/device_race.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "bench/chosen.h"
 #include "bench/device_parts.h"
 #include "bench/serving.h"
 #include "config.h"
@@ -317,20 +319,24 @@ int bench_race(struct figures *f, const struct shape_model *m, struct err *e) {
 
 /* ---- 6.2 ---- */
 
-/* Ours, by how its file is rounded: the first is what compress aims at, and what is compared; the second has the stock file's types. */
+/* Ours, by its file: the one that compress picks for this machine, which is compared, and the stock file's types beside it. */
+enum { CHOSEN, AS_STOCK, N_OURS };
 static const struct {
-    const struct shape_model *model;
     const char *what, *name, *folder;
-} ours[] = {{&shape_qwen3_trimmed_4, "qwen3-0.6b, ours at 4.5 bits",
-             "edgestill-run, 16,000 tokens at 4.5 bits, compact form", WORK "/trimmed-4"},
-            {&shape_qwen3_trimmed, "qwen3-0.6b, ours as Q3_K_M",
-             "edgestill-run, 16,000 tokens as Q3_K_M, compact form", WORK "/trimmed"}};
-enum { N_OURS = sizeof ours / sizeof *ours };
+} ours[N_OURS] = {
+    {"qwen3-0.6b, ours as compress picks it", "edgestill-run, compress's choice, compact form",
+     WORK "/chosen"},
+    {"qwen3-0.6b, ours as Q3_K_M", "edgestill-run, 16,000 tokens as Q3_K_M, compact form", WORK "/trimmed"}};
 
 struct paper {
     struct shape_task full, small; /* written out; in the compact form */
-    char stock[256], trimmed[N_OURS][256];
+    char stock[256], trimmed[256];
+    struct chosen_file chosen;
 };
+
+static int paper_threads(void) {
+    return (int)chain_setting("DEVICE_THREADS", 1);
+}
 
 static int make_paper(struct paper *p, struct err *e) {
     struct shape_request q = {.n_prefix = 150, .n_record = 100, .short_values = true};
@@ -340,9 +346,9 @@ static int make_paper(struct paper *p, struct err *e) {
     q.form = (struct prompt_form){PROMPT_NONE, PROMPT_COMPACT};
     if (rc == 0)
         rc = shape_task_make(&p->small, p->stock, &q, e);
-    for (int i = 0; i < N_OURS && rc == 0; i++)
-        rc = shape_file(shape_pick(ours[i].model), p->small.prompt.tag, p->trimmed[i], e);
-    return rc;
+    if (rc == 0)
+        rc = shape_file(shape_pick(&shape_qwen3_trimmed), p->small.prompt.tag, p->trimmed, e);
+    return rc < 0 ? rc : chosen_file(&p->chosen, &p->small, paper_threads(), e);
 }
 
 static void paper_release(struct paper *p) {
@@ -362,6 +368,8 @@ static void add_paper(struct figures *f, struct paper *p, struct contender *all)
     char name[200];
     add_shape(f, "6.2", &p->full, "the paper's set-up");
     add_shape(f, "6.2", &p->small, "ours");
+    figures_add(f, &(struct figure){"6.2", "qwen3-0.6b: the file that compress picks", "MB",
+                                    (double)file_size(p->chosen.path) / 1e6, 1, 0, 0, p->chosen.types});
     for (int i = 0; i < 1 + N_OURS; i++)
         add_times(f, "6.2", shape, &all[i]);
     for (int i = 1; i < 1 + N_OURS; i++) {
@@ -378,7 +386,7 @@ static void add_paper(struct figures *f, struct paper *p, struct contender *all)
 int bench_paper(struct figures *f, struct err *e) {
     struct paper p = {0};
     static struct contender all[1 + N_OURS];
-    int threads = (int)chain_setting("DEVICE_THREADS", 1);
+    int threads = paper_threads();
     int rc = make_paper(&p, e);
     all[0] = contender("llama-server, whole vocabulary, cold", LLAMA_COLD, &p.full, p.stock, threads);
     for (int i = 0; i < N_OURS && rc == 0; i++) {
@@ -386,7 +394,7 @@ int bench_paper(struct figures *f, struct err *e) {
         const struct shape_bundle b = {
             .arch = "amd64", .folder = ours[i].folder, .n_threads = threads, .n_ctx = 64, .n_batch = 64};
         all[i + 1] = contender(ours[i].name, OURS, &p.small, b.folder, threads);
-        rc = shape_bundle_make(&p.small, p.trimmed[i], &b, e);
+        rc = shape_bundle_make(&p.small, i == CHOSEN ? p.chosen.path : p.trimmed, &b, e);
     }
     if (rc == 0) {
         race(all, 1 + N_OURS);

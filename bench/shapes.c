@@ -18,9 +18,9 @@
         .n_ff = 3072, .n_vocab = vocab, .n_ctx = 40960, .rope_base = 1e6F, .rms_epsilon = 1e-6F,             \
         .tied = true, .seed = 1, .type = GGML_TYPE_F16                                                       \
     }
-const struct shape_model shape_qwen3 = {"qwen3-0.6b-q3_k_m", QWEN3(151936), "Q3_K_M", false};
-const struct shape_model shape_qwen3_trimmed = {"qwen3-0.6b-16k-q3_k_m", QWEN3(16000), "Q3_K_M", false};
-const struct shape_model shape_qwen3_trimmed_4 = {"qwen3-0.6b-16k-q4_k", QWEN3(16000), "Q4_K_S", true};
+const struct shape_model shape_qwen3 = {"qwen3-0.6b-q3_k_m", QWEN3(151936), "Q3_K_M"};
+const struct shape_model shape_qwen3_trimmed = {"qwen3-0.6b-16k-q3_k_m", QWEN3(16000), "Q3_K_M"};
+const struct shape_model shape_qwen3_16 = {"qwen3-0.6b-f16", QWEN3(151936), "F16"};
 const struct shape_model shape_tinyllama = {"tinyllama-1.1b-q4_k_m",
                                             {.n_layer = 22,
                                              .n_embd = 2048,
@@ -30,13 +30,11 @@ const struct shape_model shape_tinyllama = {"tinyllama-1.1b-q4_k_m",
                                              .n_vocab = 32000,
                                              .seed = 1,
                                              .type = GGML_TYPE_F16},
-                                            "Q4_K_M",
-                                            false};
-const struct shape_model shape_small = {
-    "small-q8_0",
-    {.n_embd = 64, .n_head = 2, .n_kv = 1, .n_ff = 128, .n_vocab = 300, .seed = 1, .type = GGML_TYPE_F16},
-    "Q8_0",
-    false};
+                                            "Q4_K_M"};
+#define SMALL                                                                                                \
+    { .n_embd = 64, .n_head = 2, .n_kv = 1, .n_ff = 128, .n_vocab = 300, .seed = 1, .type = GGML_TYPE_F16 }
+const struct shape_model shape_small = {"small-q8_0", SMALL, "Q8_0"};
+const struct shape_model shape_small_16 = {"small-f16", SMALL, "F16"};
 
 const struct shape_model *shape_pick(const struct shape_model *m) {
     return getenv("DEVICE_SMALL") ? &shape_small : m;
@@ -56,7 +54,7 @@ int shape_file(const struct shape_model *m, const char *prompt_tag, char path[25
     if (rc == 0)
         rc = tiny_gguf_write(f16, &shape, e);
     if (rc == 0)
-        rc = quantize_file(f16, path, &(struct quantize_options){.type = m->type, .pure = m->pure}, e);
+        rc = quantize_file(f16, path, &(struct quantize_options){.type = m->type}, e);
     unlink(f16);
     return rc;
 }

@@ -13,11 +13,10 @@ struct shape_model {
     const char *name; /* "qwen3-0.6b-q3_k_m": of the file */
     struct tiny_gguf shape;
     const char *type; /* "Q3_K_M" */
-    bool pure;        /* every matrix of that type, not a mix around it */
 };
-/* Trimmed: 16,000 tokens of vocabulary, as the stock mix, and at the 4.5 bits a weight that compress aims at. */
-extern const struct shape_model shape_qwen3, shape_qwen3_trimmed, shape_qwen3_trimmed_4, shape_tinyllama,
-    shape_small;
+/* Trimmed: 16,000 tokens of vocabulary, as the stock mix. 16: as compress reads it. */
+extern const struct shape_model shape_qwen3, shape_qwen3_trimmed, shape_qwen3_16, shape_tinyllama,
+    shape_small, shape_small_16;
 
 /* The model, or the small one when DEVICE_SMALL is set: to try a measurement, not to measure. */
 const struct shape_model *shape_pick(const struct shape_model *m);
