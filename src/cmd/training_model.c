@@ -95,25 +95,23 @@ static int choose_layers(struct training *t, const struct model_config *config) 
     return 0;
 }
 
-/* What would fit where the plan does not, as a hint. */
-static int refuse_memory(struct training *t, struct nn_model shape, const struct train_base_bytes *bytes,
-                         const struct train_need *need, int64_t available) {
-    bool lora = shape.lora.rank > 0;
-    char need_text[32], have[32];
+/* With what would fit, as a hint. */
+static int refuse_memory(struct training *t, const struct nn_model *shape,
+                         const struct train_base_bytes *bytes, const struct train_need *need,
+                         int64_t available) {
+    struct train_way way;
+    char need_text[32], have[32], way_text[128];
     err_set(t->e, ERR_NO_MEMORY, "train",
             "training %s with its base kept as %s needs %s of memory, %s are free", str_text(&t->base_path),
             train_base_name(t->kept), str_bytes(need_text, sizeof need_text, t->memory.total_bytes),
             str_bytes(have, sizeof have, available));
-    shape.packed = true;
-    for (int b = TRAIN_BASE_BF16; b < TRAIN_N_BASES && lora; b++) {
-        struct train_memory m;
-        train_memory_plan(&shape, bytes->of[b], need, mem_total_bytes(), &m);
-        if (m.total_bytes < available)
-            return err_hint(t->e, "--base-memory %s takes %s", train_base_name((enum train_base)b),
-                            str_bytes(need_text, sizeof need_text, m.total_bytes));
-    }
-    return err_hint(t->e, "close other programs, or accept a plan with a smaller base%s",
-                    lora ? "" : " or with the method lora");
+    bool fits = train_memory_fit(shape, bytes, need, mem_total_bytes(), available, &way);
+    train_way_text(way_text, sizeof way_text, shape, &way);
+    if (fits)
+        return err_hint(t->e, "%s", way_text);
+    return err_hint(
+        t->e, "nothing fits with this base (%s): close other programs, or accept a plan with a smaller base",
+        way_text);
 }
 
 /* How the base is kept and what the run takes, before anything large is taken. */
@@ -137,7 +135,7 @@ static int plan_memory(struct training *t) {
     train_memory_plan(&shape, bytes.of[t->kept], &need, total, &t->memory);
     if (available <= 0 || t->memory.total_bytes < available)
         return 0;
-    return refuse_memory(t, shape, &bytes, &need, available);
+    return refuse_memory(t, &shape, &bytes, &need, available);
 }
 
 int training_read(struct training *t) {

@@ -1,7 +1,9 @@
 /* The plan of a run's memory. Everything follows from counts and the machine's total memory, not from what is free at the moment, so
  * that the same run is cut into the same micro-batches again. */
 #include "train/memory.h"
+#include "base/str.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MOST_TOKENS = 4096, ENOUGH_TOKENS = 512, PACKED_FROM_PARAMS = 64000000 };
@@ -84,4 +86,49 @@ void train_memory_plan(const struct nn_model *m, int64_t base_bytes, const struc
     out->trained_bytes = trained;
     out->run_bytes = run_bytes(m, n, &out->limits, tokens, recompute);
     out->total_bytes = base_bytes + trained + out->run_bytes;
+}
+
+/* ---- what would fit ---- */
+
+enum { USUAL_RANK = 16 };
+
+/* One way's memory; the smallest so far goes to *least. True when it fits. */
+static bool try_way(const struct nn_model *shape, const struct train_base_bytes *bytes,
+                    const struct train_need *need, const int64_t total_available[2], struct train_way *w,
+                    struct train_way *least) {
+    struct nn_model m = *shape;
+    m.lora.rank = !w->lora ? 0 : shape->lora.rank > 0 ? shape->lora.rank : USUAL_RANK;
+    m.lora.first_layer = w->lora ? m.config.n_layer - w->n_layers : 0;
+    m.packed = w->kept != TRAIN_BASE_F32;
+    train_memory_plan(&m, bytes->of[w->kept], need, total_available[0], &w->memory);
+    if (least->memory.total_bytes == 0 || w->memory.total_bytes < least->memory.total_bytes)
+        *least = *w;
+    return w->memory.total_bytes < total_available[1];
+}
+
+bool train_memory_fit(const struct nn_model *shape, const struct train_base_bytes *bytes,
+                      const struct train_need *need, int64_t total_bytes, int64_t available_bytes,
+                      struct train_way *out) {
+    const int64_t memory[2] = {total_bytes, available_bytes};
+    struct train_way least = {0};
+    for (int n = shape->config.n_layer - shape->lora.first_layer; n > 0; n /= 2)
+        for (int b = 0; b < TRAIN_N_BASES; b++) {
+            struct train_way w = {.kept = (enum train_base)b, .lora = true, .n_layers = n};
+            if (!try_way(shape, bytes, need, memory, &w, &least))
+                continue;
+            *out = w;
+            return true;
+        }
+    *out = least;
+    return false;
+}
+
+const char *train_way_text(char *text, size_t room, const struct nn_model *shape, const struct train_way *w) {
+    char bytes[32], layers[32] = "";
+    if (w->n_layers < shape->config.n_layer)
+        snprintf(layers, sizeof layers, " --layers %d", w->n_layers);
+    snprintf(text, room, "%s--base-memory %s%s takes %s",
+             shape->lora.rank > 0 ? "" : "a plan with the method lora and ", train_base_name(w->kept), layers,
+             str_bytes(bytes, sizeof bytes, w->memory.total_bytes));
+    return text;
 }

@@ -49,4 +49,20 @@ enum train_base train_base_choose(const struct nn_model *shape, const struct tra
 void train_memory_plan(const struct nn_model *shape, int64_t base_bytes, const struct train_need *need,
                        int64_t total_bytes, struct train_memory *out);
 
+/* A way to train that takes less, and what it takes. */
+struct train_way {
+    enum train_base kept;
+    bool lora;    /* adapters, of rank 16 where shape has none, in place of all weights */
+    int n_layers; /* the last blocks, which get adapters */
+    struct train_memory memory;
+};
+/* The least change to `shape` that takes less than `available_bytes`: first the base kept otherwise, then adapters in place of all
+ * weights, then adapters on fewer of the last blocks. False when nothing fits: *out is then what takes least. The other arguments as in
+ * train_base_choose. */
+bool train_memory_fit(const struct nn_model *shape, const struct train_base_bytes *bytes,
+                      const struct train_need *need, int64_t total_bytes, int64_t available_bytes,
+                      struct train_way *out);
+/* "--base-memory bf16 --layers 8 takes 1.2 GB": what the user has to say for it. */
+const char *train_way_text(char *text, size_t room, const struct nn_model *shape, const struct train_way *w);
+
 #endif

@@ -164,6 +164,19 @@ struct maker {
     struct rng rng;
 };
 
+/* Values of deviation 1. Matrices of full models take theirs in runs from a pool, each from a place by chance: drawing a thousand million one
+ * by one took longer than the test that wanted them. */
+static void draw_values(struct rng *rng, float *values, int64_t n) {
+    enum { LARGE = 1 << 22, POOL = 1 << 16, RUN = 1000 };
+    int64_t drawn = n < LARGE ? n : POOL;
+    for (int64_t i = 0; i < drawn; i++)
+        values[i] = (float)rng_normal(rng);
+    for (int64_t i = drawn; i < n; i += RUN) {
+        int64_t length = n - i < RUN ? n - i : RUN;
+        memcpy(values + i, values + rng_range(rng, 0, POOL - RUN), (size_t)length * sizeof *values);
+    }
+}
+
 /* rows x cols values of the given deviation around `mean`, stored as `type`. ggml's first dimension is the
  * row's width. */
 static void make_tensor(struct maker *k, const char *name, enum ggml_type type, int64_t cols, int64_t rows,
@@ -174,8 +187,11 @@ static void make_tensor(struct maker *k, const char *name, enum ggml_type type, 
     float *values = malloc((size_t)n * sizeof *values);
     if (!values)
         abort();
+    memset(values, 0, (size_t)n * sizeof *values);
+    if (deviation > 0)
+        draw_values(&k->rng, values, n);
     for (int64_t i = 0; i < n; i++)
-        values[i] = mean + (deviation > 0 ? deviation * (float)rng_normal(&k->rng) : 0.0F);
+        values[i] = mean + deviation * values[i];
     if (type == GGML_TYPE_F32)
         memcpy(t->data, values, (size_t)n * sizeof *values);
     else

@@ -199,12 +199,55 @@ static void test_how_a_base_is_kept(void **state) {
     assert_int_equal(train_base_find("f64"), -1);
 }
 
+/* TinyLlama's shape, from much memory to none: the least change that fits is named, with what it takes. */
+static void test_what_would_fit_is_named(void **state) {
+    (void)state;
+    struct nn_model m = {.config = config_of(), .lora = {.rank = 16, .alpha = 32}};
+    m.config.n_layer = 22;
+    m.config.d_model = 2048;
+    m.config.n_heads = 32;
+    m.config.d_ff = 5632;
+    const struct train_base_bytes bytes = bytes_of(1100000000, 5);
+    const struct train_need need = need_of();
+    const int64_t mb = 1000000, total = 8000 * mb;
+    struct train_way way;
+    char text[128], alone[128];
+    const struct {
+        int64_t available;
+        int rank;
+        const char *words;
+    } cases[] = {
+        {100000 * mb, 16, "--base-memory f32 takes "},
+        {4300 * mb, 16, "--base-memory bf16 takes "},
+        {100000 * mb, 0, "a plan with the method lora and --base-memory f32 takes "},
+        {2800 * mb, 16, "--base-memory stored takes "},
+        {1500 * mb, 16, "--base-memory stored --layers "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        m.lora.rank = cases[i].rank;
+        bool fits = train_memory_fit(&m, &bytes, &need, total, cases[i].available, &way);
+        print_message("%s\n", train_way_text(text, sizeof text, &m, &way));
+        assert_true(fits && way.memory.total_bytes < cases[i].available);
+        assert_memory_equal(text, cases[i].words, strlen(cases[i].words));
+    }
+    m.lora.rank = 16;
+    assert_false(train_memory_fit(&m, &bytes, &need, total, 100 * mb, &way));
+    print_message("the least: %s\n", train_way_text(alone, sizeof alone, &m, &way));
+    assert_non_null(strstr(alone, "--base-memory stored"));
+    m.lora.first_layer = 22 - way.n_layers; /* what is named is what is planned then */
+    m.packed = true;
+    struct train_memory planned;
+    train_memory_plan(&m, bytes.of[way.kept], &need, total, &planned);
+    assert_int_equal(planned.total_bytes, way.memory.total_bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_plan_is_what_is_taken),
         cmocka_unit_test(test_the_plan_with_a_base_in_bf16),
         cmocka_unit_test(test_what_gives_way),
         cmocka_unit_test(test_how_a_base_is_kept),
+        cmocka_unit_test(test_what_would_fit_is_named),
     };
     scratch_enter();
     return cmocka_run_group_tests(tests, NULL, NULL);
