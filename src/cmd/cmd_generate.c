@@ -10,6 +10,7 @@
 #include "cmd/teaching.h"
 #include "cmd/where_wrong.h"
 #include "plan/plan.h"
+#include "synth/draft_numbers.h"
 #include "synth/gate.h"
 #include "synth/generate.h"
 #include "synth/own.h"
@@ -281,6 +282,8 @@ static int generate(struct generating *g) {
     struct cmd_ctx *c = g->c;
     bool nothing_missing = false;
     int code = teaching_open(c, &g->project, g->store, &g->teacher);
+    if (code == 0 && teacher_style(g->teacher) == PROTOCOL_PLAIN)
+        code = draft_check_numbers(&g->task, &c->err);
     if (code == 0)
         code = consent(g, &nothing_missing);
     code = begin_round(g, code);

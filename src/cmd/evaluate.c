@@ -326,8 +326,8 @@ static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
     if (rc == 0)
         rc = teaching_open(v->settings->c, &v->project, s, &t);
     if (rc == 0) {
-        const char *name =
-            arena_printf(&v->project.arena, "%s %s", teacher_name(t), v->project.teacher.style);
+        const char *name = arena_printf(&v->project.arena, "%s %s", teacher_name(t),
+                                        teacher_style(t) == PROTOCOL_PLAIN ? "plain" : "full");
         make_key(v, WHO_TEACHER, name ? name : "", key);
         if (!reuse(v, WHO_TEACHER, key) && !recall)
             rc = label_rows(v, t, key, e);

@@ -112,7 +112,7 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
         if (read && t->style)
             code = one_of(map, "style", t->style, styles, e);
     }
-    if (!t->style)
+    if (!t->style && strcmp(t->kind, "gguf") != 0) /* a file says itself what it is */
         t->style = strcmp(t->kind, "embedded") == 0 ? "plain" : "full";
     if (code == 0)
         code = resolve(p, &t->gguf, e);

@@ -100,6 +100,12 @@ double model_file_number(const struct model_file *f, const char *key) {
     }
 }
 
+const char *model_file_text(const struct model_file *f, const char *key) {
+    int64_t at = gguf_find_key(f->gguf, key);
+    return at >= 0 && gguf_get_kv_type(f->gguf, at) == GGUF_TYPE_STRING ? gguf_get_val_str(f->gguf, at)
+                                                                        : NULL;
+}
+
 /* ---- tensors ---- */
 
 int64_t model_file_n_tensors(const struct model_file *f) {

@@ -32,6 +32,9 @@ int model_file_config(struct model_file *f, struct model_config *out, struct err
 /* A number of the metadata; NAN when there is no such key or it is none. */
 double model_file_number(const struct model_file *f, const char *key);
 
+/* A text of the metadata, borrowed from the file; NULL when there is no such key or it is none. */
+const char *model_file_text(const struct model_file *f, const char *key);
+
 struct model_tensor {
     const char *name;   /* borrowed from the file */
     const char *type;   /* "F32", "Q4_K" */

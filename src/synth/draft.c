@@ -2,6 +2,7 @@
  * the draft must stand in the sentence, and every word of the sentence in the draft. A large one may put things in its own words; there the schema is the check. */
 #include "synth/draft.h"
 #include "format/json.h"
+#include "synth/draft_numbers.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,7 +91,11 @@ static bool is_grammar(const char *word, size_t n) {
 }
 
 /* Nothing may be left out: after the first sentence, which says what the records are, each word is grammar or in the draft. */
-static void check_complete(struct drafting *d) {
+static void check_complete(struct drafting *d, const struct task *t) {
+    struct str said = {0}; /* the draft, and the units as they were settled */
+    str_add(&said, str_text(&d->answer));
+    for (int i = 0; i < t->n_declared; i++)
+        str_addf(&said, " %s", t->fields[i].unit ? t->fields[i].unit : "");
     const char *end = strstr(d->sentence, ". "), *at = end;
     char intro[256];
     snprintf(intro, sizeof intro, "%.*s", end ? (int)(end - d->sentence) : 0, d->sentence);
@@ -103,11 +108,22 @@ static void check_complete(struct drafting *d) {
         size_t bare = n;
         while (bare > 0 && at[bare - 1] == '.')
             bare--;
-        if (bare > 0 && !is_grammar(at, bare) && !stands_in(str_text(&d->answer), at, bare, false) &&
-            !number_stands_in(str_text(&d->answer), at, bare) && !stands_in(intro, at, bare, true))
+        if (bare > 0 && !is_grammar(at, bare) && !stands_in(str_text(&said), at, bare, false) &&
+            !number_stands_in(str_text(&said), at, bare) && !stands_in(intro, at, bare, true))
             str_addf(&d->complaint, "'%.*s' of the sentence is left out", (int)bare, at);
         at += n;
     }
+    str_release(&said);
+}
+
+/* A small teacher's draft against the sentence; what it writes of numbers and units becomes what the sentence has. */
+static int check_plain(struct drafting *d, struct task *t, struct err *e) {
+    int rc = draft_settle_numbers(t, d->sentence, &d->complaint, e);
+    if (rc == 0) {
+        check_copied(d, t);
+        check_complete(d, t);
+    }
+    return rc == 0 && !d->complaint.len ? draft_check_numbers(t, e) : rc;
 }
 
 /* Part of a specification, and said: an empty list stands where it does not apply. */
@@ -147,8 +163,11 @@ static int check_draft(struct drafting *d, const struct node *root, struct err *
         return 0;
     }
     if (teacher_style(d->teacher) == PROTOCOL_PLAIN) {
-        check_copied(d, &t);
-        check_complete(d);
+        rc = check_plain(d, &t, e);
+        if (rc < 0) {
+            task_release(&t);
+            return rc;
+        }
     }
     if (d->complaint.len) {
         task_release(&t);

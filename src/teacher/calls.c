@@ -1,5 +1,6 @@
 /* A question's call: its body, the money it holds back, its row in the journal, and its way out. */
 #include "base/clock.h"
+#include "teacher/grammar.h"
 #include "teacher/internal.h"
 #include <stdio.h>
 #include <string.h>
@@ -11,13 +12,26 @@ void teacher_stop(struct teacher *t, const struct err *why) {
         t->stop = *why;
 }
 
+/* llama-server's own grammar of a schema leaves out the bounds of a number that is not whole, and how many decimals it has: of 200 records
+ * with a ph value from 6.00 to 9.00 and a chlorine from 0.00 to 5.00 it let 115 others break their ranges. The embedded teacher's server takes ours. */
+static int make_grammar(const struct slot *s, struct str *out, struct err *e) {
+    const struct teacher *t = s->teacher;
+    if (t->n_servers == 0 || s->request.schema.len == 0)
+        return 0;
+    int rc = grammar_from_schema(str_text(&s->request.schema), out, e);
+    return rc < 0 ? err_context(e, "the schema of a question (%s)", s->request.schema_name) : 0;
+}
+
 static int make_body(struct slot *s, struct err *e) {
     struct teacher *t = s->teacher;
+    struct str grammar = {0};
+    int rc = make_grammar(s, &grammar, e);
     struct chat_question q = {.model = t->config.model,
                               .system = str_text(&s->request.system),
                               .user = str_text(&s->request.user),
                               .schema_name = s->request.schema_name,
                               .schema = str_text(&s->request.schema),
+                              .grammar = grammar.len ? grammar.data : NULL,
                               .temperature = s->temperature,
                               .seed = s->seed,
                               .max_tokens = s->request.max_tokens,
@@ -25,7 +39,10 @@ static int make_body(struct slot *s, struct err *e) {
                               .no_thinking = t->config.no_thinking};
     str_clear(&s->body);
     s->caps_version = t->caps_version;
-    return chat_request(&t->caps, &q, &s->body, e);
+    if (rc == 0)
+        rc = chat_request(&t->caps, &q, &s->body, e);
+    str_release(&grammar);
+    return rc;
 }
 
 /* ---- money ---- */

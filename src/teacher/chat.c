@@ -115,7 +115,10 @@ int chat_request(const struct chat_caps *c, const struct chat_question *q, struc
     if (q->no_thinking && c->thinking_off)
         str_add(body, ",\"thinking\":{\"type\":\"disabled\"}");
     bool schema = q->schema && *q->schema;
-    if (schema && c->json_schema)
+    if (q->grammar) {
+        str_add(body, ",\"grammar\":");
+        json_text_string(body, q->grammar);
+    } else if (schema && c->json_schema)
         str_addf(
             body,
             ",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"%s\",\"strict\":true,"

@@ -44,8 +44,9 @@ struct chat_question {
     const char *model;
     const char *system, *user;
     const char *schema_name, *schema; /* "" or NULL: free text */
-    double temperature;               /* sent when caps.temperature */
-    uint64_t seed;                    /* sent when caps.seed */
+    const char *grammar; /* GBNF in the schema's place, for a llama-server of ours alone; NULL: none */
+    double temperature;  /* sent when caps.temperature */
+    uint64_t seed;       /* sent when caps.seed */
     int64_t max_tokens;
     bool logprobs;    /* ask for them, when caps.logprobs */
     bool no_thinking; /* ask it not to think, when caps.thinking_off */

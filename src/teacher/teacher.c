@@ -1,6 +1,7 @@
 /* Opening a teacher: configuration checked, credential read, price found, capabilities remembered. */
 #include "base/file.h"
 #include "base/thread.h"
+#include "model/file.h"
 #include "teacher/internal.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -153,10 +154,22 @@ static bool is_any_gguf(const struct teacher_config *c) {
     return str_equal(c->kind, "gguf");
 }
 
+/* The embedded teacher knows the short texts alone, wherever its file lies, whatever that is called and however it was quantised. */
+static bool is_embedded_model(const char *gguf) {
+    struct model_file *f;
+    if (model_file_open(&f, gguf, NULL) < 0)
+        return false; /* opening it as a teacher will say why */
+    const char *name = model_file_text(f, "general.name");
+    bool is = name && strcmp(name, TEACHER_EMBEDDED_NAME) == 0;
+    model_file_close(f);
+    return is;
+}
+
 static int choose_style(struct teacher *t, bool embedded, struct err *e) {
-    const char *style = t->config.style                        ? t->config.style
-                        : embedded && !is_any_gguf(&t->config) ? "plain"
-                                                               : "full";
+    const char *style = t->config.style ? t->config.style
+                        : embedded && (!is_any_gguf(&t->config) || is_embedded_model(t->config.gguf))
+                            ? "plain"
+                            : "full";
     if (strcmp(style, "plain") != 0 && strcmp(style, "full") != 0)
         return err_set(e, ERR_INPUT, ORIGIN, "the teacher's style '%s' is neither plain nor full", style);
     t->style = style[0] == 'p' ? PROTOCOL_PLAIN : PROTOCOL_FULL;

@@ -25,13 +25,17 @@
 
 struct teacher;
 
+/* general.name of the embedded teacher's file (seed/export writes it from the recipe's name). */
+#define TEACHER_EMBEDDED_NAME "edgestill teacher"
+
 struct teacher_config {
-    const char *kind;          /* "embedded", "gguf" (any model file, in this process) or "openai" */
-    const char *url;           /* openai: ".../v1" */
-    const char *model;         /* openai */
-    const char *key_env;       /* openai: environment variable that holds the key; NULL: none */
-    const char *key_file;      /* openai: file (mode 0600) that holds it; NULL: none */
-    const char *style;         /* "plain" or "full"; NULL: plain when embedded, else full */
+    const char *kind;     /* "embedded", "gguf" (any model file, in this process) or "openai" */
+    const char *url;      /* openai: ".../v1" */
+    const char *model;    /* openai */
+    const char *key_env;  /* openai: environment variable that holds the key; NULL: none */
+    const char *key_file; /* openai: file (mode 0600) that holds it; NULL: none */
+    const char *
+        style; /* "plain" or "full"; NULL: plain of the embedded model, also as a file of kind gguf; else full */
     const char *gguf;          /* embedded, gguf: the model file */
     int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16; gguf: 4] */
     int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */

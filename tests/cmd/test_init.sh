@@ -87,7 +87,6 @@ if [ -f "$root/seed/teacher.gguf" ]; then
     expect 0 "a file as teacher" "$EDGESTILL" init own --task "$(cat "$root/examples/healthcare-claims/task.txt")" \
         --device rpi5-8gb --teacher ./mine.gguf
     has "its kind" own/edgestill.yaml "kind: gguf"
-    sed -i 's/^  gguf: .*/&\n  style: plain/' own/edgestill.yaml # this one knows the short texts alone
     expect 0 "it drafts the task" "$EDGESTILL" task -C own
     has "a label of the sentence" own/task.yaml "name: suspicious"
     expect 0 "the task" "$EDGESTILL" task -C own --accept

@@ -155,6 +155,88 @@ static void what_was_left_out_is_found(void **state) {
     assert_non_null(strstr(e.message, "'indoor' of the sentence is left out"));
 }
 
+/* One field of a sentence, drafted whole and with another's unit. */
+static int draft_number(const char *sentence, const char *type, const char *range, struct task *t,
+                        struct err *e) {
+    static char text[512];
+    struct draft_result r;
+    snprintf(text, sizeof text,
+             "{\"fields\":[{\"name\":\"temperature\",\"type\":\"%s\",%s},{\"name\":\"door "
+             "time\",\"type\":\"integer\","
+             "\"min\":0,\"max\":600,\"unit\":\"seconds\"}],\"labels\":[{\"name\":\"warm\",\"definition\":"
+             "\"the temperature "
+             "is over 2.5 C, or under -15 C and the door time is over 90 "
+             "seconds\"},{\"name\":\"cold\",\"definition\":\"otherwise\"}]}",
+             type, range);
+    script.draft = text;
+    return draft("plain", sentence, t, &r, e);
+}
+#define FREEZERS(range)                                                                                      \
+    "Watch freezers. Each freezer has a temperature " range                                                  \
+    " and a door time from 0 to 600 seconds. Flag it as warm when the temperature is over 2.5 C, or under "  \
+    "-15 C and the door time is over 90 seconds; otherwise it is cold."
+
+static void numbers_are_as_the_sentence_writes_them(void **state) {
+    (void)state;
+    static const struct {
+        const char *sentence, *type, *range, *unit;
+        int decimals;
+    } cases[] = {
+        /* the threshold has the decimal */
+        {FREEZERS("from -20 to 8 C"), "integer", "\"min\":-20,\"max\":8,\"unit\":\"from\"", "C", 1},
+        {FREEZERS("(-20.0 to 8.0 C)"), "number",
+         "\"min\":-20.0,\"max\":8.0,\"decimals\":1,\"unit\":\"seconds\"", "C", 1},
+        {FREEZERS("between -20.00 and 8.00 C"), "number", "\"min\":-20,\"max\":8,\"decimals\":1", "C", 2},
+        {FREEZERS("from -20 to 8"), "number", "\"min\":-20,\"max\":8,\"decimals\":2,\"unit\":\"C\"", NULL, 1},
+        {FREEZERS("from -20 to 8 degrees C"), "integer", "\"min\":-20,\"max\":8,\"unit\":\"C\"", "degrees C",
+         1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct task t;
+        struct err e = {0};
+        if (draft_number(cases[i].sentence, cases[i].type, cases[i].range, &t, &e) < 0)
+            fail_msg("case %zu: %s", i, e.message);
+        const struct task_field *f = &t.fields[0];
+        assert_int_equal(f->type, FIELD_NUMBER);
+        assert_int_equal(f->decimals, cases[i].decimals);
+        if (cases[i].unit)
+            assert_string_equal(f->unit, cases[i].unit);
+        else
+            assert_null(f->unit);
+        assert_int_equal(t.fields[1].type, FIELD_INTEGER);
+        assert_string_equal(t.fields[1].unit, "seconds");
+        task_release(&t);
+    }
+}
+
+static void another_range_than_the_sentence_has_is_found(void **state) {
+    (void)state;
+    struct task t;
+    struct err e = {0};
+    assert_int_equal(
+        draft_number(FREEZERS("from -20 to 8 C"), "number", "\"min\":-15,\"max\":8,\"decimals\":1", &t, &e),
+        ERR_TEACHER);
+    assert_non_null(strstr(e.message, "the range of 'temperature'"));
+}
+
+static void numbers_that_the_embedded_teacher_misreads_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *sentence, *range;
+    } cases[] = {
+        {FREEZERS("from -20.000 to 8.000 C"), "\"min\":-20,\"max\":8,\"decimals\":3"},
+        {FREEZERS("from -2000 to 8 C"), "\"min\":-2000,\"max\":8,\"decimals\":1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct task t;
+        struct err e = {0};
+        assert_int_equal(draft_number(cases[i].sentence, "number", cases[i].range, &t, &e), ERR_UNSUPPORTED);
+        assert_non_null(strstr(e.message, "'temperature'"));
+        assert_non_null(strstr(e.hint, "unit"));
+        assert_int_equal(script.n_draft, (int)i + 1); /* no second try would help */
+    }
+}
+
 /* The full style's answer has every key, null where it does not apply. */
 static void nulls_are_as_absent(void **state) {
     (void)state;
@@ -178,10 +260,16 @@ static void nulls_are_as_absent(void **state) {
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(a_right_draft_becomes_the_task),     CASE(a_useless_draft_is_asked_for_again),
-        CASE(after_three_repairs_it_gives_up),    CASE(a_refusal_is_told),
-        CASE(slips_of_a_small_teacher_are_found), CASE(nulls_are_as_absent),
+        CASE(a_right_draft_becomes_the_task),
+        CASE(a_useless_draft_is_asked_for_again),
+        CASE(after_three_repairs_it_gives_up),
+        CASE(a_refusal_is_told),
+        CASE(slips_of_a_small_teacher_are_found),
+        CASE(nulls_are_as_absent),
         CASE(what_was_left_out_is_found),
+        CASE(numbers_are_as_the_sentence_writes_them),
+        CASE(another_range_than_the_sentence_has_is_found),
+        CASE(numbers_that_the_embedded_teacher_misreads_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static bool gone(pid_t pid) {
 }
 
 struct asking {
-    int next, n, taken;
+    int next, n, taken, whole;
     struct protocol_request request;
 };
 
@@ -62,13 +62,21 @@ static int next(void *context, struct teacher_question *q, struct err *e) {
     return 1;
 }
 
-/* Random weights say nothing sensible, but the grammar of the schema holds them to its form. */
+/* Random weights say nothing sensible, but the grammar of the schema holds them to its form, bounds and decimals. */
 static int take(void *context, int64_t tag, const struct teacher_answer *answer, struct err *e) {
     (void)tag;
     (void)e;
-    if (!answer->truncated)
-        assert_true(str_starts(answer->content, "{"));
-    ((struct asking *)context)->taken++;
+    struct asking *a = context;
+    const char *number = strchr(answer->content, ':');
+    a->taken++;
+    if (answer->truncated)
+        return 0;
+    assert_true(str_starts(answer->content, "{"));
+    assert_non_null(number);
+    number += 1 + strspn(number + 1, " \t\n");
+    assert_int_equal(strspn(number, "-0123456789."), 5); /* "-1.50" */
+    assert_true(strtod(number, NULL) >= -1.5 && strtod(number, NULL) <= -0.25);
+    a->whole++;
     return 0;
 }
 
@@ -83,20 +91,22 @@ static void a_real_server_answers_through_the_same_client(void **state) {
         0);
     assert_true(str_starts(teacher_name(t), "embedded:"));
     assert_true(teacher_price(t).known);
-    struct asking a = {.n = 3};
+    struct asking a = {.n = 6};
     assert_int_equal(protocol_draft(&a.request, PROTOCOL_PLAIN, "Flag it.", NULL), 0);
-    a.request.max_tokens = 24;
+    a.request.max_tokens = 120;
     str_clear(&a.request.schema);
-    str_add(&a.request.schema,
-            "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"}},\"required\":[\"a\"],"
-            "\"additionalProperties\":false}");
+    str_add(&a.request.schema, "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"number\",\"minimum\":-"
+                               "1.50,\"maximum\":-0.25}},"
+                               "\"required\":[\"a\"],"
+                               "\"additionalProperties\":false}");
     int rc = teacher_run(t, &(struct teacher_job){next, take, &a}, &e);
     if (rc < 0)
         fail_msg("%s", e.message);
-    assert_int_equal(a.taken, 3);
+    assert_int_equal(a.taken, a.n);
+    assert_true(a.whole > 0);
     struct store_ledger l;
     assert_int_equal(store_ledger(s, "draft", &l, NULL), 0);
-    assert_int_equal(l.n_answered, 3);
+    assert_int_equal(l.n_answered, a.n);
     assert_true(l.used.tokens_out > 0);
     assert_float_equal(l.used.money, 0, 0);
     teacher_close(t);
