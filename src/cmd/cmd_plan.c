@@ -254,24 +254,9 @@ static void read_measured(struct planning *p) {
     plan_release(&now);
 }
 
-/* The embedded teacher is free; without a teacher nobody is asked; others cost what is published. */
-static void set_price(struct planning *p) {
-    const struct project_teacher *t = &p->project.teacher;
-    if (str_equal(t->kind, "none"))
-        return;
-    p->price = (struct predict_price){.known = true, .parallel = t->parallel > 0 ? (int)t->parallel : 4};
-    if (str_equal(t->kind, "openai")) {
-        struct teacher_price price = teacher_list_price(t->model);
-        p->price.known = price.known;
-        p->price.in = price.in;
-        p->price.out = price.out;
-    }
-    p->input.price = &p->price;
-}
-
 /* How many records there will be: all of one's own rows; beside a teacher, who fills up what they lack, at least as many as asked for. Rows
  * that cannot be read are for `generate` to refuse. */
-static int64_t expected_records(const struct planning *p) {
+static int64_t expected_records(struct planning *p) {
     const struct project_data *d = &p->project.data;
     struct rows own;
     struct err e = {0};
@@ -281,7 +266,7 @@ static int64_t expected_records(const struct planning *p) {
         log_warn("%s (planned with %lld records)", e.message, (long long)p->project.n_records);
         return p->project.n_records;
     }
-    int64_t n = own.n;
+    int64_t n = p->n_own = own.n;
     rows_release(&own);
     return str_equal(p->project.teacher.kind, "none") || n > p->project.n_records ? n : p->project.n_records;
 }
@@ -304,9 +289,9 @@ static int plan_with(struct cmd_ctx *c, struct planning *p) {
     p->input.rank = (int)cmd_int(c, "rank", 16);
     p->input.schedule = p->project.schedule;
     p->input.n_records = expected_records(p);
-    set_price(p);
     read_measured(p);
-    if ((code = plan_feedback_read(&p->project, &p->catalog, p->device, &p->feedback, &c->err)) < 0)
+    if ((code = plan_quote(c, p)) < 0 ||
+        (code = plan_feedback_read(&p->project, &p->catalog, p->device, &p->feedback, &c->err)) < 0)
         return code;
     p->input.feedback = p->feedback.found ? &p->feedback.run : NULL;
     if ((code = recommend(&p->input, &p->result, &c->err)) < 0)

@@ -15,10 +15,11 @@ struct planning {
     struct catalog catalog;
     const struct catalog_device *device;
     struct predict_host host;
-    struct predict_price price;
+    struct predict_teacher teacher;
     struct accuracy_measured measured;
     struct plan_feedback feedback;
     struct recommend_input input;
+    int64_t n_own; /* labelled rows of the user's */
     struct recommendation result;
 };
 
@@ -27,5 +28,8 @@ void plan_show(struct cmd_ctx *c, const struct planning *p);
 
 /* The same, whole, into the --json document. */
 void plan_show_result(struct cmd_ctx *c, const struct planning *p);
+
+/* What the teacher will be asked for, by the code that `generate` quotes with, into p->teacher; a reason why not is said. plan_quote.c */
+int plan_quote(struct cmd_ctx *c, struct planning *p);
 
 #endif

@@ -23,6 +23,30 @@ static int check_options(struct cmd_ctx *c) {
     return 0;
 }
 
+/* What edgestill.yaml says; the file's path goes to `gguf`, which outlives `out`. */
+static int configure(struct cmd_ctx *c, struct project *p, struct str *gguf, struct teacher_config *out) {
+    const struct project_teacher *t = &p->teacher;
+    bool embedded = strcmp(t->kind, "embedded") == 0;
+    int code = embedded ? data_path("seed/teacher.gguf", gguf, &c->err) : 0;
+    str_add(gguf, !embedded && t->gguf ? t->gguf : "");
+    if (code < 0)
+        return err_hint(&c->err,
+                        "seed/README.md says how it is made; or choose another teacher in edgestill.yaml");
+    *out = (struct teacher_config){.kind = t->kind,
+                                   .url = t->url,
+                                   .model = t->model,
+                                   .key_env = t->key_env,
+                                   .key_file = t->key_file,
+                                   .style = t->style,
+                                   .gguf = str_text(gguf),
+                                   .parallel = (int)t->parallel,
+                                   .no_thinking = t->no_thinking,
+                                   .requests_per_minute = (int)t->requests_per_minute,
+                                   .tokens_per_minute = t->tokens_per_minute,
+                                   .net = {.seed = p->seed}};
+    return 0;
+}
+
 int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct teacher **out) {
     int code = check_options(c);
     if (code < 0)
@@ -34,32 +58,30 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
         return err_hint(&c->err, "name one there, or do this step by hand: docs/formats.md");
     }
     struct str gguf = {0};
-    str_add(&gguf, t->gguf ? t->gguf : "");
-    if (strcmp(t->kind, "embedded") == 0 && (code = data_path("seed/teacher.gguf", &gguf, &c->err)) < 0) {
-        err_hint(&c->err, "seed/README.md says how it is made; or choose another teacher in edgestill.yaml");
-        str_release(&gguf);
-        return code;
+    struct teacher_config config;
+    if ((code = configure(c, p, &gguf, &config)) == 0) {
+        config.probe = true;
+        config.sampling = cmd_flag(c, "sampling");
+        config.parallel = (int)cmd_int(c, "parallel", t->parallel);
+        config.price_in = cmd_number(c, "price-in", 0);
+        config.price_out = cmd_number(c, "price-out", 0);
+        config.has_budget = cmd_number(c, "budget", -1) >= 0;
+        config.budget = cmd_number(c, "budget", 0);
+        config.say = say;
+        code = teacher_open(out, &config, s, &c->err);
     }
-    struct teacher_config config = {.kind = t->kind,
-                                    .url = t->url,
-                                    .model = t->model,
-                                    .key_env = t->key_env,
-                                    .key_file = t->key_file,
-                                    .style = t->style,
-                                    .gguf = str_text(&gguf),
-                                    .parallel = (int)cmd_int(c, "parallel", t->parallel),
-                                    .probe = true,
-                                    .no_thinking = t->no_thinking,
-                                    .sampling = cmd_flag(c, "sampling"),
-                                    .requests_per_minute = (int)t->requests_per_minute,
-                                    .tokens_per_minute = t->tokens_per_minute,
-                                    .price_in = cmd_number(c, "price-in", 0),
-                                    .price_out = cmd_number(c, "price-out", 0),
-                                    .has_budget = cmd_number(c, "budget", -1) >= 0,
-                                    .budget = cmd_number(c, "budget", 0),
-                                    .say = say,
-                                    .net = {.seed = p->seed}};
-    code = teacher_open(out, &config, s, &c->err);
+    str_release(&gguf);
+    return code;
+}
+
+int teaching_foresee(struct cmd_ctx *c, struct project *p, struct store *s, struct teacher_traits *out) {
+    struct str gguf = {0};
+    struct teacher_config config;
+    int code = configure(c, p, &gguf, &config);
+    if (code == 0)
+        code = teacher_foresee(&config, s, out, &c->err);
+    if (code == 0 && out->model_file && !(out->model_file = arena_strdup(&p->arena, out->model_file)))
+        code = err_set(&c->err, ERR_NO_MEMORY, c->verb->name, "out of memory");
     str_release(&gguf);
     return code;
 }

@@ -23,6 +23,9 @@
 /* ERR_INPUT when the project has no teacher. Close the teacher before the store. */
 int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct teacher **out);
 
+/* The teacher that would be opened, as far as a quote goes (teacher_foresee); its model's path lives as long as the project. */
+int teaching_foresee(struct cmd_ctx *c, struct project *p, struct store *s, struct teacher_traits *out);
+
 /* What an answer to the quote is about. */
 struct teaching_quote {
     const char *what; /* "drafting the task" */

@@ -66,17 +66,10 @@ void predict_on_device(const struct predict_input *in, const struct mix_work *wo
 void predict_training(const struct predict_input *in, const struct mix_work *work, struct arena *a,
                       struct plan_prediction *out);
 
-/* What the teacher has to be asked for the records: calls, tokens, money and time, before anything is known of its answers. */
-struct predict_price {
-    bool known;
-    double in, out; /* US dollars per million tokens */
-    int parallel;   /* requests at once */
-};
+/* What the teacher has to be asked for the records, as `generate` quotes it (synth/generate.h). */
 struct predict_teacher {
     struct estimate calls, tokens, money, seconds; /* money.value 0: free, or (basis says) of unknown price */
 };
-int predict_teaching(const struct predict_task *t, int64_t n_records, const struct predict_price *price,
-                     struct arena *a, struct predict_teacher *out, struct err *e);
 
 /* Disk that the stages take here: base, merged copy, checkpoints, the quantised file. */
 struct estimate predict_disk(const struct predict_input *in, struct arena *a);

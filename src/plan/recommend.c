@@ -256,15 +256,6 @@ static int check_input(const struct recommend_input *in, struct err *e) {
     return 0;
 }
 
-/* Records are asked for before a base is trained on them, so their tokens are estimated from the text. */
-static int count_teaching(const struct recommend_input *in, struct recommendation *r, struct err *e) {
-    struct predict_task t = {0};
-    if (in->price == NULL)
-        return 0;
-    int code = plan_count_tokens(in->task, NULL, &t, e);
-    return code == 0 ? predict_teaching(&t, in->n_records, in->price, &r->arena, &r->teacher, e) : code;
-}
-
 /* A receipt's figures replace the catalogue's. */
 static int measured_on_device(const struct recommend_input *in, struct recommendation *r, struct err *e) {
     const struct feedback *f = in->feedback;
@@ -292,8 +283,8 @@ int recommend(const struct recommend_input *in, struct recommendation *out, stru
     if (code == 0 && r.memory_mb.known)
         r.free_bytes = fmax(r.memory_mb.value * MIB - r.reserved.value, 1);
     r.line = accuracy_fit(in->catalog);
-    if (code == 0)
-        code = count_teaching(in, &r, e);
+    if (in->teacher != NULL)
+        r.teacher = *in->teacher;
     if (code == 0)
         code = consider_all(in, &r, &l, e);
     if (code == 0) {

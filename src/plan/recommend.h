@@ -38,7 +38,7 @@ struct recommend_input {
     int rank;         /* of LoRA; 0: 16 */
     const char *schedule;      /* of the learning rate (train/optimizer.h); NULL: the trainer's default */
     int64_t n_records, epochs; /* epochs 0: by the trainer's defaults */
-    const struct predict_price *price;        /* of the teacher; NULL: nobody is asked */
+    const struct predict_teacher *teacher;    /* its texts borrowed while the result lives; NULL: none */
     const struct accuracy_measured *measured; /* an evaluation of this project; NULL: none yet */
     const struct feedback *feedback; /* what the device measured of a delivered file; NULL: nothing yet */
 };

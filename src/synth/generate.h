@@ -72,6 +72,10 @@ struct generate_quote {
 int generate_quote(struct teacher *t, struct store *s, const struct task *task,
                    const struct generate_options *o, struct generate_quote *out, struct err *e);
 
+/* The same of a teacher that is not opened; s NULL: there are no records yet. */
+int generate_foresee(const struct teacher_traits *t, struct store *s, const struct task *task,
+                     const struct generate_options *o, struct generate_quote *out, struct err *e);
+
 /* Refuses to mix records of two tasks in one file: notes the task's fields and labels at the first call, compares later.
  * ERR_MISMATCH. */
 int generate_check_task(struct store *s, const struct task *task, struct err *e);

@@ -36,10 +36,10 @@ int generate_check_task(struct store *s, const struct task *task, struct err *e)
 }
 
 /* Bytes that one question of each kind sends. */
-static int question_bytes(const struct teacher *t, const struct task *task, int per_call, double *write,
+static int question_bytes(enum protocol_style style, const struct task *task, int per_call, double *write,
                           double *label, struct err *e) {
     struct protocol_request r = {0};
-    int rc = protocol_write(&r, teacher_style(t), task, 0, per_call, NULL, e);
+    int rc = protocol_write(&r, style, task, 0, per_call, NULL, e);
     *write = (double)(r.system.len + r.user.len + r.schema.len);
     size_t fields = 0;
     for (int i = 0; i < task->n_fields; i++)
@@ -51,9 +51,9 @@ static int question_bytes(const struct teacher *t, const struct task *task, int 
 
 /* Seconds that one answer took, from the journal; 0 where there is none. */
 static int measured_seconds(struct store *s, double *seconds, int64_t *n, struct err *e) {
-    struct store_ledger write, label;
-    int rc = store_ledger(s, "write", &write, e);
-    if (rc == 0)
+    struct store_ledger write = {0}, label = {0};
+    int rc = s ? store_ledger(s, "write", &write, e) : 0;
+    if (rc == 0 && s)
         rc = store_ledger(s, "label", &label, e);
     if (rc == 0) {
         *n = write.n_answered + label.n_answered;
@@ -100,9 +100,9 @@ static int time_of_file(const char *gguf, int lanes, double tokens_in, double to
 }
 
 /* Seconds of all questions: measured where there are enough answers, else by what kind of teacher it is. */
-static int estimate_time(struct teacher *t, struct store *s, struct generate_quote *q, bool thinks,
-                         struct err *e) {
-    const char *gguf = teacher_model_file(t);
+static int estimate_time(const struct teacher_traits *t, struct store *s, struct generate_quote *q,
+                         bool thinks, struct err *e) {
+    const char *gguf = t->model_file;
     int64_t n = 0;
     double measured_s = 0, calls = (double)(q->calls > 0 ? q->calls : 1);
     struct question_time one = {thinks ? 15 : 3, 4, false, "assumed"};
@@ -110,56 +110,76 @@ static int estimate_time(struct teacher *t, struct store *s, struct generate_quo
     if (rc == 0 && n >= 8)
         one = (struct question_time){measured_s, 2, false, "measured on earlier answers"};
     else if (rc == 0 && gguf && q->calls > 0)
-        rc = time_of_file(gguf, teacher_parallel(t), (double)q->tokens_in / calls,
-                          (double)q->tokens_out / calls, &one, e);
-    q->seconds = (double)q->calls * one.seconds / (one.shared ? 1 : teacher_parallel(t));
+        rc = time_of_file(gguf, t->parallel, (double)q->tokens_in / calls, (double)q->tokens_out / calls,
+                          &one, e);
+    q->seconds = (double)q->calls * one.seconds / (one.shared ? 1 : t->parallel);
     q->seconds_low = q->seconds / one.spread;
     q->seconds_high = q->seconds * one.spread;
     q->basis = one.basis;
     return rc;
 }
 
-int generate_quote(struct teacher *t, struct store *s, const struct task *task,
-                   const struct generate_options *o, struct generate_quote *out, struct err *e) {
+/* What is still to be written and labelled. */
+struct quote_work {
+    int64_t missing;
+    double written, pending;
+};
+
+static int count_work(struct store *s, const struct task *task, const struct generate_options *o,
+                      struct quote_work *w, struct err *e) {
     struct grid g;
-    int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
-    double write_bytes = 0, label_bytes = 0, written = 0, pending = 0;
     int rc = grid_init(&g, task, o->n_records, e);
     if (rc < 0)
         return rc;
-    struct generate_quote q = {0};
-    rc = rounds_apply(&g, s, e);
-    if (rc == 0)
+    if (s)
+        rc = rounds_apply(&g, s, e);
+    if (rc == 0 && s)
         rc = state_load(&g, task, s, e);
-    if (rc == 0)
-        rc = question_bytes(t, task, per_call, &write_bytes, &label_bytes, e);
+    *w = (struct quote_work){0};
     for (int i = 0; i < g.n_labels; i++) {
-        q.missing += grid_missing(&g, i);
-        written += (double)grid_missing(&g, i) / grid_yield(&g, i);
+        w->missing += grid_missing(&g, i);
+        w->written += (double)grid_missing(&g, i) / grid_yield(&g, i);
     }
     for (int i = 0; i < g.n_cells; i++)
-        pending += (double)g.cells[i].pending;
-    double labelled = written; /* those that wait for their label need not be written again */
-    written = written > pending ? written - pending : 0;
+        w->pending += (double)g.cells[i].pending;
     grid_release(&g);
+    return rc;
+}
+
+int generate_foresee(const struct teacher_traits *t, struct store *s, const struct task *task,
+                     const struct generate_options *o, struct generate_quote *out, struct err *e) {
+    struct quote_work w;
+    int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
+    double write_bytes = 0, label_bytes = 0;
+    int rc = count_work(s, task, o, &w, e);
+    if (rc == 0)
+        rc = question_bytes(t->style, task, per_call, &write_bytes, &label_bytes, e);
     if (rc < 0)
         return rc;
-    bool full = teacher_style(t) == PROTOCOL_FULL && teacher_thinks(t) != 0; /* as most large ones do */
+    /* those that wait for their label need not be written again */
+    double labelled = w.written, written = w.written > w.pending ? w.written - w.pending : 0;
+    bool full = t->style == PROTOCOL_FULL && t->thinks != 0; /* as most large ones do */
     double calls = written / per_call, thoughts = full ? 400 : 0;
     bool classify = task->kind == TASK_CLASSIFY;
     double record_tokens = (double)task->n_declared * 8;
     double label_tokens = classify ? 16.0 * task->n_labels + 24 : 24 + (double)answer_bytes_max(task) / 6;
-    labelled *= o->votes > 1 && !(classify && teacher_scores(t)) ? o->votes : 1;
+    labelled *= o->votes > 1 && !(classify && t->scores) ? o->votes : 1;
+    struct generate_quote q = {.missing = w.missing};
     q.calls = (int64_t)(calls + labelled + 0.999);
     q.calls_high = 2 * q.calls;
     q.tokens_in = (int64_t)((calls * write_bytes + labelled * label_bytes) / CHARACTERS_A_TOKEN);
     q.tokens_out =
         (int64_t)(calls * (per_call * record_tokens + thoughts) + labelled * (label_tokens + thoughts));
-    struct teacher_price price = teacher_price(t);
-    q.money = ((double)q.tokens_in * price.in + (double)q.tokens_out * price.out) / 1e6;
+    q.money = ((double)q.tokens_in * t->price.in + (double)q.tokens_out * t->price.out) / 1e6;
     q.money_high = 2 * q.money;
     rc = estimate_time(t, s, &q, full, e);
     if (rc == 0)
         *out = q;
     return rc;
+}
+
+int generate_quote(struct teacher *t, struct store *s, const struct task *task,
+                   const struct generate_options *o, struct generate_quote *out, struct err *e) {
+    struct teacher_traits traits = teacher_traits(t);
+    return generate_foresee(&traits, s, task, o, out, e);
 }

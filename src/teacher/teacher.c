@@ -225,15 +225,19 @@ static int recall_caps(struct teacher *t, bool sampling, struct err *e) {
 
 /* ---- opening and closing ---- */
 
+static int check_kind(const struct teacher_config *c, bool *embedded, struct err *e) {
+    *embedded = str_equal(c->kind, "embedded") || is_any_gguf(c);
+    if (*embedded || str_equal(c->kind, "openai"))
+        return 0;
+    err_set(e, ERR_INPUT, ORIGIN, "there is no teacher of kind '%s'", c->kind ? c->kind : "");
+    return err_hint(e, "the kinds are embedded, gguf, openai and none");
+}
+
 static int set_up(struct teacher *t, const struct teacher_config *c, struct err *e) {
+    bool embedded = false;
     int rc = copy_config(t, c, e);
-    if (rc < 0)
+    if (rc < 0 || (rc = check_kind(c, &embedded, e)) < 0)
         return rc;
-    bool embedded = str_equal(c->kind, "embedded") || is_any_gguf(c);
-    if (!embedded && !str_equal(c->kind, "openai")) {
-        err_set(e, ERR_INPUT, ORIGIN, "there is no teacher of kind '%s'", c->kind ? c->kind : "");
-        return err_hint(e, "the kinds are embedded, gguf, openai and none");
-    }
     if ((rc = embedded ? name_embedded(t, e) : name_openai(t, e)) < 0 ||
         (rc = choose_style(t, embedded, e)) < 0 || (rc = read_key(t, e)) < 0 ||
         (rc = recall_caps(t, embedded || c->sampling, e)) < 0)
@@ -252,6 +256,37 @@ static int set_up(struct teacher *t, const struct teacher_config *c, struct err 
     rc = store_ledger(t->store, NULL, &l, e);
     if (rc == 0)
         t->spent = l.used.money + l.reserved.money;
+    return rc;
+}
+
+struct teacher_traits teacher_traits(const struct teacher *t) {
+    return (struct teacher_traits){.style = t->style,
+                                   .runs_here = teacher_is_embedded(t),
+                                   .scores = teacher_scores(t),
+                                   .thinks = teacher_thinks(t),
+                                   .parallel = t->parallel,
+                                   .model_file = teacher_model_file(t),
+                                   .price = t->price};
+}
+
+int teacher_foresee(const struct teacher_config *c, struct store *s, struct teacher_traits *out,
+                    struct err *e) {
+    struct teacher t = {.config = *c, .store = s};
+    bool embedded = false;
+    arena_init(&t.arena);
+    int rc = check_kind(c, &embedded, e);
+    if (rc == 0 && !embedded)
+        rc = name_openai(&t, e);
+    if (rc == 0)
+        rc = choose_style(&t, embedded, e);
+    if (rc == 0 && !embedded && s)
+        rc = recall_caps(&t, c->sampling, e);
+    if (rc == 0) {
+        t.price = find_price(c, embedded);
+        t.parallel = choose_parallel(c, embedded);
+        *out = teacher_traits(&t);
+    }
+    arena_release(&t.arena);
     return rc;
 }
 

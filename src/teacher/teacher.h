@@ -34,8 +34,8 @@ struct teacher_config {
     const char *model;    /* openai */
     const char *key_env;  /* openai: environment variable that holds the key; NULL: none */
     const char *key_file; /* openai: file (mode 0600) that holds it; NULL: none */
-    const char *
-        style; /* "plain" or "full"; NULL: plain of the embedded model, also as a file of kind gguf; else full */
+    /* "plain" or "full"; NULL: plain of the embedded model, also as a file of kind gguf; else full */
+    const char *style;
     const char *gguf;          /* embedded, gguf: the model file */
     int parallel;              /* requests at once [8; embedded: 2 a core, 4 to 16; gguf: 4] */
     int requests_per_minute;   /* what the endpoint allows; 0: not known, found by being refused */
@@ -56,6 +56,29 @@ struct teacher_config {
 int teacher_open(struct teacher **out, const struct teacher_config *c, struct store *s, struct err *e);
 void teacher_close(struct teacher *t); /* NULL is fine; ends the embedded teacher's process */
 
+/* Prices in use. *known is false when there are none: then everything counts as free, and a quote must say so. */
+struct teacher_price {
+    double in, out;     /* US dollars per million tokens */
+    const char *source; /* "promised by the user", "tokenmix.ai, 2026-05", "runs on this machine" */
+    bool known;
+};
+
+/* What is known of a teacher before it is asked. Texts are borrowed from it. */
+struct teacher_traits {
+    enum protocol_style style;
+    bool runs_here, scores; /* teacher_is_embedded, teacher_scores */
+    int thinks;             /* teacher_thinks */
+    int parallel;
+    const char *model_file; /* teacher_model_file */
+    struct teacher_price price;
+};
+struct teacher_traits teacher_traits(const struct teacher *t);
+
+/* The same of a teacher that is not opened: no credential is read, no file hashed. `s` (open for reading; NULL: nobody asked it anything yet)
+ * remembers what the endpoint supports. Texts are borrowed from c. */
+int teacher_foresee(const struct teacher_config *c, struct store *s, struct teacher_traits *out,
+                    struct err *e);
+
 const char *teacher_name(
     const struct teacher *t); /* for people and the journal: "https://… kimi-k2.6", "embedded:1f2e…" */
 enum protocol_style teacher_style(const struct teacher *t);
@@ -67,12 +90,6 @@ const char *teacher_model_file(const struct teacher *t);
 int teacher_parallel(const struct teacher *t);
 struct store *teacher_store(struct teacher *t);
 
-/* Prices in use. *known is false when there are none: then everything counts as free, and a quote must say so. */
-struct teacher_price {
-    double in, out;     /* US dollars per million tokens */
-    const char *source; /* "promised by the user", "tokenmix.ai, 2026-05", "runs on this machine" */
-    bool known;
-};
 struct teacher_price teacher_price(const struct teacher *t);
 /* The same before a teacher is opened: by the model's name alone. */
 struct teacher_price teacher_list_price(const char *model);
