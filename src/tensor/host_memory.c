@@ -5,7 +5,7 @@
 
 enum { ALIGNMENT = 64 };
 
-static void *host_alloc(const struct ops *o, size_t size_bytes) {
+void *host_memory_alloc(const struct ops *o, size_t size_bytes) {
     (void)o;
     if (size_bytes > SIZE_MAX - ALIGNMENT)
         return NULL;
@@ -35,7 +35,7 @@ static void host_copy(const struct ops *o, float *to, const float *from, int64_t
 }
 
 void host_memory_fill(struct ops *o) {
-    o->alloc = host_alloc;
+    o->alloc = host_memory_alloc;
     o->free = host_free;
     o->upload = host_copy_bytes;
     o->download = host_copy_bytes;

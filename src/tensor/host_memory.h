@@ -6,5 +6,7 @@
 
 /* Fills alloc, free, upload, download, zero and copy. */
 void host_memory_fill(struct ops *o);
+/* That alloc: aligned, cleared by the calling thread. */
+void *host_memory_alloc(const struct ops *o, size_t size_bytes);
 
 #endif

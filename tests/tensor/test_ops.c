@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -56,10 +57,33 @@ static void test_same_threads_give_the_same_bits(void **state) {
     two.close(&two);
 }
 
+/* Memory that all threads clear, of a size that ends within a piece; used before. */
+static void test_large_memory_is_zero(void **state) {
+    (void)state;
+    const size_t size = ((size_t)9 << 20) + 12345;
+    for (int threads = 1; threads <= 3; threads++) {
+        struct ops o;
+        struct err e = {0};
+        assert_int_equal(ops_open_cpu(&o, threads, &e), 0);
+        for (int again = 0; again < 2; again++) {
+            unsigned char *p = o.alloc(&o, size);
+            assert_non_null(p);
+            assert_int_equal((uintptr_t)p % 64, 0);
+            for (size_t i = 0; i < size; i++)
+                if (p[i] != 0)
+                    fail_msg("byte %zu of memory of %d threads", i, threads);
+            memset(p, 0xff, size);
+            o.free(&o, p);
+        }
+        o.close(&o);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_set_agrees_with_the_reference),
         cmocka_unit_test(test_same_threads_give_the_same_bits),
+        cmocka_unit_test(test_large_memory_is_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

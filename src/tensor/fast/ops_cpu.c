@@ -4,6 +4,7 @@
 #include "tensor/host_memory.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 extern const struct cpu_kernels cpu_kernels_base;
 #if defined(__x86_64__)
@@ -178,6 +179,36 @@ static void cpu_embed_backward(const struct ops *o, float *dtable, const float *
     cpu_scatter_add(o, dtable, dout, token, n_tokens, width);
 }
 
+/* ---- memory ---- */
+
+/* Pages lie on the memory node of the thread that touches them first. Large memory is cleared piece by piece by all threads in turn, so
+ * it is spread over the nodes that compute (decision 21), and starting takes less time. */
+struct clearing {
+    char *p;
+    size_t size_bytes;
+    int64_t n_threads;
+};
+enum { PIECE_BYTES = 1 << 21, FEWEST_PIECES = 4 };
+
+static void clear_pieces(void *context, int64_t i, int64_t end, int thread) {
+    const struct clearing *c = context;
+    (void)thread;
+    for (; i < end; i++)
+        for (size_t at = (size_t)i * PIECE_BYTES; at < c->size_bytes;
+             at += (size_t)c->n_threads * PIECE_BYTES)
+            memset(c->p + at, 0, c->size_bytes - at < PIECE_BYTES ? c->size_bytes - at : PIECE_BYTES);
+}
+
+static void *cpu_alloc(const struct ops *o, size_t size_bytes) {
+    if (size_bytes < FEWEST_PIECES * (size_t)PIECE_BYTES || size_bytes > SIZE_MAX - PIECE_BYTES)
+        return host_memory_alloc(o, size_bytes);
+    struct clearing c = {aligned_alloc(64, (size_bytes + 63) / 64 * 64), size_bytes, o->n_threads};
+    if (!c.p)
+        return NULL;
+    thread_pool_for(cpu_of(o)->pool, c.n_threads, clear_pieces, &c);
+    return c.p;
+}
+
 /* ---- opening ---- */
 
 static int cpu_reserve(const struct ops *o, size_t scratch_bytes, struct err *e) {
@@ -233,6 +264,7 @@ int cpu_open_with(struct ops *o, int n_threads, const struct cpu_kernels *kernel
         n = (int)(sizeof((struct span *)0)->partial / sizeof(double));
     *o = CPU_OPS;
     host_memory_fill(o);
+    o->alloc = cpu_alloc;
     o->n_threads = n;
     struct cpu *c = o->self = calloc(1, sizeof *c);
     if (c) {
