@@ -36,7 +36,7 @@ done
 # ---- what process 1 runs once it is up; every line of `result` is a case below ----
 cat >check.sh <<'X'
 #!/bin/bash
-exec >/work/result 2>&1
+exec >/srv/result 2>&1
 unit=edgestill-tiny-claims here=/opt/edgestill/tiny-claims
 show() { systemctl show -p "$1" --value $unit; }
 ask() { # PATH [BODY]: the answer's last line, from a service that may still be starting
@@ -55,7 +55,7 @@ ask() { # PATH [BODY]: the answer's last line, from a service that may still be 
     done
 } 2>/dev/null
 systemctl start able && echo up
-/work/bundle/install >/dev/null && echo installed=yes
+/srv/bundle/install >/dev/null && echo installed=yes
 echo "health=$(ask /health)"
 echo "decision=$(ask /v1/decide '{"delay":3}')"
 pid=$(show MainPID)
@@ -77,7 +77,7 @@ cat >check.service <<'X'
 [Unit]
 Description=check
 [Service]
-ExecStart=/work/check.sh
+ExecStart=/srv/check.sh
 X
 
 # What a container may be denied: then it is not the bundle's fault.
@@ -101,12 +101,12 @@ R=$1/root controllers=$2
 mkdir -p "$R"
 mount -t tmpfs -o mode=755 tmpfs "$R"
 cd "$R"
-mkdir -p usr etc/systemd/system/multi-user.target.wants proc sys dev run tmp var/log var/tmp var/lib opt root work oldroot
+mkdir -p usr etc/systemd/system/multi-user.target.wants proc sys dev run tmp var/log var/tmp var/lib opt root srv oldroot
 for d in bin sbin lib lib64; do [ -e "/$d" ] && cp -a "/$d" .; done
 mount --bind /usr usr && mount -o remount,bind,ro usr
 for f in passwd group nsswitch.conf ld.so.cache; do [ -e "/etc/$f" ] && cp "/etc/$f" etc/; done
 : >etc/machine-id
-mount --bind "$1/work" work
+mount --bind "$1/shared" srv
 cp "$1/check.service" "$1/able.service" etc/systemd/system/
 ln -s ../check.service etc/systemd/system/multi-user.target.wants/
 ln -s /usr/lib/systemd/system/multi-user.target etc/systemd/system/default.target
@@ -137,26 +137,26 @@ ip link set lo up 2>/dev/null || ifconfig lo up
 export container=docker
 exec /usr/lib/systemd/systemd --log-target=null
 X
-mkdir work
-cp -a p/dist/tiny-claims-amd64 work/bundle 2>/dev/null || cp -a p/dist/tiny-claims-arm64 work/bundle
-mv check.sh work/
+mkdir shared
+cp -a p/dist/tiny-claims-amd64 shared/bundle 2>/dev/null || cp -a p/dist/tiny-claims-arm64 shared/bundle
+mv check.sh shared/
 timeout -k 2 120 bash -c '
     for c in $2; do echo $$ >"/sys/fs/cgroup/$c/$3/cgroup.procs" || exit; done
     exec unshare -m -p -f -u -i -n -C --propagation private --kill-child=KILL bash boot.sh "$1" "$2"
 ' boot "$work" "$controllers" "$group" >boot.log 2>&1 </dev/null
-grep -q ^up work/result 2>/dev/null || give_up "systemd does not start in a container here: $(cat work/result boot.log 2>/dev/null | grep -v '^$' | tail -n 1)"
+grep -q ^up shared/result 2>/dev/null || give_up "systemd does not start in a container here: $(cat shared/result boot.log 2>/dev/null | grep -v '^$' | tail -n 1)"
 
-said() { sed -n "s/^$1=//p" work/result; }
+said() { sed -n "s/^$1=//p" shared/result; }
 holds() { # NAME KEY PATTERN
-    if [[ $(said "$2") == $3 ]]; then ok "$1"; else not_ok "$1"; sed 's/^/# /' work/result; fi
+    if [[ $(said "$2") == $3 ]]; then ok "$1"; else not_ok "$1"; sed 's/^/# /' shared/result; fi
 }
 holds "install starts the service" installed yes
 holds "it answers" health '*"status":"ok"*'
 holds "it decides" decision '*"label"*'
 holds "as a user of its own" user 'edgestill-tiny-claims not-root'
 holds "with no rights, none to be had, and system calls filtered" rights '0000000000000000 1 2'
-if grep -q ^MemoryMax= work/bundle/edgestill.service; then
-    mb=$(sed -n 's/^MemoryMax=\([0-9]*\)M$/\1/p' work/bundle/edgestill.service)
+if grep -q ^MemoryMax= shared/bundle/edgestill.service; then
+    mb=$(sed -n 's/^MemoryMax=\([0-9]*\)M$/\1/p' shared/bundle/edgestill.service)
     holds "within the plan's memory" limit "$((mb << 20))"
 fi
 equal "nothing can be written" "$(said wrote)" ""
