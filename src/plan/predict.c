@@ -169,6 +169,8 @@ static double batch_rows(const struct predict_task *t) {
 /* Tokens that go through the blocks for one sample: its own, and its part of the prefix that its step computes once. */
 static double sample_tokens(const struct predict_task *t) {
     double own = (double)(t->record_tokens + t->answer_tokens), prefix = (double)t->prefix_tokens;
+    if (t->reason_tokens > 0) /* the record again, and what is learned behind it */
+        own += (double)(t->record_tokens + t->reason_tokens);
     return own + (t->prefix_tokens < LEAST_SHARED ? prefix : prefix / batch_rows(t));
 }
 
@@ -177,6 +179,23 @@ static double sample_tokens(const struct predict_task *t) {
 static double longest_own(const struct predict_task *t) {
     double own = (double)(t->longest_tokens - (t->prefix_tokens < LEAST_SHARED ? 0 : t->prefix_tokens)) - 1;
     return own > 1 ? own : 1;
+}
+
+/* Of a row with the teacher's reasons: the same prompt, and the reasons where the answer stood. */
+static int64_t longest_row(const struct predict_task *t) {
+    int64_t more = t->reason_tokens - t->answer_tokens;
+    return t->longest_tokens - 1 + (more > 0 ? more : 0);
+}
+
+/* Tokens behind what all share, of a step of the longest rows. */
+static int64_t step_tokens(const struct predict_task *t) {
+    double own = longest_own(t), with_reasons = own + (double)(longest_row(t) - t->longest_tokens + 1);
+    return (int64_t)(batch_rows(t) * (own + (t->reason_tokens > 0 ? with_reasons : 0)));
+}
+
+/* Targets a sample: of its answer, and of its reasons. */
+static double targets(const struct predict_task *t) {
+    return (double)(t->answer_tokens + t->reason_tokens);
 }
 
 /* The trainer's own plan, for a model that does not exist yet: it asks for the shape alone. A large frozen base is kept as its
@@ -199,11 +218,12 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
         .lora = {.rank = lora ? in->rank : 0, .alpha = 1},
     };
     double own = (double)(t->record_tokens + t->answer_tokens);
-    struct train_need need = {.longest = t->longest_tokens - 1,
+    if (t->reason_tokens > 0)
+        own += (double)(t->record_tokens + t->reason_tokens);
+    struct train_need need = {.longest = longest_row(t),
                               .shared = t->prefix_tokens,
-                              .step_tokens = (int64_t)(batch_rows(t) * longest_own(t)),
-                              .targets_per_token =
-                                  MORE_TARGETS * (double)t->answer_tokens / (own > 0 ? own : 1)};
+                              .step_tokens = step_tokens(t),
+                              .targets_per_token = MORE_TARGETS * targets(t) / (own > 0 ? own : 1)};
     int64_t f32 = (int64_t)(4 * params), half = f32 / 2, total = mem_total_bytes();
     const struct train_base_bytes bytes = {
         {[TRAIN_BASE_F32] = f32, [TRAIN_BASE_BF16] = half, [TRAIN_BASE_STORED] = half}};
@@ -238,7 +258,7 @@ double predict_passes(enum plan_method method) {
 
 /* Multiply-accumulates of a sample's head: rows with a target alone. */
 static double head_macs(const struct predict_input *in, const struct mix_work *work) {
-    return ((double)in->task->answer_tokens + 1) * predict_passes(in->method) * work->head_macs;
+    return (targets(in->task) + 1) * predict_passes(in->method) * work->head_macs;
 }
 
 /* By the step that was timed here. Blocks: their products and attention by multiply-accumulates, everything else by values. */

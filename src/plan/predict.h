@@ -36,6 +36,7 @@ struct predict_task {
     int64_t prefix_tokens, record_tokens, answer_tokens,
         label_tokens;       /* label_tokens: of all labels together */
     int64_t longest_tokens; /* of a whole prompt with answer, for the context */
+    int64_t reason_tokens;  /* of the teacher's reasons, learned behind a second prompt; 0: none */
     bool counted;           /* false: estimated from the text's length */
     int64_t n_records, epochs;
     int64_t batch_rows; /* of an optimiser step, in which the prefix is computed once; 0: 32 */

@@ -76,6 +76,13 @@ static int specimen_answer(const struct task *t, struct str *out, struct err *e)
     return code == 0 ? str_check(out, e) : code;
 }
 
+/* A teacher's reasons before there are any: a line for each condition, as the embedded one writes them for two ("- delay: 5 under 7: 11 57
+ * less: yes"), or two sentences of a larger one; decision 22 has sixty tokens. */
+static int64_t reasons_of(const struct task *t) {
+    enum { REASON_TOKENS = 60 };
+    return t->rationale ? REASON_TOKENS : 0;
+}
+
 static int64_t estimated(const char *text, double bytes_per_token) {
     return (int64_t)ceil((double)strlen(text) / bytes_per_token);
 }
@@ -166,6 +173,8 @@ int plan_count_tokens(const struct task *t, const char *gguf, struct predict_tas
                 e);
         lm_free(m);
     }
+    if (code == 0)
+        out->reason_tokens = reasons_of(t);
     str_release(&typical);
     str_release(&longest);
     str_release(&answer);

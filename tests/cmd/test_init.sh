@@ -97,6 +97,13 @@ if [ -f "$root/seed/teacher.gguf" ]; then
     equal "all of them" "$(wc -l <records.jsonl)" 8
     equal "each with the exact probabilities of its labels" \
         "$(grep -c '"probabilities":{"suspicious":[0-9.e-]*,"normal":[0-9.e-]*}' records.jsonl)" 8
+    expect 0 "and the student learns from them" "$EDGESTILL" train -C own --soft 0.5 --epochs 2 --json
+    json "as a whole student" "$out" '.rows.train > 0 and .export_error < 0.05'
+    first_loss() { jq -s 'map(select(.event == "step"))[0].loss' own/train/log.jsonl; }
+    soft=$(first_loss)
+    expect 0 "beside hard labels alone" "$EDGESTILL" train -C own --soft 0 --epochs 2 --json
+    check "a teacher that has reasoned is certain to a millionth: both teach the same" jq -en \
+        "$soft > 0 and ($soft - $(first_loss) | fabs) < 1e-4" # other probabilities: tests/train/test_train_verb.c
 else
     skip "a file as teacher" "seed/teacher.gguf is not there"
 fi

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "plan/predict.h"
+#include "plan/tokens.h"
 
 static const struct shape tinyllama = {.n_layer = 22,
                                        .n_embd = 2048,
@@ -16,12 +17,15 @@ static const struct shape tinyllama = {.n_layer = 22,
                                        .head_dim = 64,
                                        .n_vocab = 32000};
 
+static int64_t reason_tokens; /* of the task below */
+
 /* Seconds for one sample on a machine of one multiply-add a second at the trainer's efficiency. */
 static double sample_work(int64_t prefix, int64_t batch_rows, enum plan_method method) {
     const struct predict_task task = {.prefix_tokens = prefix,
                                       .record_tokens = 100,
                                       .answer_tokens = 4,
                                       .longest_tokens = prefix + 104,
+                                      .reason_tokens = reason_tokens,
                                       .n_records = 1,
                                       .epochs = 1,
                                       .batch_rows = batch_rows};
@@ -61,11 +65,50 @@ static void test_methods(void **state) {
     assert_true(full / lora > 1.5 && full / lora < 2);
 }
 
+static double memory_with(int64_t reasons) {
+    const struct predict_task task = {.prefix_tokens = 150,
+                                      .record_tokens = 100,
+                                      .answer_tokens = 4,
+                                      .longest_tokens = 300,
+                                      .reason_tokens = reasons,
+                                      .n_records = 1000,
+                                      .epochs = 3};
+    const struct predict_host host = {.macs_per_s = 1};
+    const struct predict_input in = {
+        .shape = &tinyllama, .mix = MIX_F16, .task = &task, .host = &host, .rank = 16};
+    struct mix_work work;
+    struct plan_prediction out = {0};
+    mix_count(MIX_F16, &tinyllama, &work);
+    predict_training(&in, &work, NULL, &out);
+    return out.train_memory_bytes.value;
+}
+
+/* The record goes through the blocks a second time, with the reasons behind it: 104 tokens become 264, beside a shared prefix of 150 in a
+ * step of 64; and the longest row is longer. The device never reads them. */
+static void test_reasons_are_counted(void **state) {
+    (void)state;
+    double without = sample_work(150, 64, PLAN_LORA);
+    reason_tokens = 60;
+    double with = sample_work(150, 64, PLAN_LORA);
+    reason_tokens = 0;
+    assert_true(fabs(with / without / ((264 + 150 / 64.0) / (104 + 150 / 64.0)) - 1) <
+                0.05); /* the head's rows besides */
+    assert_true(memory_with(60) > memory_with(0));
+    struct task t = {.kind = TASK_CLASSIFY, .instruction = "Say it."};
+    struct predict_task plain, reasons;
+    assert_int_equal(plan_count_tokens(&t, NULL, &plain, NULL), 0);
+    t.rationale = true;
+    assert_int_equal(plan_count_tokens(&t, NULL, &reasons, NULL), 0);
+    assert_true(plain.reason_tokens == 0 && reasons.reason_tokens > 0);
+    assert_true(plain.longest_tokens == reasons.longest_tokens);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_prefix_counts_once_a_step),
         cmocka_unit_test(test_a_short_prefix_is_not_shared),
         cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_reasons_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
