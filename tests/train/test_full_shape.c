@@ -1,5 +1,5 @@
 /* The trainer against llama.cpp on the full shapes of TinyLlama-1.1B and Qwen3-0.6B, random weights, F32 and quantised. Files of
- * gigabytes and minutes of work: make soak alone. FULL_SHAPE_LAYERS=2 for a look at cut ones. */
+ * gigabytes and 5 minutes of processor time: make soak alone. FULL_SHAPE_LAYERS=2 for a look at cut ones. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
