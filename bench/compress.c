@@ -11,19 +11,20 @@
  * scored on rows that nothing has seen. Differences are paired over the same rows. */
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "bench/compress_forms.h"
 #include "bench/compress_large.h"
 #include "bench/compress_mixes.h"
 #include "bench/compress_tools.h"
 #include "bench/compressing.h"
+#include "bench/series.h"
 #include "figures.h"
 #include "llama/lm.h"
-#include "task/encode.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SEEDS_MAX = 20, N_WAYS = 4 };
+enum { N_WAYS = 4 };
 
 /* ---- 5.1 ---- */
 
@@ -75,64 +76,19 @@ static void quality(struct figures *f, const struct student_files *s) {
     }
 }
 
-/* One way's differences and their half-widths over rows, by seed. */
-struct series {
-    double value[SEEDS_MAX], half[SEEDS_MAX];
-    int n;
-};
-
-/* Rows and seeds both count. The rows are the same for all seeds, so their share of the interval is taken as one seed's, which a mean over
- * seeds can only make smaller. */
-static void quality_means(struct figures *f, const struct series *all) {
+static void quality_means(struct figures *f, int64_t n_seeds) {
     for (int i = 0; i < COMPRESS_N_EXAMPLES * N_WAYS; i++) {
-        const struct series *s = &all[i];
+        const struct example *x = &compress_examples[i / N_WAYS];
+        const struct way *w = &ways[i % N_WAYS];
+        struct series all = {0};
         char name[160];
-        double mean, seeds, rows, unused;
-        if (s->n < 2)
-            continue;
-        chain_mean(s->value, s->n, &mean, &seeds);
-        chain_mean(s->half, s->n, &rows, &unused);
-        double half = sqrt(seeds * seeds + rows * rows);
-        snprintf(name, sizeof name, "%s, mean of seeds: %s, minus 16-bit", compress_examples[i / N_WAYS].name,
-                 ways[i % N_WAYS].what);
-        figures_add(f, &(struct figure){"5.1", name, "points", mean, s->n, mean - half, mean + half,
-                                        "min, max: 95% interval over rows and seeds"});
+        for (int seed = 1; seed <= n_seeds; seed++) {
+            way_name(&(struct student_files){.example = x, .seed = seed}, w, name);
+            series_take(&all, f, "5.1", name);
+        }
+        snprintf(name, sizeof name, "%s, mean of seeds: %s, minus 16-bit", x->name, w->what);
+        series_add_mean(&all, f, "5.1", name, "points");
     }
-}
-
-/* ---- 5.3 ---- */
-
-static int64_t tokens_of(const struct student_files *s) {
-    struct err e = {0};
-    struct lm *m;
-    struct prompt p;
-    struct tokens ids = {0};
-    bench_must(lm_open(&m, s->f16, &(struct lm_options){.vocab_only = true}, &e), &e);
-    bench_must(prompt_from_model(&p, &s->task, m, &e), &e);
-    for (int64_t i = 0; i < s->validation.n; i++) {
-        bench_must(encode_head(&ids, m, &p, &e), &e);
-        bench_must(encode_record(&ids, m, &s->task, &p, &s->validation.records[i], &e), &e);
-    }
-    int64_t n = ids.n / s->validation.n;
-    tokens_release(&ids);
-    prompt_release(&p);
-    lm_free(m);
-    return n;
-}
-
-static void form(struct figures *f, const struct student_files *s, const char *form) {
-    char name[128];
-    snprintf(name, sizeof name, "%s, %s: a decision", s->example->name, form);
-    figures_add(f, &(struct figure){.id = "5.3",
-                                    .name = name,
-                                    .unit = "tokens",
-                                    .value = (double)tokens_of(s),
-                                    .n = s->validation.n});
-    snprintf(name, sizeof name, "%s, %s: 16-bit", s->example->name, form);
-    struct interval i =
-        interval_wilson((int64_t)lround(scores_accuracy(&s->whole) * (double)s->test.n), s->test.n);
-    figures_add(f, &(struct figure){"5.3", name, "% right", 100 * scores_accuracy(&s->whole), s->test.n,
-                                    100 * i.low, 100 * i.high, NULL});
 }
 
 /* ---- fewer layers, beside 5.1 ---- */
@@ -187,21 +143,29 @@ static void of_student(struct figures *f, const char *part, const struct example
     student_end(&s);
 }
 
-static void forms(struct figures *f, const struct example *x) {
-    static const char *const names[] = {"full-labelled", "none-compact", "short-compact",
-                                        "none-labelled", "full-compact", "short-labelled"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[COMPRESS_PATH], part[64];
+/* All forms of one seed, and the two ends of every seed. */
+static void forms(struct figures *f, const struct example *x, int64_t n_seeds) {
+    char path[COMPRESS_PATH];
+    for (int i = 0; i < COMPRESS_N_FORMS; i++) {
+        char part[64];
         struct student_files s;
         int from = figures_count(f);
-        snprintf(part, sizeof part, "forms-%s", names[i]);
+        snprintf(part, sizeof part, "forms-%s", compress_forms[i]);
         if (figures_recall(f, kept(path, part, x->name, 1)) || !wanted("forms"))
             continue;
-        student_begin(&s, x, 1, names[i]);
-        form(f, &s, names[i]);
+        student_begin(&s, x, 1, compress_forms[i]);
+        compress_form(f, &s, compress_forms[i]);
         figures_keep(f, from, path);
         student_end(&s);
     }
+    for (int seed = 1; seed <= n_seeds; seed++) {
+        int from = figures_count(f);
+        if (figures_recall(f, kept(path, "forms-ends", x->name, seed)) || !wanted("forms"))
+            continue;
+        compress_form_difference(f, x, seed);
+        figures_keep(f, from, path);
+    }
+    compress_form_mean(f, x, n_seeds);
 }
 
 static void alone(struct figures *f, const char *part, bool (*measure)(struct figures *f)) {
@@ -211,26 +175,6 @@ static void alone(struct figures *f, const char *part, bool (*measure)(struct fi
         return;
     if (measure(f))
         figures_keep(f, from, path);
-}
-
-static void all_qualities(struct figures *f, int64_t n_examples, int64_t n_seeds) {
-    static struct series all[COMPRESS_N_EXAMPLES * N_WAYS];
-    for (int seed = 1; seed <= n_seeds && seed <= SEEDS_MAX; seed++)
-        for (int x = 0; x < n_examples; x++) {
-            of_student(f, "quality", &compress_examples[x], seed, "full-labelled", quality);
-            for (int i = 0; i < N_WAYS; i++) {
-                char name[160];
-                struct series *of = &all[x * N_WAYS + i];
-                struct figure found;
-                way_name(&(struct student_files){.example = &compress_examples[x], .seed = seed}, &ways[i],
-                         name);
-                if (!figures_find(f, "5.1", name, &found))
-                    continue;
-                of->value[of->n] = found.value;
-                of->half[of->n++] = (found.max - found.min) / 2;
-            }
-        }
-    quality_means(f, all);
 }
 
 int main(int argc, char *argv[]) {
@@ -245,14 +189,17 @@ int main(int argc, char *argv[]) {
     interrupt_install();
     struct figures *f = figures_new("compress");
     alone(f, "tools", compress_tools);
-    forms(f, &compress_examples[0]);
+    forms(f, &compress_examples[0], n_seeds);
     for (int seed = 1; seed <= n_seeds; seed++)
         for (int x = 0; x < n_examples; x++)
             of_student(f, "mixes", &compress_examples[x], seed, "full-labelled", compress_mixes);
     compress_mixes_means(f, n_seeds);
     for (int x = 0; x < n_examples; x++)
         of_student(f, "depth", &compress_examples[x], 1, "full-labelled", depth);
-    all_qualities(f, n_examples, n_seeds);
+    for (int seed = 1; seed <= n_seeds; seed++)
+        for (int x = 0; x < n_examples; x++)
+            of_student(f, "quality", &compress_examples[x], seed, "full-labelled", quality);
+    quality_means(f, n_seeds);
     alone(f, "quantise", compress_quantise);
     alone(f, "choice", compress_choice);
     alone(f, "size", compress_size);

@@ -1,6 +1,7 @@
 /* Files of one size are made one after the other, and only their losses stay. */
 #include "bench/compress_mixes.h"
 #include "base/file.h"
+#include "bench/series.h"
 #include "bench/temperature.h"
 #include "llama/quantize.h"
 #include <math.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 
 #define Z_95 1.959964
-enum { N_TYPES = 3, N_WAYS = 3, SEARCHED = 2, SEEDS_MAX = 20 };
+enum { N_TYPES = 3, N_WAYS = 3, SEARCHED = 2 };
 static const char *const types[N_TYPES] = {"Q4_K_M", "Q3_K_M", "Q2_K"};
 static const char *const ways[N_WAYS] = {"stock with importance matrix", "stock without",
                                          "searched at equal size"};
@@ -121,34 +122,22 @@ void compress_mixes(struct figures *f, const struct student_files *s) {
 
 /* ---- over seeds ---- */
 
-static void add_mean(struct figures *f, int example, int type, int way, int64_t n_seeds) {
-    double value[SEEDS_MAX], width[SEEDS_MAX], mean, seeds, rows, unused;
-    int n = 0;
+static void add_mean(struct figures *f, const struct example *x, int type, int way, int64_t n_seeds) {
+    struct series all = {0};
     char name[160];
-    for (int seed = 1; seed <= n_seeds && seed <= SEEDS_MAX; seed++) {
+    for (int seed = 1; seed <= n_seeds; seed++) {
         char text[16];
-        struct figure found;
         snprintf(text, sizeof text, "%d", seed);
-        difference_name(&compress_examples[example], text, type, way, name);
-        if (!figures_find(f, "5.4", name, &found))
-            continue;
-        value[n] = found.value;
-        width[n++] = (found.max - found.min) / 2;
+        difference_name(x, text, type, way, name);
+        series_take(&all, f, "5.4", name);
     }
-    if (n < 2)
-        return;
-    chain_mean(value, n, &mean, &seeds);
-    chain_mean(width, n, &rows, &unused);
-    double half = sqrt(seeds * seeds + rows * rows);
-    difference_name(&compress_examples[example], "mean of seeds", type, way, name);
-    figures_add(
-        f, &(struct figure){"5.4", name, "nats", mean, n, mean - half, mean + half,
-                            "min, max: 95% interval over rows and seeds; below 0: the search is better"});
+    difference_name(x, "mean of seeds", type, way, name);
+    series_add_mean(&all, f, "5.4", name, "nats");
 }
 
 void compress_mixes_means(struct figures *f, int64_t n_seeds) {
     for (int example = 0; example < COMPRESS_N_EXAMPLES; example++)
         for (int type = 0; type < N_TYPES; type++)
             for (int way = 0; way < SEARCHED; way++)
-                add_mean(f, example, type, way, n_seeds);
+                add_mean(f, &compress_examples[example], type, way, n_seeds);
 }
