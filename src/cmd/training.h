@@ -27,6 +27,8 @@ struct training {
     struct lm *lm; /* the base's vocabulary */
     struct prompt prompt;
     struct prompt_form form;
+    const char *
+        start; /* below the project: another form's best weights, which this one begins with; NULL: new adapters */
     struct model_file *base;
     struct train_rows rows;
     float rationale; /* weight of the reasons; 0: none */
@@ -44,6 +46,10 @@ struct training {
     struct train_result result;
     double export_error; /* largest difference of a probability between trainer and export */
 };
+
+/* The whole prompt's student, which those of all other forms begin with, and its folder below the project. */
+#define TRAINING_WHOLE_FORM   "full-labelled"
+#define TRAINING_WHOLE_FOLDER "forms/" TRAINING_WHOLE_FORM
 
 /* A path of the project; a name of the stage's own folder below the project, and its path. NULL: no memory. */
 const char *training_path(struct training *t, const char *name);

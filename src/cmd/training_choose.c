@@ -81,6 +81,8 @@ int training_choose(struct training *t) {
         return err_set(t->e, ERR_USAGE, "train",
                        "--form takes auto, or full, short or none, then labelled or compact: not \"%s\"",
                        t->form_name);
+    bool whole = strcmp(t->form_name, TRAINING_WHOLE_FORM) == 0;
+    t->start = whole || cmd_flag(c, "cold") ? NULL : TRAINING_WHOLE_FOLDER "/best";
     const char *products = cmd_string(c, "products");
     if (strcmp(products, "f32") != 0 && strcmp(products, "bf16") != 0)
         return err_set(t->e, ERR_USAGE, "train", "--products is f32 or bf16, not '%s'", products);
@@ -112,6 +114,8 @@ int training_describe(struct training *t) {
         rc = manifest_input(m, "plan.yaml", t->e);
     if (rc == 0)
         rc = manifest_input(m, str_text(&t->base_path), t->e);
+    if (rc == 0 && t->start)
+        rc = manifest_input(m, t->start, t->e);
     for (int i = 0; i < 2 && rc == 0; i++) {
         const char *name = i == 0 ? "records:train" : "records:validation";
         rc = store_records_hash(t->store, splits[i], hex, t->e);

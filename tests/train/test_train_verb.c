@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -224,6 +225,45 @@ static void test_small_and_short(void **state) {
     assert_int_equal(run("train", NULL, &e, WORDS("--form", "brief")), ERR_USAGE);
     assert_int_equal(run("train", NULL, &e, WORDS("--schedule", "steps")), ERR_USAGE);
     assert_int_equal(run("train", NULL, &e, WORDS("--warmup", "1")), ERR_USAGE);
+}
+
+/* Before its first step: mean -log P(label) over the validation rows. */
+static double loss_before_the_first_step(void) {
+    struct str log = {0};
+    struct err e;
+    static const char key[] = "\"validation_loss\":";
+    assert_int_equal(file_read("p/train/log.jsonl", 0, &log, &e), 0);
+    const char *at = strstr(str_text(&log), key);
+    assert_non_null(at);
+    double loss = strtod(at + strlen(key), NULL);
+    str_release(&log);
+    return loss;
+}
+
+/* A shorter form begins where the whole prompt's student ended, which is trained first, and only once. */
+static void test_a_shorter_form_begins_with_the_whole_one(void **state) {
+    (void)state;
+    struct err e;
+    struct str manifest = {0};
+    const char *whole = "p/forms/full-labelled/merged-f16.gguf";
+    if (run("train", NULL, &e, WORDS("--epochs", "3", "--form", "none-compact")) < 0)
+        fail_msg("%s", e.message);
+    double warm = loss_before_the_first_step();
+    assert_true(file_exists(whole));
+    assert_int_equal(file_read("p/train/manifest.json", 0, &manifest, &e), 0);
+    assert_non_null(strstr(str_text(&manifest), "\"forms/full-labelled/best\""));
+    unlink("p/train/merged-f16.gguf");
+    struct stat before, after;
+    assert_int_equal(stat(whole, &before), 0);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "3", "--form", "none-compact")), 0);
+    assert_int_equal(stat(whole, &after), 0);
+    assert_true(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+    assert_int_equal(run("train", NULL, &e, WORDS("--epochs", "1", "--form", "none-compact", "--cold")), 0);
+    str_clear(&manifest);
+    assert_int_equal(file_read("p/train/manifest.json", 0, &manifest, &e), 0);
+    assert_null(strstr(str_text(&manifest), "forms/full-labelled"));
+    assert_true(warm < loss_before_the_first_step());
+    str_release(&manifest);
 }
 
 /* A larger file of the same vocabulary beside the labels; one of another is refused. */
@@ -446,6 +486,7 @@ int main(void) {
         cmocka_unit_test(test_it_trains_and_exports),
         cmocka_unit_test(test_the_planned_schedule),
         cmocka_unit_test(test_small_and_short),
+        cmocka_unit_test(test_a_shorter_form_begins_with_the_whole_one),
         cmocka_unit_test(test_a_teachers_tokens),
         cmocka_unit_test(test_a_quantised_base),
         cmocka_unit_test(test_a_base_rounded_to_16_bits),
