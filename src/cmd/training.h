@@ -27,8 +27,7 @@ struct training {
     struct lm *lm; /* the base's vocabulary */
     struct prompt prompt;
     struct prompt_form form;
-    const char *
-        start; /* below the project: another form's best weights, which this one begins with; NULL: new adapters */
+    const char *start; /* best weights of another form, below the project; NULL: new adapters */
     struct model_file *base;
     struct train_rows rows;
     float rationale; /* weight of the reasons; 0: none */
