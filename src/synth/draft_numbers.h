@@ -14,7 +14,7 @@
 int draft_settle_numbers(struct task *t, const char *sentence, struct str *complaint, struct err *e);
 
 /* ERR_UNSUPPORTED naming the first field whose numbers the embedded teacher does not compare: beyond 9999, or with decimals beyond 999, or
- * with more than two of them. What it gets right of 200 rows each, half of them near a threshold: 0 to 9999 100%, 0 to 50000 94%, 0.00 to
+ * with more than two of them. What it gets right of 200 rows each, three values in five near a threshold: 0 to 9999 100%, 0 to 50000 94%, 0.00 to
  * 900.00 99.5%, 0.00 to 5000.00 68%, 9.900 to 10.100 86%. */
 int draft_check_numbers(const struct task *t, struct err *e);
 
