@@ -213,6 +213,7 @@ static json_t *candidate_json(const struct compress_candidate *k, bool measured)
     json_object_set_new(j, "rows", json_integer(k->n_rows));
     json_object_set_new(j, "agreement", figure(k->agreement));
     json_object_set_new(j, "divergence", figure(k->divergence));
+    json_object_set_new(j, "expected_loss", figure(k->expected_loss));
     add_paired(j, &k->paired);
     return j;
 }

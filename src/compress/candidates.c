@@ -65,7 +65,8 @@ static int make(struct compress_run_state *x, struct recipe *m, struct err *e) {
                                      .predicted_loss = NAN,
                                      .accuracy = NAN,
                                      .agreement = NAN,
-                                     .divergence = NAN};
+                                     .divergence = NAN,
+                                     .expected_loss = NAN};
     if (x->searching) {
         struct bits_outcome outcome;
         bits_of_preview(&x->table, &preview, &outcome);

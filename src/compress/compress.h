@@ -18,7 +18,7 @@
  * faster one, then the one whose probabilities stay closest to the source's. With `prefer_speed` it is the one that decides
  * soonest on the device, by what is known of how fast it runs each type, and types chosen for nothing but that time are a
  * candidate more. Where none is good enough, the most accurate. (That a loss is not significant does not excuse it: on few rows
- * hardly any loss is.)
+ * hardly any loss is. A single row does where the source took it for a toss-up.)
  *
  * Many validation rows: every candidate answers the first 128 of them (32 where the source has more than 256 MB), evenly taken.
  * One whose paired interval lies below the tolerance is out; of the others the one that would be chosen answers the rest as well
@@ -85,6 +85,7 @@ struct compress_candidate {
     double accuracy;       /* NAN where nothing was measured, as below */
     double agreement;      /* share of rows answered as the source answers them */
     double divergence;     /* mean KL divergence of the label probabilities from the source's, in nats */
+    double expected_loss;  /* of accuracy, by the source's probabilities; NAN: answers are written */
     struct paired paired;  /* candidate against source */
     bool chosen;
 };

@@ -92,12 +92,26 @@ int compress_pair(const struct scores *s, const struct scores *first, struct pai
     return paired_compare(&a, &b, &(struct bootstrap_options){.n_resamples = 200}, out, e);
 }
 
+/* What the source expects to lose by answering as the candidate does: where it held two labels about equally likely, next to nothing. */
+static double expected_loss(const struct scores *s, const struct scores *source) {
+    double sum = 0;
+    if (s->written || !source->prob)
+        return NAN;
+    for (int64_t i = 0; i < s->n; i++) {
+        const double *p = source->prob + i * source->n_labels;
+        if (s->answer[i] != source->answer[i] && source->answer[i] >= 0)
+            sum += p[source->answer[i]] - (s->answer[i] < 0 ? 0 : p[s->answer[i]]);
+    }
+    return s->n > 0 ? sum / (double)s->n : NAN;
+}
+
 static int compare(struct compress_candidate *c, const struct scores *s, const struct scores *source,
                    struct err *e) {
     c->n_rows = s->n;
     c->accuracy = compress_accuracy(s);
     c->agreement = compress_agreement(s, source);
     c->divergence = compress_divergence_of(source, s);
+    c->expected_loss = expected_loss(s, source);
     return compress_pair(s, source, &c->paired, e);
 }
 
@@ -186,15 +200,17 @@ int compress_choose_confirmed(struct compress_run_state *x, struct err *e) {
 
 /* ---- choosing ---- */
 
-/* On the first of more rows, whatever is not clearly worse may still be good enough. */
+/* On the first of more rows, whatever is not clearly worse may still be good enough. On all rows, the tolerance may be passed by one row
+ * where the source itself took the rows that it answers otherwise for toss-ups: of a hundred rows one is more than the tolerance. */
 bool compress_good_enough(const struct compress_run_state *x, const struct compress_candidate *c) {
     double tolerance = (x->q->tolerance > 0 ? x->q->tolerance : 0.005) + 1e-9;
     if (!compress_measures(x))
         return true;
-    if (c->confirmed)
-        return c->accuracy >= x->r->confirming_accuracy - tolerance;
-    return x->rest.n > 0 ? c->paired.interval.high >= -tolerance
-                         : c->accuracy >= x->r->source_accuracy - tolerance;
+    if (!c->confirmed && x->rest.n > 0)
+        return c->paired.interval.high >= -tolerance;
+    double lost = (c->confirmed ? x->r->confirming_accuracy : x->r->source_accuracy) - c->accuracy;
+    bool toss_ups = c->expected_loss <= tolerance; /* false where it is NAN */
+    return lost <= tolerance + (toss_ups ? 1 / (double)c->n_rows : 0);
 }
 
 /* Of about the same size: a tenth faster on the device, else closer to the source. */
