@@ -36,6 +36,10 @@ static void judge(const struct scores *scores, struct judged *j) {
     j->outcome.loss = scores_loss(scores);
 }
 
+static void loss_name(const struct example *x, int seed, const char *type, const char *how, char name[160]) {
+    snprintf(name, 160, "%s %d, %s, %s: calibrated loss", x->name, seed, type, how);
+}
+
 static void add_losses(struct figures *f, const struct student_files *s, const char *type, const char *how,
                        const struct judged *j) {
     const struct outcome *o = &j->outcome;
@@ -46,7 +50,7 @@ static void add_losses(struct figures *f, const struct student_files *s, const c
     figures_add(
         f, &(struct figure){
                .id = "5.4", .name = name, .unit = "nats", .value = o->loss, .n = s->test.n, .note = note});
-    snprintf(name, sizeof name, "%s %d, %s, %s: calibrated loss", s->example->name, s->seed, type, how);
+    loss_name(s->example, s->seed, type, how, name);
     snprintf(note, sizeof note, "at its own temperature, %.2f", j->temperature);
     figures_add(f, &(struct figure){.id = "5.4",
                                     .name = name,
@@ -135,9 +139,38 @@ static void add_mean(struct figures *f, const struct example *x, int type, int w
     series_add_mean(&all, f, "5.4", name, "nats");
 }
 
+/* Over all students at once: what the search gives at the size of `type` beside a stock mix of the same or of a larger one. The
+ * interval is Student's over the students. */
+static void add_smaller(struct figures *f, int type, int larger, int way, int64_t n_seeds) {
+    double value[COMPRESS_N_EXAMPLES * SERIES_MAX], mean, half;
+    char name[160];
+    int n = 0;
+    for (int x = 0; x < COMPRESS_N_EXAMPLES; x++)
+        for (int seed = 1; seed <= n_seeds && seed <= SERIES_MAX; seed++) {
+            struct figure ours, theirs;
+            loss_name(&compress_examples[x], seed, types[type], ways[SEARCHED], name);
+            if (!figures_find(f, "5.4", name, &ours))
+                continue;
+            loss_name(&compress_examples[x], seed, types[larger], ways[way], name);
+            if (figures_find(f, "5.4", name, &theirs))
+                value[n++] = ours.value - theirs.value;
+        }
+    if (n < 2)
+        return;
+    chain_mean(value, n, &mean, &half);
+    snprintf(name, sizeof name, "all students: searched at the size of %s minus %s, %s, calibrated",
+             types[type], types[larger], ways[way]);
+    figures_add(f, &(struct figure){"5.4", name, "nats", mean, n, mean - half, mean + half,
+                                    "min, max: 95% interval over students; below 0: the search is better"});
+}
+
 void compress_mixes_means(struct figures *f, int64_t n_seeds) {
     for (int example = 0; example < COMPRESS_N_EXAMPLES; example++)
         for (int type = 0; type < N_TYPES; type++)
             for (int way = 0; way < SEARCHED; way++)
                 add_mean(f, &compress_examples[example], type, way, n_seeds);
+    for (int type = 0; type < N_TYPES; type++)
+        for (int larger = 0; larger <= type; larger++)
+            for (int way = 0; way < SEARCHED; way++)
+                add_smaller(f, type, larger, way, n_seeds);
 }
