@@ -93,3 +93,19 @@ equal() {
         echo "# want: $3"
     fi
 }
+
+# A task for task.yaml on standard output: late where the delay, from 0 to $2, is over $1.
+late_task() {
+    cat <<YAML
+format: edgestill.task/1
+name: late
+kind: classify
+sentence: Flag late claims.
+instruction: Mark the claim as late or fine.
+fields:
+  - {name: delay, type: integer, min: 0, max: $2}
+labels:
+  - {name: late, definition: the delay is over $1}
+  - {name: fine, definition: otherwise}
+YAML
+}

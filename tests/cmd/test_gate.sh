@@ -4,18 +4,7 @@
 [ -f "$root/seed/teacher.gguf" ] || { skip "gate" "seed/teacher.gguf is not there" && exit 0; }
 echo "delay,label" >wrong.csv # every label the other way round
 for i in $(seq 1 24); do echo "$((40 * i)),$([ "$i" -gt 12 ] && echo fine || echo late)"; done >>wrong.csv
-cat >task.yaml <<'YAML'
-format: edgestill.task/1
-name: late
-kind: classify
-sentence: Flag late claims.
-instruction: Mark the claim as late or fine.
-fields:
-  - {name: delay, type: integer, min: 0, max: 999}
-labels:
-  - {name: late, definition: the delay is over 480}
-  - {name: fine, definition: otherwise}
-YAML
+late_task 480 999 >task.yaml
 expect 0 "a project with rows and the embedded teacher" "$EDGESTILL" init p --task "Flag late claims." --device rpi5-8gb \
     --base embedded --records 32 --data wrong.csv --label label --quiet
 cp task.yaml p/

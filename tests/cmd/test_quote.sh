@@ -2,18 +2,7 @@
 . "$(dirname "$0")/../lib.sh"
 
 [ -f "$root/seed/teacher.gguf" ] || { skip "quote" "seed/teacher.gguf is not there" && exit 0; }
-cat >task.yaml <<'YAML'
-format: edgestill.task/1
-name: late
-kind: classify
-sentence: Flag late claims.
-instruction: Mark the claim as late or fine.
-fields:
-  - {name: delay, type: integer, min: 0, max: 60}
-labels:
-  - {name: late, definition: the delay is over 30}
-  - {name: fine, definition: otherwise}
-YAML
+late_task 30 60 >task.yaml
 project() { # $1 folder, then options of the teacher
     expect 0 "a project" "$EDGESTILL" init "$1" --task "Flag late claims." --device rpi5-8gb --base embedded --quiet "${@:2}"
     cp task.yaml "$1/"

@@ -2,18 +2,7 @@
 . "$(dirname "$0")/../lib.sh"
 
 "$EDGESTILL" init p --task "flag late claims" --device rpi5-8gb --base embedded --quiet
-cat >p/task.yaml <<'YAML'
-format: edgestill.task/1
-name: late
-kind: classify
-sentence: Flag late claims.
-instruction: Mark the claim as late or fine.
-fields:
-  - {name: delay, type: integer, min: 0, max: 60}
-labels:
-  - {name: late, definition: the delay is over 30}
-  - {name: fine, definition: otherwise}
-YAML
+late_task 30 60 >p/task.yaml
 "$EDGESTILL" task -C p --accept --quiet
 expect 0 "the document" "$EDGESTILL" plan -C p --json
 json "every figure of every option has a source" "$out" \
