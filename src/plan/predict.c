@@ -166,11 +166,15 @@ static double batch_rows(const struct predict_task *t) {
     return t->batch_rows > 0 ? (double)t->batch_rows : BATCH_ROWS;
 }
 
+/* Tokens of a sample behind the prefix; with reasons the record again, and what is learned behind it. */
+static double own_tokens(const struct predict_task *t) {
+    int64_t again = t->reason_tokens > 0 ? t->record_tokens + t->reason_tokens : 0;
+    return (double)(t->record_tokens + t->answer_tokens + again);
+}
+
 /* Tokens that go through the blocks for one sample: its own, and its part of the prefix that its step computes once. */
 static double sample_tokens(const struct predict_task *t) {
-    double own = (double)(t->record_tokens + t->answer_tokens), prefix = (double)t->prefix_tokens;
-    if (t->reason_tokens > 0) /* the record again, and what is learned behind it */
-        own += (double)(t->record_tokens + t->reason_tokens);
+    double own = own_tokens(t), prefix = (double)t->prefix_tokens;
     return own + (t->prefix_tokens < LEAST_SHARED ? prefix : prefix / batch_rows(t));
 }
 
@@ -217,9 +221,7 @@ static struct train_memory trainers_plan(const struct predict_input *in, double 
                    .post_norms = s->post_norms},
         .lora = {.rank = lora ? in->rank : 0, .alpha = 1},
     };
-    double own = (double)(t->record_tokens + t->answer_tokens);
-    if (t->reason_tokens > 0)
-        own += (double)(t->record_tokens + t->reason_tokens);
+    double own = own_tokens(t);
     struct train_need need = {.longest = longest_row(t),
                               .shared = t->prefix_tokens,
                               .step_tokens = step_tokens(t),

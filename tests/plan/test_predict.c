@@ -19,6 +19,18 @@ static const struct shape tinyllama = {.n_layer = 22,
 
 static int64_t reason_tokens; /* of the task below */
 
+/* Training the shape on a machine of one multiply-add a second. */
+static struct plan_prediction training_of(const struct predict_task *task, enum plan_method method) {
+    const struct predict_host host = {.macs_per_s = 1};
+    const struct predict_input in = {
+        .shape = &tinyllama, .mix = MIX_F16, .task = task, .host = &host, .method = method, .rank = 16};
+    struct mix_work work;
+    struct plan_prediction out = {0};
+    mix_count(MIX_F16, &tinyllama, &work);
+    predict_training(&in, &work, NULL, &out);
+    return out;
+}
+
 /* Seconds for one sample on a machine of one multiply-add a second at the trainer's efficiency. */
 static double sample_work(int64_t prefix, int64_t batch_rows, enum plan_method method) {
     const struct predict_task task = {.prefix_tokens = prefix,
@@ -29,14 +41,7 @@ static double sample_work(int64_t prefix, int64_t batch_rows, enum plan_method m
                                       .n_records = 1,
                                       .epochs = 1,
                                       .batch_rows = batch_rows};
-    const struct predict_host host = {.macs_per_s = 1};
-    const struct predict_input in = {
-        .shape = &tinyllama, .mix = MIX_F16, .task = &task, .host = &host, .method = method, .rank = 16};
-    struct mix_work work;
-    struct plan_prediction out = {0};
-    mix_count(MIX_F16, &tinyllama, &work);
-    predict_training(&in, &work, NULL, &out);
-    return out.train_s.value;
+    return training_of(&task, method).train_s.value;
 }
 
 /* GMAC a sample with the prefix computed once a step: 231.4 with 16 samples, 217.3 with 64; 512.5 without sharing. The attention's
@@ -73,14 +78,7 @@ static double memory_with(int64_t reasons) {
                                       .reason_tokens = reasons,
                                       .n_records = 1000,
                                       .epochs = 3};
-    const struct predict_host host = {.macs_per_s = 1};
-    const struct predict_input in = {
-        .shape = &tinyllama, .mix = MIX_F16, .task = &task, .host = &host, .rank = 16};
-    struct mix_work work;
-    struct plan_prediction out = {0};
-    mix_count(MIX_F16, &tinyllama, &work);
-    predict_training(&in, &work, NULL, &out);
-    return out.train_memory_bytes.value;
+    return training_of(&task, PLAN_LORA).train_memory_bytes.value;
 }
 
 /* The record goes through the blocks a second time, with the reasons behind it: 104 tokens become 264, beside a shared prefix of 150 in a
