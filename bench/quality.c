@@ -1,4 +1,4 @@
-/* Figure 2.5: the demonstration's accuracy with the exact savings and without any (train --plain), over five seeds: the same
+/* Figure 2.5: the demonstration's accuracy with the exact savings and without any (train --without all), over five seeds: the same
  * records, the same base, the same held-out rows; only the order of the records and the first adapters differ with the seed.
  *
  *     make bench-quality                          make demo first (its records are what is trained on); 15 minutes on two idle cores
@@ -67,9 +67,10 @@ static bool one_run(struct bench *b, int seed, bool plain, double *accuracy, dou
         snprintf(number, sizeof number, "%d", seed);
         struct chain c = {.dir = dir, .log = log};
         fresh_project(b, dir, log);
-        double took = chain_run(&c, (const char *const[]){chain_program("edgestill"), "train", "-C", dir,
-                                                          "--seed", number, "--threads", b->threads,
-                                                          "--quiet", plain ? "--plain" : NULL, NULL});
+        double took =
+            chain_run(&c, (const char *const[]){chain_program("edgestill"), "train", "-C", dir, "--seed",
+                                                number, "--threads", b->threads, "--quiet",
+                                                plain ? "--without" : NULL, "all", NULL});
         chain_run(&c, (const char *const[]){chain_program("edgestill"), "eval", "-C", dir, "--rows", b->rows,
                                             "--only", "student-f16", "--free", "1", "--threads", b->threads,
                                             "--quiet", NULL});

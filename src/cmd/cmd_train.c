@@ -46,7 +46,11 @@ static const struct option_def options[] = {
      "rationale: true, "
      "else 0)",
      NULL},
-    {"plain", OPTION_FLAG, NULL, "make none of the exact savings: slow, to check them", NULL},
+    {"without", OPTION_STRING, "SAVINGS",
+     "leave out exact savings, to check them: all, or some of prefix, packing, last-block, logits, "
+     "vocabulary, "
+     "first-gradient, lora, separated by commas",
+     NULL},
     {"patience", OPTION_INT, "N", "evaluations without a better one before stopping; 0: never stop early",
      NULL},
     {"form", OPTION_STRING, "FORM",

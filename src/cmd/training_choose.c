@@ -40,6 +40,44 @@ static int choose_schedule(struct training *t) {
     return 0;
 }
 
+/* The exact savings, as --without names them. */
+static const struct {
+    const char *name;
+    unsigned plain;
+} savings[] = {
+    {"prefix", TRAIN_PLAIN_PREFIX}, {"packing", TRAIN_PLAIN_PACKING},    {"last-block", NN_PLAIN_LAST},
+    {"logits", NN_PLAIN_LOGITS},    {"vocabulary", NN_PLAIN_VOCABULARY}, {"first-gradient", NN_PLAIN_INPUT},
+    {"lora", NN_PLAIN_LORA},
+};
+enum { N_SAVINGS = sizeof savings / sizeof *savings };
+
+static int leave_out(struct training *t, const char *name, size_t n) {
+    bool all = n == 3 && memcmp(name, "all", 3) == 0, found = all;
+    for (int i = 0; i < N_SAVINGS; i++)
+        if (all || (strlen(savings[i].name) == n && memcmp(savings[i].name, name, n) == 0)) {
+            t->settings.plain |= savings[i].plain;
+            found = true;
+        }
+    if (found)
+        return 0;
+    return err_set(
+        t->e, ERR_USAGE, "train",
+        "--without takes all, or of prefix, packing, last-block, logits, vocabulary, first-gradient "
+        "and lora some, separated by commas: not \"%.*s\"",
+        (int)n, name);
+}
+
+static int choose_savings(struct training *t) {
+    const char *s = cmd_string(t->c, "without");
+    int rc = 0;
+    while (s && rc == 0) {
+        const char *comma = strchr(s, ',');
+        rc = leave_out(t, s, comma ? (size_t)(comma - s) : strlen(s));
+        s = comma ? comma + 1 : NULL;
+    }
+    return rc;
+}
+
 /* Defaults from data and model, then what the user says. */
 int training_choose(struct training *t) {
     struct cmd_ctx *c = t->c;
@@ -70,10 +108,6 @@ int training_choose(struct training *t) {
     t->rationale = (float)rationale;
     s->seed = (uint64_t)cmd_int(c, "seed", (int64_t)t->project.seed);
     s->count = &t->count;
-    if (cmd_flag(c, "plain")) {
-        s->no_prefix = true;
-        s->plain = NN_PLAIN_LAST | NN_PLAIN_LOGITS | NN_PLAIN_INPUT | NN_PLAIN_VOCABULARY | NN_PLAIN_LORA;
-    }
     t->lora.rank_stabilised = cmd_flag(c, "rslora");
     t->lora.rank = (int)cmd_int(c, "rank", t->plan.rank);
     t->lora.alpha = t->plan.rank > 0 ? (float)(t->plan.alpha * t->lora.rank / t->plan.rank) : 0;
@@ -81,6 +115,8 @@ int training_choose(struct training *t) {
         return err_set(t->e, ERR_USAGE, "train",
                        "--form takes auto, or full, short or none, then labelled or compact: not \"%s\"",
                        t->form_name);
+    if ((rc = choose_savings(t)) < 0)
+        return rc;
     bool whole = strcmp(t->form_name, TRAINING_WHOLE_FORM) == 0;
     t->start = whole || cmd_flag(c, "cold") ? NULL : TRAINING_WHOLE_FOLDER "/best";
     const char *products = cmd_string(c, "products");
@@ -157,7 +193,7 @@ int training_describe(struct training *t) {
         manifest_setting(m, "top_k", json_integer(cmd_int(t->c, "top-k", 8)));
     }
     if (t->settings.plain) /* the same but for rounding */
-        manifest_setting(m, "plain", json_true());
+        manifest_setting(m, "without", json_string(cmd_string(t->c, "without")));
     manifest_version(m, "llama.cpp", lm_version());
     return 0;
 }
@@ -195,7 +231,7 @@ void training_print(struct training *t) {
             "a frozen base of this size stays as its file has it; tiles are widened on the fly"};
     cmd_print(c, "  %-14s %s   %s\n", "base kept", train_base_name(t->kept),
               t->wished >= 0 ? "as wished" : why[t->kept]);
-    int64_t shared = s->no_prefix ? 0 : dataset_shared(&t->rows.train);
+    int64_t shared = s->plain & TRAIN_PLAIN_PREFIX ? 0 : dataset_shared(&t->rows.train);
     if (shared > 0)
         cmd_print(c, "  %-14s %lld   tokens that all prompts begin with: computed once a step\n", "shared",
                   (long long)shared);

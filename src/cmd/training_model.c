@@ -126,8 +126,8 @@ static int plan_memory(struct training *t) {
     if (rc < 0)
         return rc;
     struct nn_model shape = {.config = config, .lora = t->lora};
-    struct train_need need =
-        dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows, t->settings.no_prefix);
+    struct train_need need = dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows,
+                                          (t->settings.plain & TRAIN_PLAIN_PREFIX) != 0);
     int64_t available = mem_available_bytes(), total = mem_total_bytes();
     need.plain = t->settings.plain;
     t->kept = t->wished >= 0 ? (enum train_base)t->wished : train_base_choose(&shape, &bytes, &need, total);

@@ -27,7 +27,7 @@ static uint64_t hash_run(const struct loop *l) {
     double numbers[] = {(double)s->epochs,       (double)s->batch_rows,   (double)s->learning_rate,
                         (double)s->warmup,       (double)s->weight_decay, (double)s->patience,
                         (double)s->eval_steps,   (double)s->micro_tokens, (double)s->soft_share,
-                        (double)s->likely_share, (double)s->no_prefix,    (double)s->plain};
+                        (double)s->likely_share, (double)s->plain};
     uint64_t h = s->seed ^ s->identity ^ (uint64_t)s->schedule << 56;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         uint64_t word;
@@ -55,7 +55,8 @@ static int64_t base_bytes(const struct nn_model *m) {
 
 /* Weights are there already; what comes on top must be free. */
 static int plan_memory(struct loop *l, struct err *e) {
-    struct train_need need = dataset_need(l->train, l->validation, l->s.batch_rows, l->s.no_prefix);
+    struct train_need need =
+        dataset_need(l->train, l->validation, l->s.batch_rows, (l->s.plain & TRAIN_PLAIN_PREFIX) != 0);
     need.plain = l->s.plain;
     need.n_others = l->s.likely_share > 0 ? l->train->n_likely : 0;
     need.micro_tokens = l->s.micro_tokens;

@@ -18,6 +18,11 @@
 #include "train/dataset.h"
 #include "train/optimizer.h"
 
+/* The savings that are the trainer's, beside the model's (nn/transformer.h), by the plain path that each replaces:
+ *   PREFIX   the prompt's common beginning computed anew for each row
+ *   PACKING  each row's answer through the model by itself */
+enum train_plain { TRAIN_PLAIN_PREFIX = 1 << 8, TRAIN_PLAIN_PACKING = 1 << 9 };
+
 struct train_settings {
     int64_t epochs;
     int64_t batch_rows; /* rows of an optimiser step */
@@ -37,8 +42,7 @@ struct train_settings {
     uint64_t identity;
     /* counts the model's operations: then the share of the product's rate is told; may be NULL */
     struct ops_count *count;
-    bool no_prefix;      /* compute the prompt's common beginning anew for each row: the plain path */
-    unsigned plain;      /* NN_PLAIN_*: savings that are not to be made */
+    unsigned plain;      /* NN_PLAIN_* and TRAIN_PLAIN_*: savings that are not to be made */
     double save_every_s; /* between checkpoints; 0: 60 */
 };
 

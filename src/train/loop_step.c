@@ -134,6 +134,7 @@ static int64_t even_share(const struct loop *l, const int64_t *rows, int64_t n_r
 
 /* Rows order[first, first + n) through the model in as many batches as they need; gradients of the mean are added up. */
 static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, double *loss, struct err *e) {
+    bool packing = !(l->s.plain & TRAIN_PLAIN_PACKING);
     double weights = 0, sum = 0;
     int rc = 0;
     for (int64_t i = 0; i < n; i++)
@@ -147,7 +148,7 @@ static int forward_backward(struct loop *l, const int64_t *rows, int64_t n, doub
     int64_t full = even_share(l, rows, n);
     for (int64_t i = 0; i < n_pairs(l, n) && rc == 0; i++) {
         struct pair p = pair_at(l, rows, i);
-        bool room = l->packer.n_tokens < full;
+        bool room = l->packer.n_seq == 0 || (packing && l->packer.n_tokens < full);
         if (p.weight <= 0 || (room && pack(l, &p)))
             continue;
         rc = flush(l, weights, &sum, e);

@@ -28,10 +28,12 @@ struct setting {
     int n_recompute;
     int64_t head_cols;
     bool prefix, packed;
+    bool alone; /* each sequence through the model by itself */
 };
 
 static const struct setting settings[] = {
     {.name = "every saving but the prefix"},
+    {.name = "each sequence by itself", .alone = true},
     {.name = "last block everywhere", .plain = NN_PLAIN_LAST},
     {.name = "logits everywhere", .plain = NN_PLAIN_LOGITS},
     {.name = "gradient of the first block's input", .plain = NN_PLAIN_INPUT},
@@ -157,31 +159,31 @@ static void close_toy(struct toy *t) {
     free(t->kept);
 }
 
-/* One step in two micro-batches: the first sequences, then the others. */
-static float *gradient_of(struct toy *t, bool prefix, double *loss) {
+/* One step in micro-batches of two sequences, or of one. */
+static float *gradient_of(struct toy *t, const struct setting *how, double *loss) {
     struct shared_batch *s = malloc(sizeof *s);
     struct err e = {0};
+    int at_once = how->alone ? 1 : 2;
     double part;
-    shared_batch(s, &t->m, prefix);
+    shared_batch(s, &t->m, how->prefix);
     nn_zero_gradients(&t->m);
-    if (prefix)
+    if (how->prefix)
         assert_int_equal(nn_prefix_forward(&t->m, &t->r, s->head, N_PREFIX, &e), 0);
     *loss = 0;
-    for (int half = 0; half < 2; half++) {
+    for (int first = 0; first < TOY_SEQUENCES; first += at_once) {
         struct nn_batch b = s->batch;
-        int first = half ? 2 : 0;
         int32_t at = s->start[first], start[3];
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i <= at_once; i++)
             start[i] = s->start[first + i] - at;
         b.token += at, b.position += at, b.target += at, b.weight += at;
         b.start = start;
-        b.n_seq = 2;
-        b.n_tokens = start[2];
+        b.n_seq = at_once;
+        b.n_tokens = start[at_once];
         assert_int_equal(nn_batch_check(&t->m, &b, &e), 0);
         assert_int_equal(nn_forward_backward(&t->m, &t->r, &b, 3, &part, &e), 0);
         *loss += part;
     }
-    if (prefix)
+    if (how->prefix)
         assert_int_equal(nn_prefix_backward(&t->m, &t->r, &e), 0);
     free(s);
     float *g = malloc((size_t)t->m.trained->n_values * sizeof *g);
@@ -208,16 +210,16 @@ static double worst_tensor(const struct nn_set *set, const float *x, const float
     return worst;
 }
 
-/* The plainest path of all: every switch off, the prefix written out. */
+/* The plainest path of all: every switch off, the prefix written out, each sequence by itself. */
 static void compare(const struct toy_variant *v, const struct nn_lora *lora, const struct setting *s,
                     double *worst) {
-    static const struct setting plainest = {.name = "plain", .plain = ALL};
+    static const struct setting plainest = {.name = "plain", .plain = ALL, .alone = true};
     struct toy a, b;
     double loss[2];
     const char *name = "";
     open_toy(&a, v, lora, s);
     open_toy(&b, v, lora, &plainest);
-    float *g = gradient_of(&a, s->prefix, &loss[0]), *h = gradient_of(&b, false, &loss[1]);
+    float *g = gradient_of(&a, s, &loss[0]), *h = gradient_of(&b, &plainest, &loss[1]);
     double error = worst_tensor(b.m.trained, g, h, &name);
     if (!(fabs(loss[0] / loss[1] - 1) < 1e-6))
         fail_msg("%s, %s: loss %.9g, plain %.9g", v->name, s->name, loss[0], loss[1]);

@@ -160,13 +160,23 @@ static void expect_same_course(const char *const names[2], void (*choose)(struct
 
 static void choose_prefix(struct setup *s, int way) {
     assert_int_equal(dataset_shared(&s->train), 9);
-    s->s.no_prefix = way == 0;
+    s->s.plain = way == 0 ? TRAIN_PLAIN_PREFIX : 0;
 }
 
 /* The head written out in every row, and computed once. Measured: 4e-8 of the loss, 2e-9 of the weights' sizes. */
 static void test_shared_head_changes_nothing(void **state) {
     (void)state;
     expect_same_course((const char *const[]){"written-out", "shared"}, choose_prefix);
+}
+
+static void choose_packing(struct setup *s, int way) {
+    s->s.plain = way == 0 ? TRAIN_PLAIN_PACKING : 0;
+}
+
+/* Each row through the model by itself, and as many at once as there is room for. Measured: as above. */
+static void test_packing_changes_nothing(void **state) {
+    (void)state;
+    expect_same_course((const char *const[]){"row-by-row", "packed"}, choose_packing);
 }
 
 static void choose_micro_tokens(struct setup *s, int way) {
@@ -560,6 +570,8 @@ int main(void) {
         cmocka_unit_test(test_rows_without_anything_to_learn_are_refused),
         cmocka_unit_test(test_it_learns_and_repeats_itself),
         cmocka_unit_test(test_shared_head_changes_nothing),
+        cmocka_unit_test(test_packing_changes_nothing),
+        cmocka_unit_test(test_packing_changes_nothing),
         cmocka_unit_test(test_micro_batches_change_nothing),
         cmocka_unit_test(test_asides),
         cmocka_unit_test(test_soft_targets),

@@ -201,6 +201,36 @@ static void test_the_planned_schedule(void **state) {
     str_release(&manifest);
 }
 
+/* The validation loss that the last training's log ends with. */
+static double logged_loss(void) {
+    struct err e = {0};
+    struct str log = {0};
+    double loss = NAN;
+    assert_int_equal(file_read("p/train/log.jsonl", 0, &log, &e), 0);
+    for (const char *at = str_text(&log); (at = strstr(at, "\"validation_loss\":")); at++)
+        loss = strtod(at + strlen("\"validation_loss\":"), NULL);
+    str_release(&log);
+    return loss;
+}
+
+/* Savings are exact: without some or all of them the same comes out, but for rounding. */
+static void test_savings_can_be_left_out(void **state) {
+    (void)state;
+    struct err e = {0};
+    static const char *const without[] = {"", "prefix,packing", "all"};
+    double loss[3];
+    for (int i = 0; i < 3; i++) {
+        int rc = i == 0 ? run("train", NULL, &e, WORDS("--epochs", "1", "--restart"))
+                        : run("train", NULL, &e, WORDS("--epochs", "1", "--without", without[i]));
+        if (rc < 0)
+            fail_msg("--without %s: %s", without[i], e.message);
+        loss[i] = logged_loss();
+        assert_true(fabs(loss[i] / loss[0] - 1) < 1e-4);
+    }
+    assert_int_equal(run("train", NULL, &e, WORDS("--without", "prefix,bags")), ERR_USAGE);
+    assert_non_null(strstr(e.message, "\"bags\""));
+}
+
 /* On the smaller vocabulary, in a shorter form: the export still answers as the trainer does, and says its form. */
 static void test_small_and_short(void **state) {
     (void)state;
@@ -485,6 +515,7 @@ int main(void) {
         cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
         cmocka_unit_test(test_the_planned_schedule),
+        cmocka_unit_test(test_savings_can_be_left_out),
         cmocka_unit_test(test_small_and_short),
         cmocka_unit_test(test_a_shorter_form_begins_with_the_whole_one),
         cmocka_unit_test(test_a_teachers_tokens),
