@@ -18,6 +18,13 @@
 enum { PREFIX = 150, RECORD = 100, ANSWER = 4, WHOLE = PREFIX + RECORD + ANSWER, CONTEXT = 128, RANK = 16 };
 enum { NAIVE_PLAIN = NN_PLAIN_LAST | NN_PLAIN_LOGITS | NN_PLAIN_INPUT | NN_PLAIN_VOCABULARY | NN_PLAIN_LORA };
 
+#define QWEN3(vocabulary)                                                                                    \
+    {                                                                                                        \
+        .n_layer = 28, .d_model = 1024, .n_heads = 16, .n_kv_heads = 8, .head_dim = 128, .d_ff = 3072,       \
+        .n_vocab = (vocabulary), .n_ctx = 2048, .rope_theta = 1000000, .norm_eps = 1e-6f, .tied_head = true, \
+        .rope_halves = true, .qk_norm = true                                                                 \
+    }
+
 static const struct train_shape_case cases[] = {
     {"TinyLlama-1.1B",
      {.n_layer = 22,
@@ -33,23 +40,8 @@ static const struct train_shape_case cases[] = {
      "bf16",
      1030,
      8},
-    {"Qwen3-0.6B",
-     {.n_layer = 28,
-      .d_model = 1024,
-      .n_heads = 16,
-      .n_kv_heads = 8,
-      .head_dim = 128,
-      .d_ff = 3072,
-      .n_vocab = 151936,
-      .n_ctx = 2048,
-      .rope_theta = 1000000,
-      .norm_eps = 1e-6f,
-      .tied_head = true,
-      .rope_halves = true,
-      .qk_norm = true},
-     "bf16",
-     1030,
-     4},
+    {"Qwen3-0.6B", QWEN3(151936), "bf16", 1030, 4},
+    {"Qwen3-0.6B-trimmed", QWEN3(16000), "bf16", 1030, 4},
     {"Mistral-7B",
      {.n_layer = 32,
       .d_model = 4096,
