@@ -117,7 +117,8 @@ static bool find_demo(struct student_files *s) {
     return file_exists(trained) && file_exists(chosen);
 }
 
-/* The rows that `make bench-demo` scored, which all seeds of an example share, where it scored as many; else as many of the same world, which nothing has seen. */
+/* The rows that `make bench-demo` scored, which all seeds of an example share, where it scored as many; else as many of the same
+ * world, which nothing has seen. */
 static void find_rows(const struct student_files *s, int64_t n, char path[COMPRESS_PATH]) {
     snprintf(path, COMPRESS_PATH, "%.400s/%s.%lld-rows.csv", demo_folder(), s->example->name, (long long)n);
     if (!s->of_demo || !file_exists(path))

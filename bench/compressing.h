@@ -7,8 +7,9 @@
  *     student_end(&s);
  *
  * Where `make bench-demo` has finished the project of this example and seed (or one is named by COMPRESS_PROJECTS), that project's
- * student is taken, which a teacher taught, with its records, its held-out rows and what `eval` scored on them; else one is trained by the verbs on rows of the
- * example's own simulator. Everything made here lies under build/bench/runs/compress. A failure ends the program. */
+ * student is taken, which a teacher taught, with its records, its held-out rows and what `eval` scored on them; else one is
+ * trained by the verbs on rows of the example's own simulator. Everything made here lies under build/bench/runs/compress. A
+ * failure ends the program. */
 #ifndef BENCH_COMPRESSING_H
 #define BENCH_COMPRESSING_H
 

@@ -2,7 +2,7 @@
 #include "bench/device_race.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "bench/chosen.h"
+#include "bench/device_choice.h"
 #include "bench/device_parts.h"
 #include "bench/serving.h"
 #include "config.h"
@@ -331,7 +331,7 @@ static const struct {
 struct paper {
     struct shape_task full, small; /* written out; in the compact form */
     char stock[256], trimmed[256];
-    struct chosen_file chosen;
+    struct device_choice chosen;
 };
 
 static int paper_threads(void) {
@@ -348,7 +348,7 @@ static int make_paper(struct paper *p, struct err *e) {
         rc = shape_task_make(&p->small, p->stock, &q, e);
     if (rc == 0)
         rc = shape_file(shape_pick(&shape_qwen3_trimmed), p->small.prompt.tag, p->trimmed, e);
-    return rc < 0 ? rc : chosen_file(&p->chosen, &p->small, paper_threads(), e);
+    return rc < 0 ? rc : device_choice_make(&p->chosen, &p->small, paper_threads(), e);
 }
 
 static void paper_release(struct paper *p) {

@@ -1,14 +1,15 @@
-/* Figure 3.4: what a record is worth. The demonstration task's student against the number of records it was trained on (100, 200, 400, 800),
- * with and without error-driven rounds, three seeds, scored on rows of the task's own world.
+/* Figure 3.4: what a record is worth. The demonstration task's student against the number of records it was trained on (100,
+ * 200, 400, 800), with and without error-driven rounds, three seeds, scored on rows of the task's own world.
  *
  *     make bench-records                                  three seeds
  *     RECORDS_SEEDS=1 RECORDS_MOST=400 make bench-records  a part of it; a later call goes on from there
  *     RECORDS_THREADS=1                                    on a machine with other work
  *
  * Both arms share 80 validation rows and everything else but where the later half of their training records come from: without
- * rounds from the same quota grid as the first half; with rounds half of the records come from the grid, then two rounds of a quarter each
- * from where the student was wrong on the validation rows. A round that finds no error is replaced by records of the grid. Work is kept
- * under build/bench/runs/records, a result for each point, so that a measurement goes on where it was stopped. */
+ * rounds from the same quota grid as the first half; with rounds half of the records come from the grid, then two rounds of a
+ * quarter each from where the student was wrong on the validation rows. A round that finds no error is replaced by records of
+ * the grid. Work is kept under build/bench/runs/records, a result for each point, so that a measurement goes on where it was
+ * stopped. */
 #include "base/file.h"
 #include "chain.h"
 #include "figures.h"

@@ -19,8 +19,8 @@ struct series {
 /* A figure with the ends of its interval as min and max; one that is not there is left out. */
 void series_take(struct series *s, const struct figures *f, const char *id, const char *name);
 
-/* Nothing below two seeds. Rows and seeds both count: the interval's half-width is the root of both squares. The rows are the same for all
- * seeds, so their share is taken as one seed's, which a mean over seeds can only make smaller. */
+/* Nothing below two seeds. Rows and seeds both count: the interval's half-width is the root of both squares. The rows are the
+ * same for all seeds, so their share is taken as one seed's, which a mean over seeds can only make smaller. */
 void series_add_mean(const struct series *s, struct figures *f, const char *id, const char *name,
                      const char *unit);
 

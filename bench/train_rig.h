@@ -37,7 +37,8 @@ const char *train_base_of(const struct train_shape_case *s);
 int train_layers_of(const struct train_shape_case *s);
 
 /* wall_s and cpu_s (processor time over threads) a sample, macs a sample, loss, the product's rates beside it (measured before
- * the step and after each micro-batch, between the step's clocks: over all of these, of the best, by processor time), peak and planned bytes. 0, or 1 with a message. */
+ * the step and after each micro-batch, between the step's clocks: over all of these, of the best, by processor time), peak and
+ * planned bytes. 0, or 1 with a message. */
 int train_rig_measure(const char *shape, enum train_path path, int samples);
 
 #endif

@@ -11,8 +11,9 @@
 /* ERR_INPUT when `record` is no object, or has none of the task's fields; the hint names them. */
 int fields_check(const struct task *t, const struct node *record, struct err *e);
 
-/* Lists of names as JSON (["delay"]), in the arena; NULL where there is nothing to say. `missing`: declared fields without a value that are
- * not optional. `unknown`: entries that are no field of the task nor "id", only where something is missing: a name misspelt? */
+/* Lists of names as JSON (["delay"]), in the arena; NULL where there is nothing to say. `missing`: declared fields without a
+ * value that are not optional. `unknown`: entries that are no field of the task nor "id", only where something is missing: a
+ * name misspelt? */
 struct fields_doubt {
     const char *missing, *unknown;
 };

@@ -126,8 +126,8 @@ static void ask_other(struct runner *r, const char *json, size_t n, struct decis
         d->other = str_text(&r->other);
 }
 
-/* Whoever decides a second record will go on, and the first has mapped what decisions read of the model's file. Where the plan has no room
- * for the file beside what repacking copied of it, the rest leaves the page cache. */
+/* Whoever decides a second record will go on, and the first has mapped what decisions read of the model's file. Where the plan
+ * has no room for the file beside what repacking copied of it, the rest leaves the page cache. */
 static void make_room(const struct runner *r) {
     const struct bundle *b = &r->bundle;
     char *state = file_join(b->dir, "prefix.state");

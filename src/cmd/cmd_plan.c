@@ -254,8 +254,8 @@ static void read_measured(struct planning *p) {
     plan_release(&now);
 }
 
-/* How many records there will be: all of one's own rows; beside a teacher, who fills up what they lack, at least as many as asked for. Rows
- * that cannot be read are for `generate` to refuse. */
+/* How many records there will be: all of one's own rows; beside a teacher, who fills up what they lack, at least as many as
+ * asked for. Rows that cannot be read are for `generate` to refuse. */
 static int64_t expected_records(struct planning *p) {
     const struct project_data *d = &p->project.data;
     struct rows own;

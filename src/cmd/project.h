@@ -14,7 +14,8 @@
 #define PROJECT_RECORDS "records.sqlite" /* below the folder: the journal and all records */
 
 struct project_teacher {
-    /* "embedded" (seed/teacher.gguf behind our own llama-server), "gguf" (another file, in this process), "openai" (any endpoint), "none" */
+    /* "embedded" (seed/teacher.gguf behind our own llama-server), "gguf" (another file, in this process), "openai" (any
+     * endpoint), "none" */
     const char *kind;
     const char *url; /* openai: ".../v1" */
     const char *model;

@@ -29,7 +29,8 @@ struct student {
     struct token_span *spans;
 };
 
-/* ERR_UNSUPPORTED: the trainer does not know the architecture, or the task does not choose between labels. On failure there is nothing to release. */
+/* ERR_UNSUPPORTED: the trainer does not know the architecture, or the task does not choose between labels. On failure there is
+ * nothing to release. */
 int student_open(struct student *s, const char *gguf, const struct task *t, int n_threads, struct err *e);
 /* The same of a base that was not trained yet, in the form in which its student is asked. */
 int student_open_base(struct student *s, const char *gguf, const struct task *t, struct prompt_form form,

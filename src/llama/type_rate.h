@@ -15,8 +15,8 @@
 
 enum { TYPE_RATE_WIDTH = 1024, TYPE_RATE_ROWS = 64 };
 
-/* Multiply-accumulates a second of n_threads. ERR_UNSUPPORTED: ggml has no such type of weights (its names, in any case), or cannot make it
- * without an importance matrix. */
+/* Multiply-accumulates a second of n_threads. ERR_UNSUPPORTED: ggml has no such type of weights (its names, in any case), or
+ * cannot make it without an importance matrix. */
 int type_rate_measure(const char *type, int n_threads, double *macs_per_s, struct err *e);
 
 #endif

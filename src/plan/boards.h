@@ -55,8 +55,8 @@ struct board_level board_level(const struct board_table *t, const struct catalog
 enum board_isa board_isa(const struct catalog *c, const struct catalog_device *d);
 const char *board_isa_text(enum board_isa isa);
 /* Cores times GHz at the clock that they run at when all work, in GHz of the fast cluster; an unknown number is
- * taken as 4, an unknown clock as the median of boards with such cores, else 1.5. The next cluster is counted with it where the fast one has
- * fewer than four cores, or where its cores are at least half as fast. */
+ * taken as 4, an unknown clock as the median of boards with such cores, else 1.5. The next cluster is counted with it where the
+ * fast one has fewer than four cores, or where its cores are at least half as fast. */
 double board_core_ghz(const struct catalog *c, const struct catalog_device *d);
 int board_threads(const struct catalog *c, const struct catalog_device *d);
 
@@ -81,6 +81,8 @@ double board_memory_limit(const struct catalog *c, const struct catalog_device *
  * alone must have done. */
 double board_together(double cores, double memory);
 double board_cores_alone(double together, double memory);
+/* How much a rate of both says of the cores: 1 where the memory never lets them wait, 0 at its limit. */
+double board_cores_say(double together, double memory);
 
 /* The catalogue's shape that a measured file has: the tied or the untied variant, whichever its parameters say. */
 bool board_row_shape(const struct catalog *c, const struct catalog_measurement *row, struct shape *out);

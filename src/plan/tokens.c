@@ -76,8 +76,8 @@ static int specimen_answer(const struct task *t, struct str *out, struct err *e)
     return code == 0 ? str_check(out, e) : code;
 }
 
-/* A teacher's reasons before there are any: a line for each condition, as the embedded one writes them for two ("- delay: 5 under 7: 11 57
- * less: yes"), or two sentences of a larger one; decision 22 has sixty tokens. */
+/* A teacher's reasons before there are any: a line for each condition, as the embedded one writes them for two ("- delay: 5
+ * under 7: 11 57 less: yes"), or two sentences of a larger one; decision 22 has sixty tokens. */
 static int64_t reasons_of(const struct task *t) {
     enum { REASON_TOKENS = 60 };
     return t->rationale ? REASON_TOKENS : 0;

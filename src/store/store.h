@@ -126,8 +126,8 @@ int store_counts_each(struct store *s, int (*row)(void *context, const struct st
                       void *context, struct err *e);
 int store_accepted_count(struct store *s, enum store_split split, int64_t *n, struct err *e);
 
-/* SHA-256 over the accepted records of a split (data, label, split, weight, probabilities where there are some; in order): what manifests name "records:train" and
- * so on, since the file itself also changes when nothing that matters did. */
+/* SHA-256 over the accepted records of a split (data, label, split, weight, probabilities where there are some; in order): what
+ * manifests name "records:train" and so on, since the file itself also changes when nothing that matters did. */
 int store_records_hash(struct store *s, enum store_split split, char hex[SHA256_HEX], struct err *e);
 
 /* ---- journal ---- */

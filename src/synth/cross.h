@@ -7,9 +7,9 @@
  * are pending and get their label like all others.
  *
  * Once records are labelled, it shows which corners hold which label, and a label that is still short can be aimed at: a crossed
- * record is kept with the probability that its corner has had that label. So what is aimed at a label is spread over its corners as crossed
- * records of that label are, only without paying for the others. A teacher that finds one "suspicious" record in four written as such is
- * asked 1.25 questions for one in place of 5. */
+ * record is kept with the probability that its corner has had that label. So what is aimed at a label is spread over its corners
+ * as crossed records of that label are, only without paying for the others. A teacher that finds one "suspicious" record in four
+ * written as such is asked 1.25 questions for one in place of 5. */
 #ifndef SYNTH_CROSS_H
 #define SYNTH_CROSS_H
 

@@ -1,5 +1,6 @@
 /* Drafting. A small teacher copies words from the sentence and may slip; so in the plain style every name, value and condition of
- * the draft must stand in the sentence, and every word of the sentence in the draft. A large one may put things in its own words; there the schema is the check. */
+ * the draft must stand in the sentence, and every word of the sentence in the draft. A large one may put things in its own
+ * words; there the schema is the check. */
 #include "synth/draft.h"
 #include "format/json.h"
 #include "synth/draft_numbers.h"

@@ -3,9 +3,10 @@
  *     {"messages":[{"role":"user","content":"<instruction>\n- delay: 5\n"},{"role":"assistant","content":"normal"}],
  *      "edgestill":{"record":{"delay":5},"answer":"normal","split":"train","weight":1,"source":"teacher"}}
  *
- * `edgestill` also has "probabilities":{"normal":0.98,...} where the teacher gave them. The user's message is the student's prompt without the chat template's frame. CSV has a column for each declared field, then
- * `answer`, `split`, `weight` and `source`. Coming in, `edgestill` is used where it is there; otherwise the lines "- name: value" of the
- * user's message are the record. */
+ * `edgestill` also has "probabilities":{"normal":0.98,...} where the teacher gave them. The user's message is the student's
+ * prompt without the chat template's frame. CSV has a column for each declared field, then `answer`, `split`, `weight` and
+ * `source`. Coming in, `edgestill` is used where it is there; otherwise the lines "- name: value" of the user's message are the
+ * record. */
 #ifndef SYNTH_EXCHANGE_H
 #define SYNTH_EXCHANGE_H
 

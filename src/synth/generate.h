@@ -14,8 +14,8 @@
  *
  * With several votes the commonest answer counts, its share of the votes becomes the record's weight, and without a majority the
  * record is rejected as `votes disagree`, for review. A teacher that scores the labels (teacher_scores) is asked once: the
- * probabilities are the record's, and that of its label the weight. Of extract and respond the answers stand where labels do, and there is one
- * quota for all of them.
+ * probabilities are the record's, and that of its label the weight. Of extract and respond the answers stand where labels do,
+ * and there is one quota for all of them.
  *
  * Generation ends with ERR_TEACHER when a wave brought hardly anything that was not there yet (saturation).
  *

@@ -305,8 +305,8 @@ static void add_values(const struct profile_column *c, struct str *out) {
     str_add_char(out, ']');
 }
 
-/* The values seen, as a field's range. Of an answer the range binds what may be written, and rows rarely show its very ends: there it goes on
- * to the next round number, 3 to 96 becoming 0 to 100. */
+/* The values seen, as a field's range. Of an answer the range binds what may be written, and rows rarely show its very ends:
+ * there it goes on to the next round number, 3 to 96 becoming 0 to 100. */
 static void add_range(const struct profile_column *c, struct str *out) {
     double step = c->of_label ? pow(10, floor(log10(c->max - c->min))) : 0;
     str_add(out, ",\"min\":");

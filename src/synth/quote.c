@@ -85,8 +85,9 @@ static double parameters_of(const char *gguf) {
 }
 
 /* A model file on this machine. llama.cpp reads prompts at some four fifths of the rate of a product in single precision, and a token
- * written alone takes as long as four that are read, since all weights come from memory for it; lanes share that (TinyLlama-1.1B as Q4_K_M
- * and Qwen3-0.6B as Q3_K_M, `make bench-device`). What questions have in common is read once, which makes it sooner. */
+ * written alone takes as long as four that are read, since all weights come from memory for it; lanes share that (TinyLlama-1.1B
+ * as Q4_K_M and Qwen3-0.6B as Q3_K_M, `make bench-device`). What questions have in common is read once, which makes it sooner.
+ * */
 static int time_of_file(const char *gguf, int lanes, double tokens_in, double tokens_out,
                         struct question_time *q, struct err *e) {
     struct predict_host host = {0};

@@ -1,6 +1,6 @@
-/* Setting apart: each accepted record without a split gets one, by seed, stratified over sources and, where the task has them, labels, so that each split
- * has its share of every label. A record keeps its split for good: what was a test row yesterday trains no model tomorrow.
- * Records with the same data go to the same split. */
+/* Setting apart: each accepted record without a split gets one, by seed, stratified over sources and, where the task has them,
+ * labels, so that each split has its share of every label. A record keeps its split for good: what was a test row yesterday
+ * trains no model tomorrow. Records with the same data go to the same split. */
 #ifndef SYNTH_SPLIT_H
 #define SYNTH_SPLIT_H
 

@@ -1,5 +1,5 @@
-/* Deciding: a record in, the labels' probabilities out (kind classify), or the answer written (extract, respond). The one piece of code that evaluation, compression and the device
- * share, so that what is scored is what ships.
+/* Deciding: a record in, the labels' probabilities out (kind classify), or the answer written (extract, respond). The one piece
+ * of code that evaluation, compression and the device share, so that what is scored is what ships.
  *
  *     struct classifier *c;
  *     classifier_new(&c, lm, task, prompt, &e);        // reads the prefix once

@@ -1,51 +1,17 @@
 /* Loading a task: every key checked, every complaint pointing at file, line and column, so that whoever edits
- * task.yaml by hand is told what to change. Record building is in record.c, writing in task_write.c. */
-#include "task/task.h"
+ * task.yaml by hand is told what to change. Fields are in task_fields.c, record building in record.c, writing in task_write.c. */
+#include "task/task_internal.h"
 #include "task/text.h"
-#include <math.h>
 #include <string.h>
 #include <strings.h>
 
-#define ORIGIN "task_from_node"
-
-static const char *const type_names[] = {
-#define X(name, text) text,
-    FIELD_TYPES(X)
-#undef X
-};
-static const char *const op_names[] = {
-#define X(name, text) text,
-    DERIVED_OPS(X)
-#undef X
-};
-static const char *const order_names[] = {
-#define X(name, text) text,
-    DATE_ORDERS(X)
-#undef X
-};
 static const char *const kind_names[] = {
 #define X(name, text) text,
     TASK_KINDS(X)
 #undef X
 };
-enum {
-    N_TYPES = sizeof type_names / sizeof *type_names,
-    N_OPS = sizeof op_names / sizeof *op_names,
-    N_KINDS = sizeof kind_names / sizeof *kind_names
-};
-enum { NAME_MAX_BYTES = 80, TEXT_MAX_BYTES = 8192, DECIMALS_DEFAULT = 2, REPLY_CHARS = 200 };
-
-const char *task_type_name(enum field_type type) {
-    return type_names[type];
-}
-
-const char *task_op_name(enum derived_op op) {
-    return op_names[op];
-}
-
-const char *task_order_name(enum date_order order) {
-    return order_names[order];
-}
+enum { N_KINDS = sizeof kind_names / sizeof *kind_names };
+enum { TEXT_MAX_BYTES = 8192, REPLY_CHARS = 200 };
 
 const char *task_kind_name(enum task_kind kind) {
     return kind_names[kind];
@@ -72,28 +38,19 @@ int task_label_index(const struct task *t, const char *name) {
     return -1;
 }
 
-static int no_memory(struct err *e) {
-    return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory while loading the task");
-}
-
-static int index_of(const char *const names[], int n, const char *text) {
-    for (int i = 0; i < n; i++)
-        if (strcmp(names[i], text) == 0)
-            return i;
-    return -1;
+int task_no_memory(struct err *e) {
+    return err_set(e, ERR_NO_MEMORY, TASK_ORIGIN, "out of memory while loading the task");
 }
 
 /* ---- scalars ---- */
 
-/* Text of a scalar as written: a label "1" may stand without quotes. NULL for lists, maps and null. */
-static const char *scalar_text(const struct node *n) {
+const char *task_scalar(const struct node *n) {
     if (!n || n->type == NODE_NULL || n->type == NODE_LIST || n->type == NODE_MAP)
         return NULL;
     return n->text;
 }
 
-/* Why `text` cannot be a name of a field or label, a category's value, or a sentence; NULL when it can. */
-static const char *text_fault(const char *text, size_t max_bytes, bool is_name) {
+const char *task_text_fault(const char *text, size_t max_bytes, bool is_name) {
     size_t n = strlen(text);
     if (n == 0)
         return "is empty";
@@ -113,263 +70,24 @@ static const char *text_fault(const char *text, size_t max_bytes, bool is_name) 
     return NULL;
 }
 
-/* A scalar child copied into the task; absent leaves *out as it is unless required. */
-static int take_text(struct task *t, const struct node *map, const char *key, bool required, bool is_name,
-                     const char **out, struct err *e) {
+int task_take_text(struct task *t, const struct node *map, const char *key, bool required, bool is_name,
+                   const char **out, struct err *e) {
     const struct node *n = node_get(map, key);
     if (!n || n->type == NODE_NULL)
-        return required ? node_error(map, e, ORIGIN, "'%s' is missing", key) : 0;
-    const char *text = scalar_text(n);
+        return required ? node_error(map, e, TASK_ORIGIN, "'%s' is missing", key) : 0;
+    const char *text = task_scalar(n);
     if (!text)
-        return node_error(n, e, ORIGIN, "'%s' must be a text", key);
+        return node_error(n, e, TASK_ORIGIN, "'%s' must be a text", key);
     if (!is_name) { /* folded YAML scalars end with a line feed */
         text = text_squeeze(&t->arena, text);
         if (!text)
-            return no_memory(e);
+            return task_no_memory(e);
     }
-    const char *fault = text_fault(text, is_name ? NAME_MAX_BYTES : TEXT_MAX_BYTES, is_name);
+    const char *fault = task_text_fault(text, is_name ? TASK_NAME_MAX : TEXT_MAX_BYTES, is_name);
     if (fault)
-        return node_error(n, e, ORIGIN, "'%s' %s", key, fault);
+        return node_error(n, e, TASK_ORIGIN, "'%s' %s", key, fault);
     *out = arena_strdup(&t->arena, text);
-    return *out ? 0 : no_memory(e);
-}
-
-/* ---- fields ---- */
-
-static int check_new_name(const struct task *t, const struct task_field *f, const struct node *at,
-                          struct err *e) {
-    for (int i = 0; i < t->n_fields; i++) {
-        const struct task_field *other = &t->fields[i];
-        if (strcasecmp(other->name, f->name) == 0)
-            return node_error(at, e, ORIGIN, "two fields are named '%s'", f->name);
-        if (!f->derived && !other->derived && strcmp(other->column, f->column) == 0)
-            return node_error(at, e, ORIGIN, "fields '%s' and '%s' read the same column '%s'", other->name,
-                              f->name, f->column);
-    }
-    return 0;
-}
-
-static int load_range(struct task_field *f, const struct node *n, struct err *e) {
-    const struct node *min = node_get(n, "min"), *max = node_get(n, "max");
-    if (!min && !max)
-        return 0;
-    if (!min || !max)
-        return node_error(n, e, ORIGIN, "field '%s' has only one of 'min' and 'max'", f->name);
-    if (f->type != FIELD_INTEGER && f->type != FIELD_NUMBER)
-        return node_error(min, e, ORIGIN, "field '%s' is of type %s, which has no 'min' and 'max'", f->name,
-                          type_names[f->type]);
-    int rc = node_number(n, "min", true, &f->min, e);
-    if (rc == 0)
-        rc = node_number(n, "max", true, &f->max, e);
-    if (rc < 0)
-        return rc;
-    if (!(f->min < f->max))
-        return node_error(max, e, ORIGIN, "field '%s': 'min' must be below 'max'", f->name);
-    if (f->type == FIELD_INTEGER && (f->min != floor(f->min) || f->max != floor(f->max)))
-        return node_error(min, e, ORIGIN, "field '%s' is an integer: 'min' and 'max' must be whole", f->name);
-    f->has_range = true;
-    return 0;
-}
-
-static int load_decimals(struct task_field *f, const struct node *n, struct err *e) {
-    int64_t decimals = f->type == FIELD_NUMBER ? DECIMALS_DEFAULT : 0;
-    int rc = node_i64(n, "decimals", false, &decimals, e);
-    if (rc < 0)
-        return rc;
-    if (decimals < 0 || decimals > TASK_DECIMALS_MAX)
-        return node_error(n, e, ORIGIN, "field '%s': 'decimals' must be 0 to %d", f->name,
-                          (int)TASK_DECIMALS_MAX);
-    if (f->type != FIELD_NUMBER && decimals != 0)
-        return node_error(n, e, ORIGIN, "field '%s': only a number has 'decimals'", f->name);
-    f->decimals = (int)decimals;
-    return 0;
-}
-
-static int load_values(struct task *t, struct task_field *f, const struct node *n, struct err *e) {
-    struct node *list = NULL;
-    int rc = node_list(n, "values", f->type == FIELD_CATEGORY, &list, e);
-    if (rc < 0 || !list)
-        return rc;
-    if (f->type != FIELD_CATEGORY)
-        return node_error(list, e, ORIGIN, "field '%s': only a category has 'values'", f->name);
-    if (list->n_children < 2 || list->n_children > TASK_VALUES_MAX)
-        return node_error(list, e, ORIGIN, "field '%s' needs 2 to %d values", f->name, (int)TASK_VALUES_MAX);
-    f->values = arena_calloc(&t->arena, (size_t)list->n_children, sizeof *f->values);
-    if (!f->values)
-        return no_memory(e);
-    for (const struct node *v = list->first; v; v = v->next) {
-        const char *text = scalar_text(v);
-        if (!text)
-            return node_error(v, e, ORIGIN, "a value of field '%s' is not a text", f->name);
-        if (!(text = text_squeeze(&t->arena, text)))
-            return no_memory(e);
-        const char *fault = text_fault(text, NAME_MAX_BYTES, false);
-        if (fault)
-            return node_error(v, e, ORIGIN, "a value of field '%s' %s", f->name, fault);
-        if (index_of(f->values, f->n_values, text) >= 0)
-            return node_error(v, e, ORIGIN, "field '%s' lists the value '%s' twice", f->name, text);
-        f->values[f->n_values++] = text;
-    }
-    return 0;
-}
-
-static int load_length(struct task_field *f, const struct node *n, struct err *e) {
-    int64_t length = 0;
-    int rc = node_i64(n, "length", false, &length, e);
-    if (rc < 0 || !node_get(n, "length"))
-        return rc;
-    if (f->type != FIELD_TEXT)
-        return node_error(node_get(n, "length"), e, ORIGIN, "field '%s': only a text has a 'length'",
-                          f->name);
-    if (length < 1 || length > TASK_TEXT_MAX)
-        return node_error(node_get(n, "length"), e, ORIGIN, "field '%s': 'length' must be 1 to %d", f->name,
-                          (int)TASK_TEXT_MAX);
-    f->max_chars = (int)length;
-    return 0;
-}
-
-static int load_order(struct task_field *f, const struct node *n, struct err *e) {
-    const char *order = order_names[DATE_ISO];
-    const struct node *at = node_get(n, "order");
-    int rc = node_string(n, "order", false, &order, e);
-    if (rc < 0 || !at)
-        return rc;
-    int index = index_of(order_names, sizeof order_names / sizeof *order_names, order);
-    if (f->type != FIELD_DATE || index < 0)
-        return node_error(at, e, ORIGIN, "field '%s': 'order' is ymd, dmy or mdy, of a date", f->name);
-    f->order = (enum date_order)index;
-    return 0;
-}
-
-static int load_field(struct task *t, const struct node *n, struct err *e) {
-    static const char *const known[] = {"name",   "column",   "type",   "unit",   "min",   "max", "decimals",
-                                        "values", "optional", "prompt", "length", "order", NULL};
-    struct task_field *f = &t->fields[t->n_fields];
-    if (n->type != NODE_MAP)
-        return node_error(n, e, ORIGIN, "a field must be a map with at least 'name' and 'type'");
-    *f = (struct task_field){.in_prompt = true};
-    const char *type = NULL;
-    int rc = node_check_keys(n, known, e);
-    if (rc == 0)
-        rc = take_text(t, n, "name", true, true, &f->name, e);
-    if (rc < 0)
-        return rc;
-    f->column = f->name;
-    if ((rc = take_text(t, n, "column", false, false, &f->column, e)) < 0 ||
-        (rc = take_text(t, n, "unit", false, false, &f->unit, e)) < 0 ||
-        (rc = node_string(n, "type", true, &type, e)) < 0 ||
-        (rc = node_bool(n, "optional", false, &f->optional, e)) < 0 ||
-        (rc = node_bool(n, "prompt", false, &f->in_prompt, e)) < 0)
-        return rc;
-    int index = index_of(type_names, N_TYPES, type);
-    if (index < 0) {
-        rc =
-            node_error(node_get(n, "type"), e, ORIGIN, "field '%s' has the unknown type '%s'", f->name, type);
-        err_hint(e, "the types are integer, number, category, text and date");
-        return rc;
-    }
-    f->type = (enum field_type)index;
-    if ((rc = load_range(f, n, e)) < 0 || (rc = load_decimals(f, n, e)) < 0 ||
-        (rc = load_values(t, f, n, e)) < 0 || (rc = load_length(f, n, e)) < 0 ||
-        (rc = load_order(f, n, e)) < 0 || (rc = check_new_name(t, f, n, e)) < 0)
-        return rc;
-    t->n_fields++;
-    return 0;
-}
-
-/* ---- derived fields ---- */
-
-static int load_operand(const struct task *t, const struct task_field *f, const struct node *n, int *out,
-                        struct err *e) {
-    const char *name = scalar_text(n);
-    int index = task_field_index(t, name);
-    if (index < 0 || index >= t->n_declared)
-        return node_error(n, e, ORIGIN, "derived field '%s' is made of '%s', which is no declared field",
-                          f->name, name ? name : "");
-    enum field_type type = t->fields[index].type;
-    bool fits =
-        f->op == DERIVED_DAYS_BETWEEN ? type == FIELD_DATE : type == FIELD_INTEGER || type == FIELD_NUMBER;
-    if (!fits)
-        return node_error(n, e, ORIGIN, "derived field '%s': %s needs %s, and '%s' is a %s", f->name,
-                          op_names[f->op], f->op == DERIVED_DAYS_BETWEEN ? "dates" : "numbers", name,
-                          type_names[type]);
-    *out = index;
-    return 0;
-}
-
-/* What a derived field prints like: a ratio has decimals, the rest as fine as its operands. */
-static void derive_type(const struct task *t, struct task_field *f) {
-    const struct task_field *a = &t->fields[f->a], *b = &t->fields[f->b];
-    bool whole = f->op == DERIVED_DAYS_BETWEEN ||
-                 (f->op != DERIVED_RATIO && a->type == FIELD_INTEGER && b->type == FIELD_INTEGER);
-    f->type = whole ? FIELD_INTEGER : FIELD_NUMBER;
-    f->decimals = whole                       ? 0
-                  : f->op == DERIVED_RATIO    ? DECIMALS_DEFAULT
-                  : a->decimals > b->decimals ? a->decimals
-                                              : b->decimals;
-    f->unit = f->op == DERIVED_DAYS_BETWEEN ? "days" : NULL;
-}
-
-static int load_derived(struct task *t, const struct node *n, struct err *e) {
-    static const char *const known[] = {"name", "op", "of", "decimals", "unit", "prompt", NULL};
-    struct task_field *f = &t->fields[t->n_fields];
-    if (n->type != NODE_MAP)
-        return node_error(n, e, ORIGIN, "a derived field must be a map with 'name', 'op' and 'of'");
-    *f = (struct task_field){.in_prompt = true, .derived = true};
-    const char *op = NULL;
-    struct node *of = NULL;
-    int rc = node_check_keys(n, known, e);
-    if (rc < 0 || (rc = take_text(t, n, "name", true, true, &f->name, e)) < 0 ||
-        (rc = node_string(n, "op", true, &op, e)) < 0 || (rc = node_list(n, "of", true, &of, e)) < 0 ||
-        (rc = node_bool(n, "prompt", false, &f->in_prompt, e)) < 0)
-        return rc;
-    int index = index_of(op_names, N_OPS, op);
-    if (index < 0) {
-        rc = node_error(node_get(n, "op"), e, ORIGIN, "derived field '%s' has the unknown operation '%s'",
-                        f->name, op);
-        err_hint(e, "the operations are ratio, difference, sum and days_between");
-        return rc;
-    }
-    f->op = (enum derived_op)index;
-    f->column = f->name;
-    if (of->n_children != 2)
-        return node_error(of, e, ORIGIN, "derived field '%s' needs exactly two fields in 'of'", f->name);
-    if ((rc = load_operand(t, f, of->first, &f->a, e)) < 0 ||
-        (rc = load_operand(t, f, of->last, &f->b, e)) < 0)
-        return rc;
-    derive_type(t, f);
-    if ((node_get(n, "decimals") && (rc = load_decimals(f, n, e)) < 0) ||
-        (rc = take_text(t, n, "unit", false, false, &f->unit, e)) < 0 ||
-        (rc = check_new_name(t, f, n, e)) < 0)
-        return rc;
-    t->n_fields++;
-    return 0;
-}
-
-static int load_fields(struct task *t, const struct node *root, struct err *e) {
-    struct node *fields = NULL, *derived = NULL;
-    int rc = node_list(root, "fields", true, &fields, e);
-    if (rc == 0)
-        rc = node_list(root, "derived", false, &derived, e);
-    if (rc < 0)
-        return rc;
-    int64_t n = fields->n_children + (derived ? derived->n_children : 0);
-    if (fields->n_children < 1 || n > TASK_FIELDS_MAX)
-        return node_error(fields, e, ORIGIN, "a task needs 1 to %d fields", (int)TASK_FIELDS_MAX);
-    t->fields = arena_calloc(&t->arena, (size_t)n, sizeof *t->fields);
-    if (!t->fields)
-        return no_memory(e);
-    for (const struct node *f = fields->first; f; f = f->next)
-        if ((rc = load_field(t, f, e)) < 0)
-            return rc;
-    t->n_declared = t->n_fields;
-    for (const struct node *f = derived ? derived->first : NULL; f; f = f->next)
-        if ((rc = load_derived(t, f, e)) < 0)
-            return rc;
-    for (int i = 0; i < t->n_fields; i++)
-        if (t->fields[i].in_prompt)
-            return 0;
-    return node_error(fields, e, ORIGIN, "no field is in the prompt");
+    return *out ? 0 : task_no_memory(e);
 }
 
 /* ---- labels ---- */
@@ -378,15 +96,15 @@ static int load_label(struct task *t, const struct node *n, struct err *e) {
     static const char *const known[] = {"name", "definition", NULL};
     struct task_label *l = &t->labels[t->n_labels];
     if (n->type != NODE_MAP)
-        return node_error(n, e, ORIGIN, "a label must be a map with 'name' and 'definition'");
+        return node_error(n, e, TASK_ORIGIN, "a label must be a map with 'name' and 'definition'");
     l->definition = "";
     int rc = node_check_keys(n, known, e);
-    if (rc < 0 || (rc = take_text(t, n, "name", true, true, &l->name, e)) < 0 ||
-        (rc = take_text(t, n, "definition", false, false, &l->definition, e)) < 0)
+    if (rc < 0 || (rc = task_take_text(t, n, "name", true, true, &l->name, e)) < 0 ||
+        (rc = task_take_text(t, n, "definition", false, false, &l->definition, e)) < 0)
         return rc;
     for (int i = 0; i < t->n_labels; i++)
         if (strcasecmp(t->labels[i].name, l->name) == 0)
-            return node_error(n, e, ORIGIN, "two labels are named '%s'", l->name);
+            return node_error(n, e, TASK_ORIGIN, "two labels are named '%s'", l->name);
     t->n_labels++;
     return 0;
 }
@@ -397,20 +115,20 @@ static int load_labels(struct task *t, const struct node *root, struct err *e) {
     if (rc < 0)
         return rc;
     if (labels->n_children < 2 || labels->n_children > TASK_LABELS_MAX)
-        return node_error(labels, e, ORIGIN, "a task needs 2 to %d labels", (int)TASK_LABELS_MAX);
+        return node_error(labels, e, TASK_ORIGIN, "a task needs 2 to %d labels", (int)TASK_LABELS_MAX);
     t->labels = arena_calloc(&t->arena, (size_t)labels->n_children, sizeof *t->labels);
     if (!t->labels)
-        return no_memory(e);
+        return task_no_memory(e);
     for (const struct node *l = labels->first; l; l = l->next)
         if ((rc = load_label(t, l, e)) < 0)
             return rc;
     t->positive = t->labels[0].name;
-    if ((rc = take_text(t, root, "positive", false, true, &t->positive, e)) < 0)
+    if ((rc = task_take_text(t, root, "positive", false, true, &t->positive, e)) < 0)
         return rc;
     int positive = task_label_index(t, t->positive);
     if (positive < 0)
-        return node_error(node_get(root, "positive"), e, ORIGIN, "'positive' names '%s', which is no label",
-                          t->positive);
+        return node_error(node_get(root, "positive"), e, TASK_ORIGIN,
+                          "'positive' names '%s', which is no label", t->positive);
     t->positive = t->labels[positive].name;
     return 0;
 }
@@ -422,7 +140,7 @@ static int check_apart(const struct task *t, const struct task_field *f, const s
                        struct err *e) {
     for (int i = 0; i < t->n_fields; i++)
         if (strcasecmp(t->fields[i].name, f->name) == 0 || strcmp(t->fields[i].column, f->column) == 0)
-            return node_error(at, e, ORIGIN, "'%s' is both a field and part of the answer", f->name);
+            return node_error(at, e, TASK_ORIGIN, "'%s' is both a field and part of the answer", f->name);
     return 0;
 }
 
@@ -430,11 +148,11 @@ static int check_apart(const struct task *t, const struct task_field *f, const s
 static int load_answer_list(struct task *t, const struct node *list, struct err *e) {
     struct task_field *inputs = t->fields,
                       *answer = arena_calloc(&t->arena, (size_t)list->n_children, sizeof *answer);
-    int n_inputs = t->n_fields, rc = answer ? 0 : no_memory(e);
+    int n_inputs = t->n_fields, rc = answer ? 0 : task_no_memory(e);
     t->fields = answer;
     t->n_fields = 0;
     for (const struct node *n = list->first; n && rc == 0; n = n->next)
-        rc = load_field(t, n, e);
+        rc = task_load_field(t, n, e);
     t->answer = answer;
     t->n_answer = t->n_fields;
     t->fields = inputs;
@@ -442,7 +160,7 @@ static int load_answer_list(struct task *t, const struct node *list, struct err 
     const struct node *at = list->first;
     for (int i = 0; i < t->n_answer && rc == 0; i++, at = at->next)
         rc = t->rationale && strcasecmp(t->answer[i].name, "rationale") == 0
-                 ? node_error(at, e, ORIGIN,
+                 ? node_error(at, e, TASK_ORIGIN,
                               "'rationale' names what stands before the answer: call this field "
                               "something else, or take 'rationale: true' out")
                  : check_apart(t, &t->answer[i], at, e);
@@ -452,7 +170,7 @@ static int load_answer_list(struct task *t, const struct node *list, struct err 
 static int default_answer(struct task *t, struct err *e) {
     t->answer = arena_calloc(&t->arena, 1, sizeof *t->answer);
     if (!t->answer)
-        return no_memory(e);
+        return task_no_memory(e);
     t->answer[0] = (struct task_field){.name = "answer",
                                        .column = "answer",
                                        .type = FIELD_TEXT,
@@ -470,17 +188,17 @@ static int load_answer(struct task *t, const struct node *root, struct err *e) {
     if (rc < 0)
         return rc;
     if (labels || node_get(root, "positive"))
-        return node_error(labels ? labels : node_get(root, "positive"), e, ORIGIN,
+        return node_error(labels ? labels : node_get(root, "positive"), e, TASK_ORIGIN,
                           "a task of kind %s has an 'answer', no labels", kind_names[t->kind]);
     if (!list)
         return default_answer(t, e);
     if (list->n_children < 1 || list->n_children > TASK_FIELDS_MAX || (!extract && list->n_children != 1))
-        return node_error(list, e, ORIGIN,
+        return node_error(list, e, TASK_ORIGIN,
                           extract ? "'answer' needs 1 to %d fields" : "'answer' needs one field",
                           (int)TASK_FIELDS_MAX);
     rc = load_answer_list(t, list, e);
     if (rc == 0 && !extract && t->answer[0].type != FIELD_TEXT)
-        return node_error(list->first, e, ORIGIN, "the answer of kind respond is a text");
+        return node_error(list->first, e, TASK_ORIGIN, "the answer of kind respond is a text");
     if (rc == 0 && !extract && t->answer[0].max_chars == 0)
         t->answer[0].max_chars = REPLY_CHARS;
     return rc;
@@ -512,7 +230,7 @@ static int default_instruction(struct task *t, struct err *e) {
     t->instruction = arena_strdup(&t->arena, str_text(&s));
     bool failed = s.failed || !t->instruction;
     str_release(&s);
-    return failed ? no_memory(e) : 0;
+    return failed ? task_no_memory(e) : 0;
 }
 
 static int load_heading(struct task *t, const struct node *root, struct err *e) {
@@ -520,30 +238,30 @@ static int load_heading(struct task *t, const struct node *root, struct err *e) 
                                         "derived", "labels", "positive", "answer",   "rationale",   NULL};
     const char *format = TASK_FORMAT, *kind = "classify";
     if (root->type != NODE_MAP)
-        return node_error(root, e, ORIGIN, "a task must be a map");
+        return node_error(root, e, TASK_ORIGIN, "a task must be a map");
     int rc = node_check_keys(root, known, e);
     if (rc < 0 || (rc = node_string(root, "format", false, &format, e)) < 0 ||
         (rc = node_string(root, "kind", false, &kind, e)) < 0)
         return rc;
     if (strcmp(format, TASK_FORMAT) != 0)
-        return node_error(node_get(root, "format"), e, ORIGIN, "format '%s' is not '%s'", format,
+        return node_error(node_get(root, "format"), e, TASK_ORIGIN, "format '%s' is not '%s'", format,
                           TASK_FORMAT);
     int index = task_kind_find(kind);
     if (index < 0) {
-        rc = node_error(node_get(root, "kind"), e, ORIGIN, "there is no kind '%s'", kind);
+        rc = node_error(node_get(root, "kind"), e, TASK_ORIGIN, "there is no kind '%s'", kind);
         err_hint(e, "the kinds are classify (one of the labels), extract (JSON) and respond (a short text)");
         return rc;
     }
     t->kind = (enum task_kind)index;
     t->name = "task";
     t->sentence = "";
-    if ((rc = take_text(t, root, "name", false, true, &t->name, e)) < 0 ||
-        (rc = take_text(t, root, "sentence", false, false, &t->sentence, e)) < 0 ||
-        (rc = take_text(t, root, "instruction", false, false, &t->instruction, e)) < 0 ||
+    if ((rc = task_take_text(t, root, "name", false, true, &t->name, e)) < 0 ||
+        (rc = task_take_text(t, root, "sentence", false, false, &t->sentence, e)) < 0 ||
+        (rc = task_take_text(t, root, "instruction", false, false, &t->instruction, e)) < 0 ||
         (rc = node_bool(root, "rationale", false, &t->rationale, e)) < 0)
         return rc;
     if (!is_short_name(t->name))
-        return node_error(node_get(root, "name"), e, ORIGIN,
+        return node_error(node_get(root, "name"), e, TASK_ORIGIN,
                           "the task's name '%s' must be of a-z, 0-9 and '-'", t->name);
     return 0;
 }
@@ -553,9 +271,9 @@ int task_from_node(struct task *out, const struct node *root, struct err *e) {
     arena_init(&t.arena);
     int rc = load_heading(&t, root, e);
     if (rc == 0)
-        rc = load_fields(&t, root, e);
+        rc = task_load_fields(&t, root, e);
     if (rc == 0 && t.kind == TASK_CLASSIFY && node_get(root, "answer"))
-        rc = node_error(node_get(root, "answer"), e, ORIGIN,
+        rc = node_error(node_get(root, "answer"), e, TASK_ORIGIN,
                         "a task of kind classify has 'labels', no 'answer'");
     if (rc == 0)
         rc = t.kind == TASK_CLASSIFY ? load_labels(&t, root, e) : load_answer(&t, root, e);

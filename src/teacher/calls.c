@@ -12,8 +12,9 @@ void teacher_stop(struct teacher *t, const struct err *why) {
         t->stop = *why;
 }
 
-/* llama-server's own grammar of a schema leaves out the bounds of a number that is not whole, and how many decimals it has: of 200 records
- * with a ph value from 6.00 to 9.00 and a chlorine from 0.00 to 5.00 it let 115 others break their ranges. The embedded teacher's server takes ours. */
+/* llama-server's own grammar of a schema leaves out the bounds of a number that is not whole, and how many decimals it has: of
+ * 200 records with a ph value from 6.00 to 9.00 and a chlorine from 0.00 to 5.00 it let 115 others break their ranges. The
+ * embedded teacher's server takes ours. */
 static int make_grammar(const struct slot *s, struct str *out, struct err *e) {
     const struct teacher *t = s->teacher;
     if (t->n_servers == 0 || s->request.schema.len == 0)

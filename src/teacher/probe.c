@@ -1,5 +1,6 @@
-/* The first question to an endpoint and model: small, journalled and paid for like any other, and asked with everything that an endpoint may
- * refuse or ignore. What is refused is given up on the way (chat_caps_degrade); what is taken and ignored shows in the answer. */
+/* The first question to an endpoint and model: small, journalled and paid for like any other, and asked with everything that an
+ * endpoint may refuse or ignore. What is refused is given up on the way (chat_caps_degrade); what is taken and ignored shows in
+ * the answer. */
 #include "teacher/internal.h"
 #include <string.h>
 

@@ -74,8 +74,8 @@ struct teacher_traits {
 };
 struct teacher_traits teacher_traits(const struct teacher *t);
 
-/* The same of a teacher that is not opened: no credential is read, no file hashed. `s` (open for reading; NULL: nobody asked it anything yet)
- * remembers what the endpoint supports. Texts are borrowed from c. */
+/* The same of a teacher that is not opened: no credential is read, no file hashed. `s` (open for reading; NULL: nobody asked it
+ * anything yet) remembers what the endpoint supports. Texts are borrowed from c. */
 int teacher_foresee(const struct teacher_config *c, struct store *s, struct teacher_traits *out,
                     struct err *e);
 

@@ -164,8 +164,8 @@ struct maker {
     struct rng rng;
 };
 
-/* Values of deviation 1. Matrices of full models take theirs in runs from a pool, each from a place by chance: drawing a thousand million one
- * by one took longer than the test that wanted them. */
+/* Values of deviation 1. Matrices of full models take theirs in runs from a pool, each from a place by chance: drawing a
+ * thousand million one by one took longer than the test that wanted them. */
 static void draw_values(struct rng *rng, float *values, int64_t n) {
     enum { LARGE = 1 << 22, POOL = 1 << 16, RUN = 1000 };
     int64_t drawn = n < LARGE ? n : POOL;

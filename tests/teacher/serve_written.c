@@ -1,5 +1,5 @@
-/* A scripted teacher as a process, for shell tests: an OpenAI-compatible endpoint that drafts, writes and answers one task of kind extract
- * (wishes with a room and a level) or respond (what a bed needs), whichever the sentence is about.
+/* A scripted teacher as a process, for shell tests: an OpenAI-compatible endpoint that drafts, writes and answers one task of
+ * kind extract (wishes with a room and a level) or respond (what a bed needs), whichever the sentence is about.
  *     serve_written        prints its port and serves until it is ended */
 #include "base/hash.h"
 #include "base/rng.h"

@@ -20,8 +20,8 @@
 #include "support/toy_model.h"
 #include "train/loop.h"
 
-/* Tokens 1, 2: head, long enough to be shared; 3 to 12: a record's; 13: tail; 14, 15: the labels' tokens; 16: end of turn. The label is 1 when token 5
- * occurs in the record. */
+/* Tokens 1, 2: head, long enough to be shared; 3 to 12: a record's; 13: tail; 14, 15: the labels' tokens; 16: end of turn. The
+ * label is 1 when token 5 occurs in the record. */
 static const int32_t head[] = {1, 2, 2, 1, 2, 1, 1, 2, 1}, no[] = {14, 16}, yes[] = {15, 14, 16};
 static const struct token_span answers[] = {{no, 2}, {yes, 3}};
 static const struct dataset_form form = {

@@ -109,7 +109,8 @@ static bool next_span(const struct attention *a, struct tile *t, struct range r,
     return n > 0;
 }
 
-/* The next part of a span that lies in one sequence, TILE_Q queries at most. `seq` and `from` are 0 and the span's first query at first. */
+/* The next part of a span that lies in one sequence, TILE_Q queries at most. `seq` and `from` are 0 and the span's first query
+ * at first. */
 static bool next_piece(const struct attention *a, const struct tile *span, struct tile *t, int *seq,
                        int64_t *from) {
     const int32_t *start = a->s->start;

@@ -1,5 +1,5 @@
 /* Compress's own choice for the machine that the measurement runs on. */
-#include "bench/chosen.h"
+#include "bench/device_choice.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "bench/planner_here.h"
@@ -14,8 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Asked for beside what the task needs. A vocabulary of made-up words has few that merges lead to, so some 500 tokens are all that is left;
- * 16,000 would weigh 9 MB more. */
+/* Asked for beside what the task needs. A vocabulary of made-up words has few that merges lead to, so some 500 tokens are all
+ * that is left; 16,000 would weigh 9 MB more. */
 enum { RESERVE = 16000 };
 
 static int label_rows(const struct shape_task *t, const char *source, struct err *e) {
@@ -60,7 +60,7 @@ static int measure_device(struct bits_device *out, const struct shape_task *t, i
 }
 
 /* The types' counts from the file itself, and what the choice said of it. */
-static int describe(struct chosen_file *out, const char *folder, struct err *e) {
+static int describe(struct device_choice *out, const char *folder, struct err *e) {
     enum { MOST = 16 };
     struct model_file *f;
     char name[320];
@@ -135,10 +135,10 @@ static int choose(const struct shape_task *t, const char *source, const char *fo
     return rc;
 }
 
-int chosen_file(struct chosen_file *out, const struct shape_task *t, int n_threads, struct err *e) {
+int device_choice_make(struct device_choice *out, const struct shape_task *t, int n_threads, struct err *e) {
     char folder[200], source[256];
     const struct shape_model *m = getenv("DEVICE_SMALL") ? &shape_small_16 : &shape_qwen3_16;
-    *out = (struct chosen_file){0};
+    *out = (struct device_choice){0};
     snprintf(folder, sizeof folder, "build/bench/shapes/%s-chosen-%.12s-%d", m->name, t->prompt.tag,
              n_threads);
     snprintf(out->path, sizeof out->path, "%s/student.gguf", folder);
