@@ -51,8 +51,8 @@ static int check_new_name(const struct task *t, const struct task_field *f, cons
         if (strcasecmp(other->name, f->name) == 0)
             return node_error(at, e, TASK_ORIGIN, "two fields are named '%s'", f->name);
         if (!f->derived && !other->derived && strcmp(other->column, f->column) == 0)
-            return node_error(at, e, TASK_ORIGIN, "fields '%s' and '%s' read the same column '%s'", other->name,
-                              f->name, f->column);
+            return node_error(at, e, TASK_ORIGIN, "fields '%s' and '%s' read the same column '%s'",
+                              other->name, f->name, f->column);
     }
     return 0;
 }
@@ -64,8 +64,8 @@ static int load_range(struct task_field *f, const struct node *n, struct err *e)
     if (!min || !max)
         return node_error(n, e, TASK_ORIGIN, "field '%s' has only one of 'min' and 'max'", f->name);
     if (f->type != FIELD_INTEGER && f->type != FIELD_NUMBER)
-        return node_error(min, e, TASK_ORIGIN, "field '%s' is of type %s, which has no 'min' and 'max'", f->name,
-                          type_names[f->type]);
+        return node_error(min, e, TASK_ORIGIN, "field '%s' is of type %s, which has no 'min' and 'max'",
+                          f->name, type_names[f->type]);
     int rc = node_number(n, "min", true, &f->min, e);
     if (rc == 0)
         rc = node_number(n, "max", true, &f->max, e);
@@ -74,7 +74,8 @@ static int load_range(struct task_field *f, const struct node *n, struct err *e)
     if (!(f->min < f->max))
         return node_error(max, e, TASK_ORIGIN, "field '%s': 'min' must be below 'max'", f->name);
     if (f->type == FIELD_INTEGER && (f->min != floor(f->min) || f->max != floor(f->max)))
-        return node_error(min, e, TASK_ORIGIN, "field '%s' is an integer: 'min' and 'max' must be whole", f->name);
+        return node_error(min, e, TASK_ORIGIN, "field '%s' is an integer: 'min' and 'max' must be whole",
+                          f->name);
     f->has_range = true;
     return 0;
 }
@@ -101,7 +102,8 @@ static int load_values(struct task *t, struct task_field *f, const struct node *
     if (f->type != FIELD_CATEGORY)
         return node_error(list, e, TASK_ORIGIN, "field '%s': only a category has 'values'", f->name);
     if (list->n_children < 2 || list->n_children > TASK_VALUES_MAX)
-        return node_error(list, e, TASK_ORIGIN, "field '%s' needs 2 to %d values", f->name, (int)TASK_VALUES_MAX);
+        return node_error(list, e, TASK_ORIGIN, "field '%s' needs 2 to %d values", f->name,
+                          (int)TASK_VALUES_MAX);
     f->values = arena_calloc(&t->arena, (size_t)list->n_children, sizeof *f->values);
     if (!f->values)
         return task_no_memory(e);
@@ -130,8 +132,8 @@ static int load_length(struct task_field *f, const struct node *n, struct err *e
         return node_error(node_get(n, "length"), e, TASK_ORIGIN, "field '%s': only a text has a 'length'",
                           f->name);
     if (length < 1 || length > TASK_TEXT_MAX)
-        return node_error(node_get(n, "length"), e, TASK_ORIGIN, "field '%s': 'length' must be 1 to %d", f->name,
-                          (int)TASK_TEXT_MAX);
+        return node_error(node_get(n, "length"), e, TASK_ORIGIN, "field '%s': 'length' must be 1 to %d",
+                          f->name, (int)TASK_TEXT_MAX);
     f->max_chars = (int)length;
     return 0;
 }
@@ -171,8 +173,8 @@ int task_load_field(struct task *t, const struct node *n, struct err *e) {
         return rc;
     int index = index_of(type_names, N_TYPES, type);
     if (index < 0) {
-        rc =
-            node_error(node_get(n, "type"), e, TASK_ORIGIN, "field '%s' has the unknown type '%s'", f->name, type);
+        rc = node_error(node_get(n, "type"), e, TASK_ORIGIN, "field '%s' has the unknown type '%s'", f->name,
+                        type);
         err_hint(e, "the types are integer, number, category, text and date");
         return rc;
     }
@@ -233,8 +235,8 @@ static int load_derived(struct task *t, const struct node *n, struct err *e) {
         return rc;
     int index = index_of(op_names, N_OPS, op);
     if (index < 0) {
-        rc = node_error(node_get(n, "op"), e, TASK_ORIGIN, "derived field '%s' has the unknown operation '%s'",
-                        f->name, op);
+        rc = node_error(node_get(n, "op"), e, TASK_ORIGIN,
+                        "derived field '%s' has the unknown operation '%s'", f->name, op);
         err_hint(e, "the operations are ratio, difference, sum and days_between");
         return rc;
     }
