@@ -7,6 +7,7 @@
 #include "cmd/manifest.h"
 #include "cmd/project.h"
 #include "cmd/rehearse.h"
+#include "cmd/sharing.h"
 #include "cmd/teaching.h"
 #include "cmd/where_wrong.h"
 #include "plan/plan.h"
@@ -14,6 +15,7 @@
 #include "synth/gate.h"
 #include "synth/generate.h"
 #include "synth/own.h"
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -180,13 +182,16 @@ static int import(struct generating *g) {
 
 static int judge_gate(struct generating *g, const struct gate *gate, double bar) {
     struct err *e = &g->c->err;
+    json_t *columns = sharing_columns(&g->project, &g->task);
+    char *shown = json_dumps(columns, JSON_ENSURE_ASCII);
+    cmd_print(g->c, "%-10s the teacher answers %lld of %lld own rows right (%.0f%% to %.0f%%); it saw %s\n",
+              "gate", (long long)gate->n_right, (long long)gate->n, 100 * gate->accuracy.low,
+              100 * gate->accuracy.high, shown ? shown : "their fields");
+    free(shown);
     json_object_set_new(g->c->result, "gate",
-                        json_pack("{s:I, s:I, s:I, s:f, s:f}", "rows", (json_int_t)gate->n, "right",
+                        json_pack("{s:I, s:I, s:I, s:f, s:f, s:o}", "rows", (json_int_t)gate->n, "right",
                                   (json_int_t)gate->n_right, "invalid", (json_int_t)gate->n_invalid, "low",
-                                  gate->accuracy.low, "high", gate->accuracy.high));
-    cmd_print(g->c, "%-10s the teacher answers %lld of %lld own rows right (%.0f%% to %.0f%%)\n", "gate",
-              (long long)gate->n_right, (long long)gate->n, 100 * gate->accuracy.low,
-              100 * gate->accuracy.high);
+                                  gate->accuracy.low, "high", gate->accuracy.high, "columns", columns));
     if ((double)gate->n_right >= bar * (double)gate->n)
         return 0;
     err_set(e, ERR_TEACHER, "generate",
@@ -205,6 +210,27 @@ static const char *no_gate(const struct generating *g, double bar) {
                : NULL;
 }
 
+/* Which rows of the training split the teacher is to answer, without what it may not see; entered in the ledger before it does. */
+static int share_rows(struct generating *g, int64_t most, struct rows *out) {
+    struct err *e = &g->c->err;
+    struct rows rows = {0};
+    int code = sharing_check(&g->project, &g->task, e);
+    if (code == 0)
+        code = rows_from_store(&rows, &g->task, g->store, PROJECT_RECORDS, STORE_TRAIN,
+                               &(struct rows_options){.own = true}, e);
+    if (code < 0)
+        return code;
+    struct sharing x = {.what = "gate",
+                        .from = below(&g->project, g->project.data.path),
+                        .teacher = teacher_name(g->teacher),
+                        .n_rows = rows.n < most ? rows.n : most};
+    code = sharing_view(&g->project, &g->task, &rows, out, e);
+    rows_release(&rows);
+    if (code == 0 && (code = sharing_enter(g->store, &g->project, &g->task, &x, e)) < 0)
+        rows_release(out);
+    return code;
+}
+
 static int pass_gate(struct generating *g) {
     enum { GATE_ROWS = 100 };
     double bar = cmd_number(g->c, "gate", 0.8);
@@ -217,10 +243,7 @@ static int pass_gate(struct generating *g) {
         cmd_print(g->c, "%-10s skipped: %s\n", "gate", why);
         return 0;
     }
-    int code =
-        store_note_set(g->store, "shared rows", g->project.data.path, &g->c->err); /* stays on record */
-    if (code == 0)
-        code = rows_from_store(&rows, &g->task, g->store, "records.sqlite", STORE_TRAIN, NULL, &g->c->err);
+    int code = share_rows(g, GATE_ROWS, &rows);
     if (code < 0)
         return code;
     progress_begin(&progress, "teacher gate", "row", rows.n < GATE_ROWS ? rows.n : GATE_ROWS);

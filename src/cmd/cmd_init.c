@@ -280,7 +280,7 @@ static void add_teacher(const struct init *in, struct str *out) {
 static void add_data(const struct init *in, struct str *out) {
     str_add(out, "\n# Your own rows: CSV with a header, or JSON Lines. They stay on this machine; "
                  "share_rows: true would let\n"
-                 "# the teacher read them.\n");
+                 "# the teacher read them, and share_columns: [NAME, …] those columns alone.\n");
     if (!in->data && !in->eval_data) {
         str_add(
             out,

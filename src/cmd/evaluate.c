@@ -2,6 +2,7 @@
 #include "cmd/evaluate.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "cmd/sharing.h"
 #include "cmd/teaching.h"
 #include "format/json.h"
 #include "llama/lm.h"
@@ -251,10 +252,10 @@ static void teacher_refusal(const struct evaluation *v, char *why, size_t n) {
 enum { CHARACTERS_A_TOKEN = 4, THOUGHT_TOKENS = 400, CONDITION_TOKENS = 40 };
 
 /* What asking for all rows' labels will cost, from the first row's question; 0 or ERR_GATE as teaching_consent. */
-static int agree(struct evaluation *v, const struct teacher *t) {
+static int agree(struct evaluation *v, const struct teacher *t, const struct rows *rows) {
     struct protocol_request r = {0};
     struct err *e = &v->settings->c->err;
-    int rc = protocol_label(&r, teacher_style(t), &v->task, &v->rows.records[0], e);
+    int rc = protocol_label(&r, teacher_style(t), &v->task, &rows->records[0], e);
     if (rc < 0)
         return rc;
     bool full = teacher_style(t) == PROTOCOL_FULL;
@@ -275,7 +276,7 @@ static int take_text(void *context, int64_t row, const char *text, bool valid, s
     return scores_set_text(&v->one[WHO_TEACHER].scores, &v->rows, row, text, valid, e);
 }
 
-static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
+static int ask_teacher(struct evaluation *v, struct teacher *t, const struct rows *rows, struct err *e) {
     struct evaluated *one = &v->one[WHO_TEACHER];
     struct progress p;
     int rc = scores_init(&one->scores, &v->task, &v->rows, e);
@@ -285,29 +286,68 @@ static int ask_teacher(struct evaluation *v, struct teacher *t, struct err *e) {
     one->scores.prob = NULL;
     double start_s = clock_seconds();
     progress_begin(&p, "eval teacher", "row", v->rows.n);
-    rc = one->scores.written
-             ? labeller_answers(t, &v->task, &v->rows, take_text, v, &p, e)
-             : labeller_run(t, &v->task, v->rows.records, v->rows.n, one->scores.answer, &p, e);
+    rc = one->scores.written ? labeller_answers(t, &v->task, rows, take_text, v, &p, e)
+                             : labeller_run(t, &v->task, rows->records, rows->n, one->scores.answer, &p, e);
     progress_end(&p);
     one->scores.seconds = clock_seconds() - start_s;
     return rc;
 }
 
-/* Asks for what is not known yet, once it is agreed to. */
-static int label_rows(struct evaluation *v, struct teacher *t, const char *key, struct err *e) {
+static bool shares(const struct evaluation *v) {
+    return v->rows.n_own > 0 && v->project.data.share_rows;
+}
+
+/* The rows as the teacher may see them: `seen` is filled where that is not all of them. */
+static int view_rows(struct evaluation *v, struct rows *seen, const struct rows **rows, struct err *e) {
+    *rows = &v->rows;
+    if (!shares(v) || v->project.data.n_share_columns == 0)
+        return 0;
+    int rc = sharing_check(&v->project, &v->task, e);
+    if (rc == 0)
+        rc = sharing_view(&v->project, &v->task, &v->rows, seen, e);
+    *rows = seen;
+    return rc;
+}
+
+/* Once it is agreed to; own rows are entered in the ledger before they go. */
+static int ask_agreed(struct evaluation *v, struct teacher *t, struct store *s, const struct rows *rows,
+                      struct err *e) {
+    struct sharing x = {"eval", v->rows.source, teacher_name(t), v->rows.n_own};
+    int rc = agree(v, t, rows);
+    if (rc == 0 && shares(v))
+        rc = sharing_enter(s, &v->project, &v->task, &x, e);
+    return rc == 0 ? ask_teacher(v, t, rows, e) : rc;
+}
+
+/* Asks for what is not known yet. */
+static int label_rows(struct evaluation *v, struct teacher *t, struct store *s, const char *key,
+                      struct err *e) {
     struct evaluated *one = &v->one[WHO_TEACHER];
     struct result r = result_of(v, WHO_TEACHER, key, teacher_name(t));
+    struct rows seen = {0};
+    const struct rows *rows;
     r.validation = NULL;
-    int rc = agree(v, t);
+    int rc = view_rows(v, &seen, &rows, e);
+    if (rc == 0)
+        rc = ask_agreed(v, t, s, rows, e);
+    rows_release(&seen);
     if (rc == ERR_GATE) { /* the others' figures are worth having without it */
         snprintf(one->skipped, sizeof one->skipped, "%.200s: %.100s", e->message, e->hint);
         one->waiting = true;
         err_clear(e);
         return 0;
     }
-    if (rc == 0)
-        rc = ask_teacher(v, t, e);
     return rc == 0 ? keep(v, WHO_TEACHER, &r, e) : rc;
+}
+
+/* Whose answers, to which view of the rows. */
+static const char *teacher_identity(struct evaluation *v, const struct teacher *t) {
+    struct arena *a = &v->project.arena;
+    const char *text =
+        arena_printf(a, "%s %s", teacher_name(t), teacher_style(t) == PROTOCOL_PLAIN ? "plain" : "full");
+    for (int i = 0; i < v->project.data.n_share_columns && shares(v) && text; i++)
+        text = arena_printf(a, "%s\n%s", text, v->project.data.share_columns[i]);
+    return text;
 }
 
 static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
@@ -326,11 +366,10 @@ static int run_teacher(struct evaluation *v, bool recall, struct err *e) {
     if (rc == 0)
         rc = teaching_open(v->settings->c, &v->project, s, &t);
     if (rc == 0) {
-        const char *name = arena_printf(&v->project.arena, "%s %s", teacher_name(t),
-                                        teacher_style(t) == PROTOCOL_PLAIN ? "plain" : "full");
+        const char *name = teacher_identity(v, t);
         make_key(v, WHO_TEACHER, name ? name : "", key);
         if (!reuse(v, WHO_TEACHER, key) && !recall)
-            rc = label_rows(v, t, key, e);
+            rc = label_rows(v, t, s, key, e);
     }
     teacher_close(t);
     store_close(s);

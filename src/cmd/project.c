@@ -119,8 +119,30 @@ static int read_teacher(struct project *p, const struct node *root, struct err *
     return code < 0 ? code : resolve(p, &t->key_file, e);
 }
 
+/* Columns that the teacher may see of own rows. */
+static int read_share_columns(struct project *p, const struct node *map, struct err *e) {
+    struct project_data *d = &p->data;
+    struct node *list = NULL;
+    int code = node_list(map, "share_columns", false, &list, e);
+    if (code < 0 || !list)
+        return code;
+    if (list->n_children == 0)
+        return node_error(list, e, "project_open",
+                          "\"share_columns\" is empty: name the columns, or set share_rows: false");
+    d->share_columns = arena_calloc(&p->arena, (size_t)list->n_children, sizeof *d->share_columns);
+    if (!d->share_columns)
+        return no_memory(e);
+    for (const struct node *n = list->first; n; n = n->next) {
+        if (!n->text)
+            return node_error(n, e, "project_open", "\"share_columns\" is a list of column names");
+        d->share_columns[d->n_share_columns++] = n->text;
+    }
+    return 0;
+}
+
 static int read_data(struct project *p, const struct node *root, struct err *e) {
-    static const char *const known[] = {"path", "label", "eval", "group", "time", "share_rows", NULL};
+    static const char *const known[] = {"path", "label",      "eval",          "group",
+                                        "time", "share_rows", "share_columns", NULL};
     struct project_data *d = &p->data;
     struct node *map = NULL;
     int code = node_map(root, "data", false, &map, e);
@@ -132,7 +154,8 @@ static int read_data(struct project *p, const struct node *root, struct err *e) 
         (code = node_string(map, "eval", false, &d->eval_path, e)) < 0 ||
         (code = node_string(map, "group", false, &d->group, e)) < 0 ||
         (code = node_string(map, "time", false, &d->time, e)) < 0 ||
-        (code = node_bool(map, "share_rows", false, &d->share_rows, e)) < 0)
+        (code = node_bool(map, "share_rows", false, &d->share_rows, e)) < 0 ||
+        (code = read_share_columns(p, map, e)) < 0)
         return code;
     if (d->group && d->time)
         return node_error(map, e, "project_open", "rows are split by 'group' or by 'time', not by both");

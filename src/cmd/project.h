@@ -29,11 +29,13 @@ struct project_teacher {
 };
 
 struct project_data {
-    const char *path;         /* the user's labelled rows: CSV or JSON Lines; NULL: none */
-    const char *label;        /* column */
-    const char *eval_path;    /* held-out rows for eval; NULL: the test split of the records */
-    const char *group, *time; /* columns by which own rows are split; NULL: stratified by label */
-    bool share_rows;          /* may own rows be sent to the teacher? default false */
+    const char *path;           /* the user's labelled rows: CSV or JSON Lines; NULL: none */
+    const char *label;          /* column */
+    const char *eval_path;      /* held-out rows for eval; NULL: the test split of the records */
+    const char *group, *time;   /* columns by which own rows are split; NULL: stratified by label */
+    bool share_rows;            /* may own rows be sent to the teacher? default false */
+    const char **share_columns; /* [n_share_columns] what of them; none: every field of the task */
+    int n_share_columns;
 };
 
 struct project {

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "cmd/plan_text.h"
 #include "cmd/report.h"
+#include "cmd/sharing.h"
 #include "cmd/stages.h"
 #include "config.h"
 #include "format/json.h"
@@ -140,6 +141,12 @@ static json_t *ledger_json(const struct store_ledger *l) {
                      (json_int_t)l->used.tokens_out, "money", l->used.money, "seconds", l->seconds);
 }
 
+/* Own rows that a teacher could have been asked about and was not. */
+static bool kept_back(const struct project *p) {
+    const struct project_data *d = &p->data;
+    return (d->path || d->eval_path) && !d->share_rows && strcmp(p->teacher.kind, "none") != 0;
+}
+
 static int gather_records(struct project *p, json_t *document, struct err *e) {
     const char *path = project_path(p, PROJECT_RECORDS);
     struct store *s = NULL;
@@ -158,6 +165,8 @@ static int gather_records(struct project *p, json_t *document, struct err *e) {
         json_object_set_new(ledger, purposes[i] != NULL ? purposes[i] : "all", ledger_json(&l));
     }
     json_object_set_new(records, "ledger", ledger);
+    json_object_set_new(records, "shared", sharing_ledger(s));
+    json_object_set_new(records, "kept_back", json_boolean(kept_back(p)));
     json_object_set_new(document, "records", records);
     store_close(s);
     return code;

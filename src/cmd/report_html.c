@@ -232,6 +232,28 @@ static long long integer_of(const json_t *map, const char *key) {
     return (long long)json_integer_value(json_object_get(map, key));
 }
 
+/* What of the user's own rows a teacher was shown, or that it was shown none. */
+static void add_shared(struct str *out, const json_t *records) {
+    const json_t *list = json_object_get(records, "shared"), *one, *column;
+    size_t i, k;
+    json_array_foreach(list, i, one) {
+        str_addf(out, "<p>Own rows shown to a teacher: %lld of ", integer_of(one, "rows"));
+        report_escape(out, json_string_value(json_object_get(one, "from")));
+        str_add(out, " to ");
+        report_escape(out, json_string_value(json_object_get(one, "teacher")));
+        str_add(out, ", with");
+        json_array_foreach(json_object_get(one, "columns"), k, column) {
+            str_add(out, k ? ", " : " ");
+            report_escape(out, json_string_value(column));
+        }
+        str_addf(out, " (%s).</p>\n", json_string_value(json_object_get(one, "what")));
+    }
+    if (json_array_size(list) == 0 && json_is_true(json_object_get(records, "kept_back")))
+        str_add(out, "<p>No own row was sent to a teacher (share_rows is not set): the gate on own rows was "
+                     "skipped, and so "
+                     "is a remote teacher's score on them.</p>\n");
+}
+
 static void add_records(struct str *out, const json_t *records) {
     const char *label;
     json_t *counts;
@@ -259,6 +281,7 @@ static void add_records(struct str *out, const json_t *records) {
              integer_of(all, "answered"), integer_of(all, "failed"), integer_of(all, "doubt"),
              integer_of(all, "tokens_in"), integer_of(all, "tokens_out"),
              json_number_value(json_object_get(all, "money")));
+    add_shared(out, records);
 }
 
 static void add_training(struct str *out, const json_t *training) {

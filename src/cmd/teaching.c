@@ -2,6 +2,7 @@
 #include "cmd/teaching.h"
 #include "base/log.h"
 #include "catalog/data.h"
+#include "cmd/sharing.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -151,8 +152,12 @@ json_t *teaching_ledger(struct store *s, struct str *line) {
         str_addf(line, ", $%.4f", l.used.money);
     if (l.n_doubt > 0)
         str_addf(line, "; %lld in doubt, counted as $%.4f", (long long)l.n_doubt, l.reserved.money);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "answered", (json_int_t)l.n_answered,
-                     "failed", (json_int_t)l.n_failed, "in_doubt", (json_int_t)l.n_doubt, "tokens_in",
-                     (json_int_t)l.used.tokens_in, "tokens_out", (json_int_t)l.used.tokens_out, "money",
-                     l.used.money, "money_in_doubt", l.reserved.money, "teacher_seconds", l.seconds);
+    json_t *shared = sharing_ledger(s);
+    if (json_array_size(shared) > 0)
+        str_add(line, "; it was shown own rows");
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "shared", shared, "answered",
+                     (json_int_t)l.n_answered, "failed", (json_int_t)l.n_failed, "in_doubt",
+                     (json_int_t)l.n_doubt, "tokens_in", (json_int_t)l.used.tokens_in, "tokens_out",
+                     (json_int_t)l.used.tokens_out, "money", l.used.money, "money_in_doubt", l.reserved.money,
+                     "teacher_seconds", l.seconds);
 }

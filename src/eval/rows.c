@@ -12,6 +12,7 @@ struct builder {
     struct rows rows;
     const struct task *task;
     int64_t capacity, keys_capacity, limit;
+    bool own; /* those of the user's alone */
     const char *key_column;
     const char *key; /* of the row at hand */
     struct sha256 *hash;
@@ -27,6 +28,7 @@ static int builder_init(struct builder *b, const struct task *t, const char *nam
                         const struct rows_options *o, struct err *e) {
     *b = (struct builder){.task = t, .name = name, .limit = o && o->limit > 0 ? o->limit : INT64_MAX};
     b->key_column = o ? o->key_column : NULL;
+    b->own = o && o->own;
     arena_init(&b->rows.arena);
     b->hash = sha256_new();
     b->rows.source = arena_strdup(&b->rows.arena, name);
@@ -330,7 +332,8 @@ static int store_row(void *context, const struct store_record *s, struct err *e)
     struct arena scratch;
     struct node *n = NULL;
     struct record r;
-    if (b->rows.n >= b->limit)
+    bool own = str_equal(s->source, "own");
+    if (b->rows.n >= b->limit || (b->own && !own))
         return 0;
     arena_init(&scratch);
     int rc = json_node_parse(&scratch, b->name, (int)s->id, s->data, strlen(s->data), &n, e);
@@ -339,7 +342,7 @@ static int store_row(void *context, const struct store_record *s, struct err *e)
     arena_release(&scratch);
     if (rc == 0)
         rc = set_answer(b, s->id, s->label, &r, e);
-    return rc < 0 ? rc : builder_add(b, &r, str_equal(s->source, "own"), e);
+    return rc < 0 ? rc : builder_add(b, &r, own, e);
 }
 
 int rows_from_store(struct rows *out, const struct task *t, struct store *s, const char *name,

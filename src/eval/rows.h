@@ -32,6 +32,7 @@ struct rows_options {
     const char *label_column;
     int64_t limit;          /* take the first so many; 0: all */
     const char *key_column; /* a column kept beside the records, for splits by group or time; NULL: none */
+    bool own;               /* rows_from_store: the user's own alone, none that a teacher wrote */
 };
 
 int rows_read(struct rows *out, const struct task *t, const char *path, const struct rows_options *o,

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "cmd/cmd.h"
 #include "cmd/project.h"
+#include "cmd/sharing.h"
 #include "config.h"
 #include "eval/score.h"
 #include "support/chat_script.h"
@@ -34,15 +35,14 @@ static int run(const char *verb, json_t **result, struct err *e, const char *con
     return run_verb(verb, "p", false, result, e, words);
 }
 
-static void write_project(bool share_rows) {
+static void write_project(const char *leave) {
     struct str text = {0};
     str_addf(&text,
              "format: edgestill.project/1\ntask: \"%s\"\ndevice: rpi5-8gb\nbase: embedded\nteacher:\n  kind: "
              "openai\n"
-             "  url: http://127.0.0.1:%d/v1\n  model: scripted\n  style: plain\ndata:\n  label: label\n  "
-             "share_rows: "
-             "%s\nseed: 1\n",
-             CHAT_SCRIPT_SENTENCE, http_script_port(server), share_rows ? "true" : "false");
+             "  url: http://127.0.0.1:%d/v1\n  model: scripted\n  style: plain\ndata:\n  label: label\n"
+             "  share_rows: %s\nseed: 1\n",
+             CHAT_SCRIPT_SENTENCE, http_script_port(server), leave);
     write_text("p/edgestill.yaml", str_text(&text));
     str_release(&text);
 }
@@ -84,7 +84,7 @@ static int set_up(void **state) {
     str_release(&yaml);
     task_release(&t);
     write_rows("rows.csv");
-    write_project(false);
+    write_project("false");
     int rc = project_open(&p, "p", &e);
     if (rc == 0)
         rc = project_lock_write(&p, "task.yaml", NULL, &e);
@@ -118,7 +118,7 @@ static void test_own_rows_stay_here(void **state) {
 static void test_cost_waits_for_a_yes(void **state) {
     (void)state;
     struct err e;
-    write_project(true);
+    write_project("true");
     assert_int_equal(run("eval", NULL, &e, WORDS("--rows", "rows.csv", "--only", "teacher")), ERR_GATE);
     assert_non_null(strstr(e.message, "--yes"));
     assert_int_equal(script.n_label, 0);
@@ -152,11 +152,35 @@ static void test_answers_are_scored(void **state) {
     assert_int_equal(script.n_label, asked); /* not even when scored anew: the journal knows */
 }
 
+/* The named columns alone, entered in the ledger; another view of the rows is another question. */
+static void test_named_columns_are_shown(void **state) {
+    (void)state;
+    struct err e;
+    struct store *s = NULL;
+    int asked = script.n_label;
+    write_project("true\n  share_columns: [delay]");
+    assert_int_equal(run("eval", NULL, &e, WORDS("--rows", "rows.csv", "--only", "teacher", "--yes")), 0);
+    assert_true(script.n_label > asked);
+    assert_int_equal(store_open(&s, "p/records.sqlite", STORE_READ, &e), 0);
+    json_t *list = sharing_ledger(s);
+    store_close(s);
+    assert_int_equal(json_array_size(list), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *entry = json_array_get(list, i);
+        assert_string_equal(json_string_value(json_object_get(entry, "what")), "eval");
+        assert_string_equal(json_string_value(json_object_get(entry, "from")), "rows.csv");
+        assert_int_equal(json_integer_value(json_object_get(entry, "rows")), ROWS);
+        assert_int_equal(json_array_size(json_object_get(entry, "columns")), i ? 1 : 3);
+    }
+    json_decref(list);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_own_rows_stay_here),
         cmocka_unit_test(test_cost_waits_for_a_yes),
         cmocka_unit_test(test_answers_are_scored),
+        cmocka_unit_test(test_named_columns_are_shown),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
