@@ -8,11 +8,28 @@
 #include "synth/similar.h"
 #include "synth/state.h"
 #include "task/answer.h"
+#include "task/belief.h"
 #include "task/prompt.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #define ORIGIN "exchange"
+
+/* Columns of a CSV file behind those of the fields; the second name where a field has the first (a parcel's weight). */
+enum { COLUMN_ANSWER, COLUMN_SPLIT, COLUMN_WEIGHT, COLUMN_SOURCE, N_COLUMNS };
+static const char *const columns[N_COLUMNS][2] = {{"answer", "edgestill answer"},
+                                                  {"split", "edgestill split"},
+                                                  {"weight", "edgestill weight"},
+                                                  {"source", "edgestill source"}};
+
+static const char *column_name(const struct task *t, int column) {
+    const char *name = columns[column][0];
+    for (int i = 0; i < t->n_declared; i++)
+        if (strcmp(t->fields[i].name, name) == 0 || strcmp(t->fields[i].column, name) == 0)
+            return columns[column][1];
+    return name;
+}
 
 /* ---- out ---- */
 
@@ -79,7 +96,8 @@ static void csv_header(struct exporting *x) {
         csv_text_field(&x->line, x->task->fields[i].name);
         str_add_char(&x->line, ',');
     }
-    str_add(&x->line, "answer,split,weight,source\n");
+    for (int i = 0; i < N_COLUMNS; i++)
+        str_addf(&x->line, "%s%s", column_name(x->task, i), i + 1 < N_COLUMNS ? "," : "\n");
     fwrite(str_text(&x->line), 1, x->line.len, x->to);
 }
 
@@ -181,8 +199,69 @@ static int normal_answer(const struct task *t, const char *text, struct str *out
     return str_check(out, e);
 }
 
-static int add_record(struct importing *x, const struct record *r, const char *answer, int64_t line,
-                      struct err *e) {
+/* What export says beside a record; where it says nothing, the split is drawn later and the weight is 1. */
+struct beside {
+    enum store_split split;
+    double weight;
+    const char *probabilities; /* in the arena; NULL: none */
+};
+
+/* 0, or -1 where the text is no split. */
+static int read_split(const char *text, enum store_split *out) {
+    for (int s = STORE_NO_SPLIT; s <= STORE_TEST; s++)
+        if (strcmp(store_split_text((enum store_split)s), text) == 0) {
+            *out = (enum store_split)s;
+            return 0;
+        }
+    return *text ? -1 : 0;
+}
+
+static bool is_weight(double weight) {
+    return isfinite(weight) && weight > 0;
+}
+
+static int read_probabilities(const struct task *t, struct arena *a, const struct node *map, const char **out,
+                              struct err *e) {
+    double *of = arena_calloc(a, (size_t)t->n_labels + 1, sizeof *of);
+    struct str text = {0};
+    if (!of)
+        return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    for (int i = 0; i < t->n_labels; i++) {
+        const struct node *n = node_get(map, t->labels[i].name);
+        of[i] = n && n->type == NODE_NUMBER ? n->number : NAN;
+    }
+    int rc = belief_write(t, of, &text, e);
+    if (rc == 0)
+        rc = belief_read(t, str_text(&text), of, e);
+    if (rc == 0 && !(*out = arena_strdup(a, str_text(&text))))
+        rc = err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+    str_release(&text);
+    return rc;
+}
+
+static int read_beside(const struct task *t, struct arena *a, const struct node *own, struct beside *out,
+                       struct err *e) {
+    const char *split = "";
+    struct node *map = NULL;
+    *out = (struct beside){.weight = 1};
+    if (!own)
+        return 0;
+    int rc = node_string(own, "split", false, &split, e);
+    if (rc == 0)
+        rc = node_number(own, "weight", false, &out->weight, e);
+    if (rc == 0)
+        rc = node_map(own, "probabilities", false, &map, e);
+    if (rc == 0 && read_split(split, &out->split) < 0)
+        rc = node_error(node_get(own, "split"), e, ORIGIN, "'%.80s' is no split (train, validation, test)",
+                        split);
+    if (rc == 0 && !is_weight(out->weight))
+        rc = node_error(node_get(own, "weight"), e, ORIGIN, "a weight must be positive");
+    return rc == 0 && map && t->kind == TASK_CLASSIFY ? read_probabilities(t, a, map, &out->probabilities, e)
+                                                      : rc;
+}
+
+static int add_record(struct importing *x, const struct record *r, const char *answer, const struct beside *b,
+                      int64_t line, struct err *e) {
     struct str data = {0};
     if (similar_find(x->known, r) == SIMILAR_EXACT) {
         x->in.n_known++;
@@ -192,8 +271,10 @@ static int add_record(struct importing *x, const struct record *r, const char *a
     struct store_record s = {.source = "own",
                              .data = str_text(&data),
                              .label = answer,
-                             .weight = 1,
+                             .weight = b->weight,
+                             .probabilities = b->probabilities,
                              .status = STORE_ACCEPTED,
+                             .split = b->split,
                              .write_index = line};
     if (rc == 0)
         rc = store_record_add(x->store, &s, NULL, e);
@@ -207,13 +288,16 @@ static int add_record(struct importing *x, const struct record *r, const char *a
 static int import_row(struct importing *x, struct arena *a, const struct node *row, int64_t line,
                       struct err *e) {
     struct record r;
+    struct beside beside;
     const char *text = NULL;
     struct str answer = {0};
     int rc = read_row(x, a, row, &r, &text, e);
     if (rc == 0)
         rc = normal_answer(x->task, text, &answer, e);
     if (rc == 0)
-        rc = add_record(x, &r, str_text(&answer), line, e);
+        rc = read_beside(x->task, a, node_get(row, "edgestill"), &beside, e);
+    if (rc == 0)
+        rc = add_record(x, &r, str_text(&answer), &beside, line, e);
     str_release(&answer);
     return rc < 0 && rc != ERR_NO_MEMORY ? err_context(e, "%s:%lld", x->path, (long long)line) : rc;
 }
@@ -237,14 +321,41 @@ static int import_lines(struct importing *x, struct err *e) {
     return rc < 0 ? rc : 0;
 }
 
-/* CSV: as any own rows, the answer in a column of that name. */
+/* Nothing where one of export's columns lacks: a weight in a file of another hand is none of a record's. */
+static int csv_beside(const struct task *t, const struct csv_reader *r, struct beside *out, struct err *e) {
+    int at[N_COLUMNS];
+    *out = (struct beside){.weight = 1};
+    for (int i = 0; i < N_COLUMNS; i++)
+        if ((at[i] = csv_reader_column(r, column_name(t, i))) < 0)
+            return 0;
+    const char *split = csv_reader_field(r, at[COLUMN_SPLIT]),
+               *weight = csv_reader_field(r, at[COLUMN_WEIGHT]);
+    if (read_split(split, &out->split) < 0)
+        return csv_reader_error(r, at[COLUMN_SPLIT], e, "'%.80s' is no split (train, validation, test)",
+                                split);
+    if (*weight && (!str_to_double(weight, &out->weight) || !is_weight(out->weight)))
+        return csv_reader_error(r, at[COLUMN_WEIGHT], e, "'%.80s' is no positive weight", weight);
+    return 0;
+}
+
+/* The records as any own rows, the answer in a column of that name; in step with them once more for what stands beside. */
 static int import_csv(struct importing *x, struct err *e) {
     struct rows rows = {0};
-    int rc = rows_read(&rows, x->task, x->path, &(struct rows_options){.label_column = "answer"}, e);
-    for (int64_t i = 0; rc == 0 && i < rows.n; i++)
-        rc = add_record(x, &rows.records[i], record_answer(x->task, &rows.records[i]), i + 1, e);
+    struct csv_reader *reader = NULL;
+    struct beside beside;
+    struct rows_options how = {.label_column = column_name(x->task, COLUMN_ANSWER)};
+    int rc = rows_read(&rows, x->task, x->path, &how, e);
+    if (rc == 0)
+        rc = csv_reader_open(&reader, x->path, NULL, e);
+    for (int64_t i = 0; rc == 0 && i < rows.n && (rc = csv_reader_next(reader, e)) > 0; i++) {
+        const struct record *r = &rows.records[i];
+        rc = csv_beside(x->task, reader, &beside, e);
+        if (rc == 0)
+            rc = add_record(x, r, record_answer(x->task, r), &beside, csv_reader_line(reader), e);
+    }
+    csv_reader_close(reader);
     rows_release(&rows); /* {0} after a failure */
-    return rc;
+    return rc < 0 ? rc : 0;
 }
 
 int exchange_import(struct store *s, const struct task *t, const char *path, struct exchange_in *out,

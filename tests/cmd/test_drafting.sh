@@ -33,6 +33,11 @@ for name in wishes beds; do
     json "$name: with what each cost" "$out" '.ledger.money > 0 and .ledger.money_per_record > 0'
     expect 0 "$name: and out they go" "$EDGESTILL" export -C $name $name.jsonl
     equal "$name: every one" "$(wc -l <$name.jsonl)" 24
+    cp -r $name other-$name && rm -f other-$name/records.*
+    expect 0 "$name: as CSV, too" "$EDGESTILL" export -C $name $name.csv --quiet
+    expect 0 "$name: which another project takes in" "$EDGESTILL" import -C other-$name $name.csv --quiet
+    expect 0 "$name: and gives out" "$EDGESTILL" export -C other-$name again.csv --quiet
+    equal "$name: as it was" "$(cat again.csv)" "$(sed 's/,teacher$/,own/' $name.csv)"
 done
 check "wishes: a level is the one that was said" jq -se 'all(.messages as $m | ($m[1].content | fromjson | .level | tostring) as $l
     | $m[0].content | test(" to " + $l + "\n"))' wishes.jsonl
