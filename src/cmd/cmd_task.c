@@ -7,6 +7,7 @@
 #include "cmd/task_rows.h"
 #include "cmd/teaching.h"
 #include "synth/draft.h"
+#include "synth/wording.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -75,6 +76,8 @@ static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, c
         return code;
     if (r.attempts > 1 && !c->quiet)
         log_info("the draft was right at attempt %d (before: %s)", r.attempts, r.complaint);
+    if (r.reworded && !c->quiet)
+        log_info("the sentence was read as: %s", task.sentence);
     code = write_task(c, path, &task);
     task_release(&task);
     return code;
@@ -186,6 +189,15 @@ static bool same_words(const char *a, const char *b) {
     }
 }
 
+/* The project's sentence, or what the embedded teacher read it as. */
+static bool same_sentence(const struct task *t, const char *sentence) {
+    struct str plain = {0};
+    bool same = same_words(t->sentence, sentence) ||
+                (wording_plain(sentence, &plain, NULL) == 0 && same_words(t->sentence, str_text(&plain)));
+    str_release(&plain);
+    return same;
+}
+
 static int run_in(struct cmd_ctx *c, struct project *p) {
     const char *path = project_path(p, "task.yaml");
     if (!path)
@@ -205,7 +217,7 @@ static int run_in(struct cmd_ctx *c, struct project *p) {
         code = project_task(p, false, &t, &c->err);
     if (code < 0)
         return code;
-    if (*t.sentence && !same_words(t.sentence, p->sentence))
+    if (*t.sentence && !same_sentence(&t, p->sentence))
         log_warn("%s is about another sentence than edgestill.yaml; move it away to have it drafted anew",
                  path);
     code = show(c, &t);

@@ -4,6 +4,7 @@
 #include "synth/draft.h"
 #include "format/json.h"
 #include "synth/draft_numbers.h"
+#include "synth/wording.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,13 @@
 #define ORIGIN "draft_task"
 
 enum { ATTEMPTS = 4 };
+
+#define FAMILY_HINT                                                                                          \
+    "the embedded teacher knows sentences such as \"Check parcels. Each parcel has a weight from 0 to 50 "   \
+    "kg "                                                                                                    \
+    "and a kind (letter or box). Flag it as heavy when the weight is over 20 kg; otherwise it is light.\": " \
+    "names of one or two words, two labels, up to three conditions. For others use a larger teacher "        \
+    "(edgestill init --teacher URL) or write task.yaml yourself (docs/formats.md)"
 
 struct drafting {
     struct teacher *teacher;
@@ -91,13 +99,28 @@ static bool is_grammar(const char *word, size_t n) {
     return stands_in(grammar, word, n, false);
 }
 
+/* ". Each cold room has …": behind what the records are called, which the draft need not say; else `at` as it was. */
+static const char *behind_thing(const char *at) {
+    static const char *const openings[] = {". Each ", ". Every ", ". A ", ". An "}, *const has[] = {
+                                                                                        " has ",
+                                                                                        " comes with "};
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++)
+        for (size_t k = 0;
+             strncasecmp(at, openings[i], strlen(openings[i])) == 0 && k < sizeof has / sizeof *has; k++) {
+            const char *found = strstr(at, has[k]), *stop = strpbrk(at + 2, ".,;");
+            if (found && (!stop || found < stop))
+                return found;
+        }
+    return at;
+}
+
 /* Nothing may be left out: after the first sentence, which says what the records are, each word is grammar or in the draft. */
 static void check_complete(struct drafting *d, const struct task *t) {
     struct str said = {0}; /* the draft, and the units as they were settled */
     str_add(&said, str_text(&d->answer));
     for (int i = 0; i < t->n_declared; i++)
         str_addf(&said, " %s", t->fields[i].unit ? t->fields[i].unit : "");
-    const char *end = strstr(d->sentence, ". "), *at = end;
+    const char *end = strstr(d->sentence, ". "), *at = end ? behind_thing(end) : NULL;
     char intro[256];
     snprintf(intro, sizeof intro, "%.*s", end ? (int)(end - d->sentence) : 0, d->sentence);
     while (at && *at && !d->complaint.len) {
@@ -229,44 +252,58 @@ static int refused(const struct drafting *d, struct err *e) {
     err_set(e, ERR_UNSUPPORTED, ORIGIN, "the teacher declines to draft a task from this sentence: %s",
             str_text(&d->refusal));
     if (teacher_is_embedded(d->teacher))
-        return err_hint(
-            e, "the embedded teacher knows sentences such as \"Check parcels. Each parcel has a weight from "
-               "0 to 50 kg"
-               " and a kind (letter or box). Flag it as heavy when the weight is over 20; otherwise it is "
-               "light.\""
-               " For others use a larger teacher (edgestill init --teacher URL) or write task.yaml yourself");
+        return err_hint(e, FAMILY_HINT);
     return err_hint(
         e,
         "say in the sentence what a record holds and when it gets which label, or write task.yaml yourself");
 }
 
+/* Asks until a draft is right, the teacher refuses, or it had its attempts. */
+static int ask(struct drafting *d, struct draft_result *result, struct err *e) {
+    int rc = 0;
+    while (rc == 0 && !d->right && !d->refusal.len && d->attempt < ATTEMPTS) {
+        if (d->complaint.len)
+            snprintf(result->complaint, sizeof result->complaint, "%s", d->complaint.data);
+        d->asked = false;
+        rc = teacher_run(d->teacher, &(struct teacher_job){next_question, take_answer, d}, e);
+        d->attempt++;
+    }
+    result->attempts = d->attempt;
+    return rc;
+}
+
+static int unusable(const struct drafting *d, struct err *e) {
+    err_set(e, ERR_TEACHER, ORIGIN, "%d drafts of %s could not be used; the last one: %s", d->attempt,
+            teacher_name(d->teacher), str_text(&d->complaint));
+    if (teacher_is_embedded(d->teacher))
+        return err_hint(e, FAMILY_HINT);
+    return err_hint(
+        e, "say it more plainly, use another teacher, or write task.yaml yourself (docs/formats.md)");
+}
+
 int draft_task(struct teacher *t, const char *name, const char *sentence, uint64_t seed, struct task *out,
                struct draft_result *result, struct err *e) {
     struct drafting d = {.teacher = t, .name = name, .sentence = sentence, .seed = seed};
-    int rc = 0;
+    struct str plain = {0};
     *result = (struct draft_result){0};
-    while (rc == 0 && !d.right && !d.refusal.len && d.attempt < ATTEMPTS) {
-        if (d.complaint.len)
-            snprintf(result->complaint, sizeof result->complaint, "%s", d.complaint.data);
-        d.asked = false;
-        rc = teacher_run(t, &(struct teacher_job){next_question, take_answer, &d}, e);
-        d.attempt++;
+    int rc = teacher_style(t) == PROTOCOL_PLAIN ? wording_plain(sentence, &plain, e) : 0;
+    if (plain.len > 0 && rc == 0) {
+        d.sentence = str_text(&plain);
+        result->reworded = strcmp(d.sentence, sentence) != 0;
     }
-    result->attempts = d.attempt;
-    if (rc == 0 && d.refusal.len) {
+    if (rc == 0)
+        rc = ask(&d, result, e);
+    if (rc == 0 && d.refusal.len)
         rc = refused(&d, e);
-    } else if (rc == 0 && !d.right) {
-        rc = err_set(e, ERR_TEACHER, ORIGIN, "%d drafts of %s could not be used; the last one: %s", d.attempt,
-                     teacher_name(t), str_text(&d.complaint));
-        err_hint(e,
-                 "say it more plainly, use another teacher, or write task.yaml yourself (docs/formats.md)");
-    }
+    else if (rc == 0 && !d.right)
+        rc = unusable(&d, e);
     if (rc == 0)
         *out = d.task;
     protocol_release(&d.request);
     str_release(&d.answer);
     str_release(&d.complaint);
     str_release(&d.refusal);
+    str_release(&plain);
     return rc;
 }
 

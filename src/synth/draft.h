@@ -8,11 +8,13 @@
 #include "teacher/teacher.h"
 
 struct draft_result {
+    bool reworded;       /* the task's sentence says the same in the embedded teacher's words (wording.h) */
     int attempts;        /* 1 to 4 */
     char complaint[400]; /* about the attempt before the last; "" when the first was right */
 };
 
-/* `name`: the task's short name, [a-z0-9-]+. ERR_UNSUPPORTED when the teacher refuses the sentence (its words are in the
+/* A teacher asked in the plain style drafts from wording_plain(sentence), which becomes the task's sentence.
+ * `name`: the task's short name, [a-z0-9-]+. ERR_UNSUPPORTED when the teacher refuses the sentence (its words are in the
  * message), ERR_TEACHER when no draft could be used. */
 int draft_task(struct teacher *t, const char *name, const char *sentence, uint64_t seed, struct task *out,
                struct draft_result *result, struct err *e);

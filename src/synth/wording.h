@@ -1,0 +1,14 @@
+/* A sentence in the words that the embedded teacher knows (seed/README.md): people say the same thing in more ways than a model of
+ * three million parameters was taught. "exceeds 5" becomes "is over 5", "a load that is idle or full" "a load (idle or full)",
+ * ". Otherwise it is ok" "; otherwise it is ok". What a sentence says is not changed, and one in the family's own words comes
+ * back as it was. */
+#ifndef SYNTH_WORDING_H
+#define SYNTH_WORDING_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+/* Writes the reworded sentence into `out`, which is cleared first. Whatever is not known is left as it stands. ERR_NO_MEMORY. */
+int wording_plain(const char *sentence, struct str *out, struct err *e);
+
+#endif

@@ -1,0 +1,36 @@
+# Sentences as people write them, not as the embedded teacher was taught: it drafts the task that they state, from the sentence in its own
+# words (src/synth/wording.h). Nothing of them was used when the table of wordings was written but their kinds of phrases.
+. "$(dirname "$0")/../lib.sh"
+
+[ -f "$root/seed/teacher.gguf" ] || { skip "wording" "seed/teacher.gguf is not there" && exit 0; }
+
+drafted() { # drafted NAME SENTENCE FILTER
+    expect 0 "$1: init" "$EDGESTILL" init "$1" --device rpi5-8gb --task "$2" --quiet
+    expect 0 "$1: a task is drafted" "$EDGESTILL" task -C "$1" --json
+    json "$1: it is the one that the sentence states" "$out" "$3"
+    has "$1: it says as what the sentence was read" "$err" "the sentence was read as: "
+    expect 0 "$1: it is accepted" "$EDGESTILL" task --accept -C "$1"
+    check "$1: as a task of the project's sentence" sh -c "! grep -q 'another sentence' '$err'"
+}
+
+drafted compressor "Watch a compressor. Each reading has a discharge pressure from 0.0 to 16.0 bar, an oil temperature from 20 to 120 C and a \
+load that is idle, partial or full. Flag it as alarm if its oil temperature exceeds 105, or when the discharge pressure is > 12.5 and the load \
+is idle. Otherwise it is ok." '
+    (.task.fields | map(.name)) == ["discharge pressure", "oil temperature", "load"]
+    and .task.fields[2].values == ["idle", "partial", "full"] and (.task.labels | map(.name)) == ["alarm", "ok"]
+    and (.task.labels[0].definition | test("over 105.*over 12.5 and the load is idle"))'
+
+drafted greenhouse "Check greenhouse sensors. For each sample we know a soil moisture between 0% and 100%, an air temperature (-10 to 45 °C) and a \
+season: spring, summer, autumn, or winter. Classify it as dry if the soil moisture is less than or equal to 25 percent and the season isn't \
+winter; in all other cases it is fine." '
+    .task.fields[0].unit == "percent" and .task.fields[1].min == -10 and (.task.fields[2].values | length) == 4
+    and .task.labels[0].definition == "the soil moisture is at most 25 percent and the season is not winter"'
+
+drafted loans "Judge loan requests. Each request contains an income from 0 to 9,000, a debt ratio from 0.00 to 1.00 and a history (good/poor). A request \
+is risky if the debt ratio >= 0.45, or the income < 1500 and its history equals poor. Everything else is sound." '
+    .task.fields[0].max == 9000 and .task.fields[1].decimals == 2 and (.task.labels | map(.name)) == ["risky", "sound"]
+    and .task.labels[0].definition == "the debt ratio is at least 0.45, or the income is under 1500 and the history is poor"'
+
+expect 0 "what it cannot know: init" "$EDGESTILL" init poem --device rpi5-8gb --task "Write a poem about the weather of each day." --quiet
+expect 1 "is refused" "$EDGESTILL" task -C poem
+has "with a sentence of the kind it knows" "$err" "Check parcels. Each parcel has a weight"
