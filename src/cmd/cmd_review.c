@@ -19,7 +19,8 @@ static const struct option_def options[] = {
     {"disagreement", OPTION_FLAG, NULL, "only those whose votes, or whose asked and given label, disagree",
      NULL},
     {"id", OPTION_LIST, "N", "only this record", NULL},
-    {"limit", OPTION_INT, "N", "at most so many", "20"},
+    {"like", OPTION_INT, "N", "all like record N: of its status, reason and label", NULL},
+    {"limit", OPTION_INT, "N", "at most so many (default: 20; record by record, all)", NULL},
     {"all", OPTION_FLAG, NULL, "no limit: all that the filters choose", NULL},
     {"set-label", OPTION_STRING, "TEXT", "give them this label or answer", NULL},
     {"drop", OPTION_FLAG, NULL, "take them out of the data", NULL},
@@ -43,8 +44,14 @@ struct reviewing {
     struct records_verb r;
     struct arena arena;
     struct chosen *items;
-    int64_t n, capacity, limit, n_changed;
+    int64_t n, capacity, limit, n_more, n_changed; /* more: chosen beyond the limit */
+    struct chosen like;                            /* what --like names; id 0: nothing */
+    bool person;                                   /* record by record at a terminal */
 };
+
+static bool alike(const struct chosen *a, const struct chosen *b) {
+    return a->status == b->status && str_equal(a->reason, b->reason) && str_equal(a->label, b->label);
+}
 
 /* ---- choosing ---- */
 
@@ -73,23 +80,54 @@ static bool wanted(const struct cmd_ctx *c, const struct store_record *r) {
            (!cmd_flag(c, "disagreement") || disagrees(r)) && named(c, r->id);
 }
 
+static struct chosen copy_of(struct reviewing *v, const struct store_record *r) {
+    return (struct chosen){.id = r->id,
+                           .label_call = r->label_call,
+                           .data = arena_strdup(&v->arena, r->data),
+                           .label = arena_strdup(&v->arena, r->label),
+                           .wanted = arena_strdup(&v->arena, r->wanted),
+                           .reason = arena_strdup(&v->arena, r->reason),
+                           .source = arena_strdup(&v->arena, r->source),
+                           .status = r->status,
+                           .split = r->split,
+                           .weight = r->weight};
+}
+
+static bool is_like(const struct reviewing *v, const struct store_record *r) {
+    struct chosen it = {.status = r->status, .reason = r->reason, .label = r->label};
+    return v->like.id == 0 || alike(&it, &v->like);
+}
+
 static int choose(void *context, const struct store_record *r, struct err *e) {
     struct reviewing *v = context;
-    if (v->n >= v->limit || !wanted(v->c, r))
+    if (!wanted(v->c, r) || !is_like(v, r))
         return 0;
+    if (v->n >= v->limit) {
+        v->n_more++;
+        return 0;
+    }
     if (mem_grow((void **)&v->items, &v->capacity, v->n + 1, sizeof *v->items) < 0)
         return err_set(e, ERR_NO_MEMORY, "review", "out of memory");
-    v->items[v->n++] = (struct chosen){.id = r->id,
-                                       .label_call = r->label_call,
-                                       .data = arena_strdup(&v->arena, r->data),
-                                       .label = arena_strdup(&v->arena, r->label),
-                                       .wanted = arena_strdup(&v->arena, r->wanted),
-                                       .reason = arena_strdup(&v->arena, r->reason),
-                                       .source = arena_strdup(&v->arena, r->source),
-                                       .status = r->status,
-                                       .split = r->split,
-                                       .weight = r->weight};
+    v->items[v->n++] = copy_of(v, r);
     return 0;
+}
+
+static int find_like(void *context, const struct store_record *r, struct err *e) {
+    (void)e;
+    struct reviewing *v = context;
+    if (r->id == cmd_int(v->c, "like", 0))
+        v->like = copy_of(v, r);
+    return 0;
+}
+
+/* All that the filters choose, up to the limit. */
+static int choose_all(struct reviewing *v) {
+    struct err *e = &v->c->err;
+    int64_t like = cmd_int(v->c, "like", 0);
+    int code = like ? store_status_each(v->r.store, STORE_ALL_STATUSES, find_like, v, e) : 0;
+    if (code == 0 && like && v->like.id == 0)
+        return err_set(e, ERR_INPUT, "review", "there is no record %lld", (long long)like);
+    return code == 0 ? store_status_each(v->r.store, STORE_ALL_STATUSES, choose, v, e) : code;
 }
 
 /* ---- showing ---- */
@@ -244,17 +282,27 @@ static int change_all(struct reviewing *v) {
 
 /* ---- record by record ---- */
 
-static bool alike(const struct chosen *a, const struct chosen *b) {
-    return a->status == b->status && str_equal(a->reason, b->reason) && str_equal(a->label, b->label);
+static const char KEYS[] =
+    "enter: next; l LABEL: correct; d: drop; r: restore; a before it: all like this one from here on; q: end";
+
+static bool is_known(const char *what) {
+    return !*what || (strchr("drq", *what) && !what[1]) || (what[0] == 'l' && what[1] == ' ');
 }
 
+enum then { NEXT, AGAIN, END };
+
 /* One typed command, for record i, or with a leading 'a' for all from i on that were like it. */
-static int obey(struct reviewing *v, int64_t i, const char *line, bool *end) {
+static int obey(struct reviewing *v, int64_t i, const char *line, enum then *then) {
     struct chosen like = v->items[i];
     bool all = line[0] == 'a';
     const char *what = all ? line + 1 + strspn(line + 1, " ") : line;
     int code = 0;
-    *end = what[0] == 'q';
+    *then = what[0] == 'q' ? END : NEXT;
+    if (!is_known(what)) {
+        fprintf(stderr, "'%s' is none of: %s\n", line, KEYS);
+        *then = AGAIN;
+        return 0;
+    }
     for (int64_t k = i; k < (all ? v->n : i + 1) && code == 0; k++) {
         struct chosen *x = &v->items[k];
         if (!alike(x, &like))
@@ -266,27 +314,27 @@ static int obey(struct reviewing *v, int64_t i, const char *line, bool *end) {
         else if (what[0] == 'l' && what[1] == ' ')
             code = set_label(v, x, what + 2);
     }
-    if (code == ERR_INPUT || code == ERR_USAGE) { /* said, and asked again with the next */
+    if (code == ERR_INPUT || code == ERR_USAGE) {
         fprintf(stderr, "%s\n", v->c->err.message);
         err_clear(&v->c->err);
+        *then = AGAIN;
         code = 0;
     }
     return code;
 }
 
 static int page(struct reviewing *v) {
-    bool end = false;
+    enum then then = NEXT;
     int code = 0;
-    fprintf(stderr,
-            "enter: next; l LABEL: correct; d: drop; r: restore; a before it: all like this one; q: end\n");
-    for (int64_t i = 0; i < v->n && code == 0 && !end; i++) {
+    fprintf(stderr, "%s\n", KEYS);
+    for (int64_t i = 0; i < v->n && code == 0 && then != END; i += then == NEXT) {
         char line[512];
         show_one(v, &v->items[i]);
         fprintf(stderr, "? ");
         fflush(stderr);
         if (!fgets(line, sizeof line, stdin))
             break;
-        code = obey(v, i, str_trim(line), &end);
+        code = obey(v, i, str_trim(line), &then);
     }
     return code;
 }
@@ -301,9 +349,10 @@ static int check(struct cmd_ctx *c, bool *changes) {
         return err_set(&c->err, ERR_USAGE, "review",
                        "--set-label, --drop and --restore are three different things");
     if (n == 1 && !cmd_string(c, "status") && !cmd_string(c, "label") && !cmd_string(c, "reason") &&
-        !cmd_flag(c, "disagreement") && cmd_list(c, "id", &ids) == 0) {
+        !cmd_flag(c, "disagreement") && !cmd_int(c, "like", 0) && cmd_list(c, "id", &ids) == 0) {
         err_set(&c->err, ERR_USAGE, "review", "nothing says which records are meant");
-        return err_hint(&c->err, "choose them: --id N, --label, --reason, --status or --disagreement");
+        return err_hint(&c->err,
+                        "choose them: --id N, --like N, --label, --reason, --status or --disagreement");
     }
     return cmd_int(c, "limit", 20) < 1 ? err_set(&c->err, ERR_USAGE, "review", "--limit must be positive")
                                        : 0;
@@ -311,23 +360,25 @@ static int check(struct cmd_ctx *c, bool *changes) {
 
 static int review(struct reviewing *v, bool changes) {
     struct cmd_ctx *c = v->c;
-    int code = store_status_each(v->r.store, STORE_ALL_STATUSES, choose, v, &c->err);
-    bool person = !changes && !c->json && !c->quiet && isatty(0) && isatty(1);
+    int code = choose_all(v);
     if (code == 0 && cmd_flag(c, "history")) {
         json_object_set_new(c->result, "history", json_array());
         return store_edits_each(v->r.store, 0, show_edit, v, &c->err);
     }
     if (code == 0)
-        code = changes ? change_all(v) : person ? page(v) : 0;
+        code = changes ? change_all(v) : v->person ? page(v) : 0;
     if (code == 0 && v->n_changed > 0)
         code = records_changed(c, &v->r);
     if (code < 0)
         return code;
-    if (!person)
+    if (!v->person)
         list(v);
     json_object_set_new(c->result, "changed", json_integer(v->n_changed));
-    if (changes || person)
+    json_object_set_new(c->result, "more", json_integer(v->n_more));
+    if (changes || v->person)
         cmd_print(c, "%lld records changed\n", (long long)v->n_changed);
+    if (v->n_more > 0)
+        cmd_print(c, "%lld more are like that: --all takes them, too\n", (long long)v->n_more);
     return 0;
 }
 
@@ -337,11 +388,12 @@ static int run_review(struct cmd_ctx *c) {
     int code = check(c, &changes);
     if (code < 0)
         return code;
-    bool person = !c->json && !c->quiet && isatty(0) && isatty(1);
-    if ((code = records_open(c, changes || person ? STORE_WRITE : STORE_READ, &v.r)) < 0)
+    v.person = !changes && !c->json && !c->quiet && !cmd_flag(c, "history") && isatty(0) && isatty(1);
+    if ((code = records_open(c, changes || v.person ? STORE_WRITE : STORE_READ, &v.r)) < 0)
         return code;
     arena_init(&v.arena);
-    v.limit = cmd_flag(c, "all") ? INT64_MAX : cmd_int(c, "limit", 20);
+    bool all = cmd_flag(c, "all") || v.person || cmd_int(c, "like", 0);
+    v.limit = cmd_flag(c, "all") ? INT64_MAX : cmd_int(c, "limit", all ? INT64_MAX : 20);
     code = review(&v, changes);
     free(v.items);
     arena_release(&v.arena);
