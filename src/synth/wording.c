@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD "[a-z][a-z0-9_-]*"
-#define THING WORD "( " WORD ")?"
+#define WORD   "[a-z][a-z0-9_-]*"
+#define THING  WORD "( " WORD ")?"
 #define NUMBER "-?[0-9]+[.]?[0-9]*"
-#define LIST "((" WORD ", )*" WORD ",? or " WORD ")"
-#define BEGIN "(^|[.] )"
+#define LIST   "((" WORD ", )*" WORD ",? or " WORD ")"
+#define BEGIN  "(^|[.] )"
 
 struct rule {
-    const char *pattern, *into; /* \1 to \9: what a group matched; a capital stays where the match began with one */
+    const char *pattern,
+        *into; /* \1 to \9: what a group matched; a capital stays where the match began with one */
 };
 
 static const struct rule rules[] = {
@@ -21,8 +22,8 @@ static const struct rule rules[] = {
     {"’", "'"},
     {"(\\b)(is|does|was)n't\\b", "\\2 not"},
     {"(\"|“|”|„|‘|`)|'(" WORD ")'", "\\2"},
+    {" *° *([CF])\\b", " \\1"},
     {"°|℃", " degrees "},
-    {"degrees +(c|f|celsius|fahrenheit|centigrade)\\b", "degrees"},
     {"([0-9]) ?%", "\\1 percent"},
     {"([0-9]),([0-9]{3})\\b", "\\1\\2"},
     {"(^|[^0-9])([.][0-9])", "\\10\\2"},
@@ -34,10 +35,12 @@ static const struct rule rules[] = {
     {"([0-9]) ?(–|—|-|[.][.]+|…) ?(-?[0-9])", "\\1 to \\3"},
 
     /* what a record has */
-    {BEGIN "(each|every|an?|the|any) (" THING ") (consists of|contains|includes|carries|reports|gives|shows|holds|is described by|has "
+    {BEGIN "(each|every|an?|the|any) (" THING
+           ") (consists of|contains|includes|carries|reports|gives|shows|holds|is described by|has "
            "got|comes along with) ",
      "\\1Each \\3 has "},
-    {BEGIN "(for|of|in|with) (each|every|an?) (" THING "),? (we|you|i) (know|have|get|see|measure|record) ", "\\1Each \\4 has "},
+    {BEGIN "(for|of|in|with) (each|every|an?) (" THING "),? (we|you|i) (know|have|get|see|measure|record) ",
+     "\\1Each \\4 has "},
     {" the following fields?:?( an?\\b)", "\\1"},
     {"\\b(ranging|running|going|varying|anywhere|somewhere|measured) (from|between)\\b", "\\2"},
     {"\\bin the range (of |from )?(" NUMBER ") (to|and)\\b", "from \\2 to"},
@@ -57,19 +60,23 @@ static const struct rule rules[] = {
     {",? (as well as|along with|together with|plus) (an? )", " and \\2"},
 
     /* where the rule stands */
-    {BEGIN "(when|if|whenever) (the [^;]+), (then )?(flag|label|mark|call|tag|classify|report) (it|the " THING ") (as )?(" WORD ")\\b",
+    {BEGIN "(when|if|whenever) (the [^;]+), (then )?(flag|label|mark|call|tag|classify|report) (it|the " THING
+           ") (as )?(" WORD ")\\b",
      "\\1Flag it as \\9 when \\3"},
-    {"\\b(classify|categori[sz]e|tag|report|treat|consider|count|rate|grade|deem|declare|regard|sort) (it|(an?|the|each|every|any) " WORD
-     ") (as |to be )?(" WORD ") (when|if|whenever)\\b",
+    {"\\b(classify|categori[sz]e|tag|report|treat|consider|count|rate|grade|deem|declare|regard|sort) "
+     "(it|(an?|the|each|every|any) " WORD ") (as |to be )?(" WORD ") (when|if|whenever)\\b",
      "Flag it as \\5 \\6"},
-    {"\\b(flag|label|mark|call) (an?|each|every|any) " WORD " (as )?(" WORD ") (when|if|whenever)\\b", "Flag it as \\4 \\5"},
+    {"\\b(flag|label|mark|call) (an?|each|every|any) " WORD " (as )?(" WORD ") (when|if|whenever)\\b",
+     "Flag it as \\4 \\5"},
     {"\\b(label|call|mark) the " WORD " (as )?(" WORD ") (when|if|whenever)\\b", "Flag it as \\3 \\4"},
     {"\\b(label|call) it as\\b", "\\1 it"},
     {"\\b(mark|flag) it (" WORD ") (when|if|whenever)\\b", "\\1 it as \\2 \\3"},
-    {"\\bit (counts as|must be|should be|is (considered|deemed|called|regarded as|classified as|flagged as|marked as|label+ed)|should be "
+    {"\\bit (counts as|must be|should be|is (considered|deemed|called|regarded as|classified as|flagged "
+     "as|marked as|label+ed)|should be "
      "(considered|called|classified as|flagged as|marked as|label+ed)) ",
      "It is "},
-    {BEGIN "(an?|the|each|every|any) (" THING ") (is|counts as) (" WORD ") (when|if|whenever)\\b", "\\1It is \\6 \\7"},
+    {BEGIN "(an?|the|each|every|any) (" THING ") (is|counts as) (" WORD ") (when|if|whenever)\\b",
+     "\\1It is \\6 \\7"},
 
     /* conditions */
     {"\\b(if|whenever|as soon as|in case|provided|provided that) (either )?(the|its)\\b", "when the"},
@@ -78,31 +85,40 @@ static const struct rule rules[] = {
     {",? (and|but) (also )?(when )?the\\b", " and the"},
     {",? (while|whereas|as long as) the\\b", " and the"},
     {" (or|and) also\\b", " \\1"},
-    {"\\b(is (less|lower|smaller|fewer) than or equal to|is equal to or (less|lower|below) than|is (below|under) or equal to|is at or "
-     "(below|under)|is (no|not) (more|higher|greater|larger|longer|older) than|is not (over|above)|does not exceed|is up to|is a maximum "
+    {"\\b(is (less|lower|smaller|fewer) than or equal to|is equal to or (less|lower|below) than|is "
+     "(below|under) or equal to|is at or "
+     "(below|under)|is (no|not) (more|higher|greater|larger|longer|older) than|is not (over|above)|does not "
+     "exceed|is up to|is a maximum "
      "of) (-?[0-9])",
      "is at most \\9"},
-    {"\\b(is (greater|more|higher|larger) than or equal to|is equal to or (more|greater|above) than|is (above|over) or equal to|is at or "
-     "(above|over)|is (no|not) (less|lower|smaller|fewer|shorter|younger) than|is not (under|below)|reaches|is a minimum of) (-?[0-9])",
+    {"\\b(is (greater|more|higher|larger) than or equal to|is equal to or (more|greater|above) than|is "
+     "(above|over) or equal to|is at or "
+     "(above|over)|is (no|not) (less|lower|smaller|fewer|shorter|younger) than|is not "
+     "(under|below)|reaches|is a minimum of) (-?[0-9])",
      "is at least \\9"},
-    {"\\b(exceeds|surpasses|is (beyond|past|in excess of)|(goes|rises|climbs|gets|is going|rose) (over|above|beyond)|is (larger|bigger|"
+    {"\\b(exceeds|surpasses|is (beyond|past|in excess of)|(goes|rises|climbs|gets|is going|rose) "
+     "(over|above|beyond)|is (larger|bigger|"
      "longer|hotter|warmer|older|heavier|faster|later) than) (-?[0-9])",
      "is over \\6"},
-    {"\\b((falls|drops|goes|sinks|gets|dips) (under|below)|is (smaller|fewer|shorter|colder|cooler|younger|lighter|slower|earlier) "
+    {"\\b((falls|drops|goes|sinks|gets|dips) (under|below)|is "
+     "(smaller|fewer|shorter|colder|cooler|younger|lighter|slower|earlier) "
      "than) (-?[0-9])",
      "is under \\5"},
-    {"\\bis (" NUMBER "( " WORD ")?) or (more|higher|above|longer|greater|over|older|up)\\b", "is at least \\1"},
+    {"\\bis (" NUMBER "( " WORD ")?) or (more|higher|above|longer|greater|over|older|up)\\b",
+     "is at least \\1"},
     {"\\bis (" NUMBER "( " WORD ")?) or (less|lower|below|shorter|under|fewer|younger)\\b", "is at most \\1"},
     {"\\bis (between|from) (" NUMBER ") (and|to) (" NUMBER ")", "is at least \\2 and at most \\4"},
     {"\\b(equals|is equal to|is exactly)\\b", "is"},
     {"\\bis (other than|anything but|different from)\\b", "is not"},
 
     /* what is left */
-    {"[.;,] ?(in (all|any|every) other cases?|everything else|anything else|all others?|all other " WORD "|the rest),? (it )?(is |are |as "
+    {"[.;,] ?(in (all|any|every) other cases?|everything else|anything else|all others?|all other " WORD
+     "|the rest),? (it )?(is |are |as "
      ")?(an? )?",
      "; otherwise it is "},
     {"[.] ?(otherwise|else|if not)[,:]? (it is |it's )?", "; otherwise it is "},
-    {"([;,]|,? (and|or)) (otherwise|else),? (it's|it counts as|call it|label it( as)?|mark it( as)?|flag it( as)?|flag it as) ",
+    {"([;,]|,? (and|or)) (otherwise|else),? (it's|it counts as|call it|label it( as)?|mark it( as)?|flag it( "
+     "as)?|flag it as) ",
      "; otherwise it is "},
     {",? (and|or) (otherwise|else),? (it is )?", "; otherwise it is "},
     {"; (otherwise|else), ", "; \\1 "},
@@ -133,7 +149,8 @@ static void add_replacement(struct str *out, const char *into, const char *text,
                 str_add_char(out, text[i]);
     }
     char first = text[m[0].rm_so]; /* a sentence's capital */
-    if (out->len > begin && first >= 'A' && first <= 'Z' && out->data[begin] >= 'a' && out->data[begin] <= 'z')
+    if (out->len > begin && first >= 'A' && first <= 'Z' && out->data[begin] >= 'a' &&
+        out->data[begin] <= 'z')
         out->data[begin] = (char)(out->data[begin] - 'a' + 'A');
 }
 

@@ -21,7 +21,8 @@ static void expect(const char *sentence, const char *reworded) {
 static void test_fields(void **state) {
     (void)state;
     static const char *const pairs[][2] = {
-        {"Each pump has a load that is idle, partial or full.", "Each pump has a load (idle, partial or full)."},
+        {"Each pump has a load that is idle, partial or full.",
+         "Each pump has a load (idle, partial or full)."},
         {"Each pump has a load which can be either idle or full, and a flow ranging from 0 to 9 l.",
          "Each pump has a load (idle or full) and a flow from 0 to 9 l."},
         {"Each pump has a load: idle, partial, or full.", "Each pump has a load (idle, partial or full)."},
@@ -30,9 +31,9 @@ static void test_fields(void **state) {
         {"Each pump contains a flow of 0 to 1,200 l, as well as a label that is red or green.",
          "Each pump has a flow from 0 to 1200 l and a label (red or green)."},
         {"Each pump has a heat in the range 20-120 °C, and a share from .5 to 1.",
-         "Each pump has a heat from 20 to 120 degrees and a share from 0.5 to 1."},
+         "Each pump has a heat from 20 to 120 C and a share from 0.5 to 1."},
         {"Each pump has a frost between -20 and 8 degrees Celsius and a level from 0% to 100%.",
-         "Each pump has a frost between -20 and 8 degrees and a level from 0 to 100 percent."},
+         "Each pump has a frost between -20 and 8 degrees Celsius and a level from 0 to 100 percent."},
         {"For every pump, we know a flow from 0 to 9 and an age from 0 to 99 years.",
          "Each pump has a flow from 0 to 9 and an age from 0 to 99 years."},
     };
@@ -52,8 +53,10 @@ static void test_conditions(void **state) {
         {"Flag it as worn when the flow falls below 5, and the age is 7 years or more; otherwise it is fine.",
          "Flag it as worn when the flow is under 5 and the age is at least 7 years; otherwise it is fine."},
         {"Flag it as worn when the flow is between 5 and 7 l and the seal equals dry; otherwise it is fine.",
-         "Flag it as worn when the flow is at least 5 and at most 7 l and the seal is dry; otherwise it is fine."},
-        {"Flag it as worn when the flow is less than or equal to 5 while the age is greater than 7; otherwise it is fine.",
+         "Flag it as worn when the flow is at least 5 and at most 7 l and the seal is dry; otherwise it is "
+         "fine."},
+        {"Flag it as worn when the flow is less than or equal to 5 while the age is greater than 7; "
+         "otherwise it is fine.",
          "Flag it as worn when the flow is at most 5 and the age is greater than 7; otherwise it is fine."},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
@@ -75,8 +78,9 @@ static void test_decisions(void **state) {
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct str out = {0};
         assert_int_equal(wording_plain(ways[i], &out, NULL), 0);
-        bool right = strcmp(str_text(&out), same) == 0 ||
-                     strcmp(str_text(&out), "Mark it as worn when the flow is over 5; otherwise it is fine.") == 0;
+        bool right =
+            strcmp(str_text(&out), same) == 0 ||
+            strcmp(str_text(&out), "Mark it as worn when the flow is over 5; otherwise it is fine.") == 0;
         if (!right)
             fail_msg("%s\nbecomes   %s", ways[i], str_text(&out));
         str_release(&out);
