@@ -135,7 +135,7 @@ int draft_check_numbers(const struct task *t, struct err *e) {
         err_set(
             e, ERR_UNSUPPORTED, ORIGIN,
             "the embedded teacher does not compare such numbers reliably: '%s' goes to %.*f with %d decimals",
-            f->name, f->decimals, f->has_range ? f->max : most, f->decimals);
+            f->name, f->decimals, f->has_range && fabs(f->min) > fabs(f->max) ? f->min : f->max, f->decimals);
         return err_hint(e,
                         "it knows whole numbers to %d and one or two decimals to %d: state '%s' in a larger "
                         "or smaller unit "
