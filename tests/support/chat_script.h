@@ -14,7 +14,7 @@
 
 #define CHAT_SCRIPT_SENTENCE                                                                                 \
     "Triage claims. Each claim has a delay from 0 to 60 days, an approved share from 0 to 1 and a visit "    \
-    "type (routine,"                                                                                         \
+    "type (routine or"                                                                                       \
     " emergency). Flag it as suspicious when the delay is under 2 days, or under 7 days and the approved "   \
     "share is below"                                                                                         \
     " 0.80; otherwise it is normal."
