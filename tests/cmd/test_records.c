@@ -53,7 +53,7 @@ static void init(const char *teacher, const char *const more[]) {
 static int set_up(void **state) {
     (void)state;
     file_remove_tree("p", NULL);
-    script = (struct chat_script){.wrong_share = 0.1, .invalid_share = 0.05};
+    script = (struct chat_script){.wrong_share = 0.3, .invalid_share = 0.1, .copy_share = 0.1};
     server = http_script_start(chat_script_serve, &script);
     if (!server || tiny_gguf_write("base.gguf", &(struct tiny_gguf){.n_layer = 1}, NULL) < 0)
         return -1;
@@ -77,6 +77,37 @@ static int64_t at(const json_t *j, const char *map, const char *key) {
     return json_integer_value(json_object_get(json_object_get(json_object_get(j, "records"), map), key));
 }
 
+/* A small one, one question for each corner, shown before the rest was asked for. */
+static void check_first_batch(const json_t *batch, int64_t accepted_in_the_end) {
+    int64_t written = 0, accepted = 0;
+    const json_t *cell;
+    size_t i;
+    json_array_foreach(batch, i, cell) {
+        written += json_integer_value(json_object_get(cell, "written"));
+        accepted += json_integer_value(json_object_get(cell, "accepted"));
+        assert_true(json_integer_value(json_object_get(cell, "written")) <= 4);
+    }
+    assert_true(json_array_size(batch) > 4 && written > 0);
+    assert_true(accepted > 0 && accepted < accepted_in_the_end);
+}
+
+/* Every reason with its number and examples, each as it was written. */
+static void check_rejects(const json_t *records) {
+    static const char *const reasons[] = {"breaks the schema", "duplicate", "label disagreement"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        int64_t n = json_integer_value(json_object_get(json_object_get(records, "rejected"), reasons[i]));
+        const json_t *examples = json_object_get(json_object_get(records, "examples"), reasons[i]);
+        if (n == 0)
+            fail_msg("nothing was rejected as '%s'", reasons[i]);
+        assert_true(json_array_size(examples) >= 1 && (int64_t)json_array_size(examples) <= n);
+        assert_non_null(strstr(json_string_value(json_array_get(examples, 0)), "delay"));
+    }
+    assert_non_null(
+        strstr(json_string_value(json_array_get(
+                   json_object_get(json_object_get(records, "examples"), "label disagreement"), 0)),
+               "(written as "));
+}
+
 static void from_a_sentence_to_records(void **state) {
     (void)state;
     struct err e;
@@ -98,6 +129,10 @@ static void from_a_sentence_to_records(void **state) {
     assert_int_equal(at(result, "accepted", "normal"), 30);
     assert_int_equal(at(result, "splits", "test"), 6);
     assert_true(json_integer_value(json_object_get(json_object_get(result, "quote"), "calls")) > 60);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(result, "way"), "own_rows")),
+                        "none");
+    check_first_batch(json_object_get(result, "first_batch"), at(result, "sources", "teacher"));
+    check_rejects(json_object_get(result, "records"));
     json_decref(result);
     assert_true(file_exists("p/records.manifest.json"));
     int asked = script.n_write + script.n_label;

@@ -287,6 +287,25 @@ static void a_useless_teacher_is_found_out_at_once(void **state) {
     assert_true(script.n_write <= 64);
 }
 
+/* What is there stays; nobody pays on for copies of it. */
+static void a_teacher_that_repeats_itself_is_stopped(void **state) {
+    (void)state;
+    script.wrong_share = script.invalid_share = 0;
+    struct err e = {0};
+    assert_int_equal(run(100, (struct generate_options){0}, &e), 0);
+    int asked = script.n_write;
+    script.copy_share = 0.99;
+    assert_int_equal(run(2000, (struct generate_options){0}, &e), ERR_TEACHER);
+    if (!strstr(e.message, "were not there already"))
+        fail_msg("%s", e.message);
+    assert_non_null(strstr(e.hint, "--records"));
+    assert_true(script.n_write - asked < 400); /* 900 would be needed for four new ones a call */
+    struct tally t;
+    tally(&t);
+    assert_int_equal(t.copies, 0);
+    assert_true(t.label[0] + t.label[1] >= 100 && t.reject[1] > 100);
+}
+
 static void held_out_rows_are_not_repeated(void **state) {
     (void)state;
     assert_int_equal(run(60, (struct generate_options){0}, NULL), 0);
@@ -387,6 +406,7 @@ int main(void) {
         CASE(a_label_that_is_hard_to_write_is_aimed_at),
         CASE(a_label_that_cannot_be_written_is_said),
         CASE(a_useless_teacher_is_found_out_at_once),
+        CASE(a_teacher_that_repeats_itself_is_stopped),
         CASE(held_out_rows_are_not_repeated),
         CASE(votes_become_weights),
         CASE(another_task_is_not_mixed_in),
