@@ -244,6 +244,68 @@ static void own_rows_alone_will_do(void **state) {
     assert_int_equal(script.n_draft + script.n_write + script.n_label, 0);
 }
 
+/* Votes become weights, and what they are not agreed on waits for a person. */
+static void disagreement_goes_to_review(void **state) {
+    (void)state;
+    script.fickle_share = 0.3;
+    init(url, (const char *const[]){"--teacher-model", "scripted", NULL});
+    open_gates();
+    MUST("generate", "--yes", "--votes", "4", "--sampling");
+    struct err e;
+    json_t *result = NULL;
+    assert_int_equal(run("review", &e, &result, (const char *const[]){"--disagreement", "--all", NULL}), 0);
+    const json_t *list = json_object_get(result, "records"), *one;
+    int n_weighed = 0, n_split = 0;
+    size_t i;
+    json_array_foreach(list, i, one) {
+        double weight = json_number_value(json_object_get(one, "weight"));
+        bool accepted = strcmp(json_string_value(json_object_get(one, "status")), "accepted") == 0;
+        n_weighed += accepted && weight > 0.5 && weight < 1;
+        n_split += str_equal(json_string_value(json_object_get(one, "reason")), "votes disagree");
+    }
+    assert_true(n_weighed > 0 && n_split > 0);
+    json_decref(result);
+    /* a person's word settles it */
+    assert_int_equal(
+        run("review", &e, &result,
+            (const char *const[]){"--reason", "votes disagree", "--all", "--set-label", "normal", NULL}),
+        0);
+    assert_int_equal(json_integer_value(json_object_get(result, "changed")), n_split);
+    json_decref(result);
+    assert_int_equal(run("review", &e, &result, (const char *const[]){"--reason", "votes disagree", NULL}),
+                     0);
+    assert_int_equal(json_array_size(json_object_get(result, "records")), 0);
+    json_decref(result);
+}
+
+/* Few rows of one's own: the teacher writes what a label lacks, the rare one above all. */
+static void few_own_rows_are_filled_up(void **state) {
+    (void)state;
+    struct str csv = {0};
+    str_add(&csv, "delay,approved share,visit type,outcome\n");
+    for (int i = 0; i < 24; i++)
+        str_addf(&csv, "%d,0.%02d,routine,%s\n", i % 8 ? 20 + i : 1, 90 - i, i % 8 ? "normal" : "suspicious");
+    assert_int_equal(file_write("few.csv", csv.data, csv.len, NULL), 0);
+    str_release(&csv);
+    init(url, (const char *const[]){"--teacher-model", "scripted", "--data", "few.csv", "--label", "outcome",
+                                    NULL});
+    MUST("task", "--yes", "--from", "sentence");
+    MUST("task", "--accept");
+    MUST("plan", "--accept", "1");
+    struct err e;
+    json_t *result = NULL;
+    assert_int_equal(run("generate", &e, &result, (const char *const[]){"--yes", NULL}), 0);
+    const json_t *way = json_object_get(result, "way");
+    assert_string_equal(json_string_value(json_object_get(way, "own_rows")), "few");
+    assert_non_null(
+        strstr(json_string_value(json_object_get(way, "reason")), "rarest is 'suspicious' with 3"));
+    assert_int_equal(at(result, "sources", "own"), 24);
+    assert_int_equal(at(result, "sources", "teacher"), 36);
+    assert_int_equal(at(result, "accepted", "suspicious"), 30);
+    assert_int_equal(at(result, "accepted", "normal"), 30);
+    json_decref(result);
+}
+
 static void editing_is_checked(void **state) {
     (void)state;
     struct err e;
@@ -290,6 +352,8 @@ int main(void) {
         CASE(the_budget_stops_it_with_its_own_code),
         CASE(killed_and_started_again),
         CASE(own_rows_alone_will_do),
+        CASE(disagreement_goes_to_review),
+        CASE(few_own_rows_are_filled_up),
         CASE(editing_is_checked),
         CASE(what_is_wrong_is_said),
     };
