@@ -365,6 +365,40 @@ static void picky(void *context, const struct http_asked *q, struct http_reply *
     --*active;
 }
 
+/* Seconds that six requests of 100 tokens take, sixteen at once allowed. */
+static double seconds_of_six(struct net_options o) {
+    struct faults none = {.n = 0};
+    struct http_script *server = http_script_start(faulty, &none);
+    struct seen s = {0};
+    char url[64];
+    struct net *n = NULL;
+    o.direct = true;
+    o.parallel = 16;
+    assert_int_equal(net_open(&n, &o, NULL), 0);
+    url_of(server, url);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(
+            net_submit(n, &(struct net_request){.url = url, .tokens = 100, .context = &s, .done = take},
+                       NULL),
+            0);
+    double start_s = clock_seconds();
+    run(n);
+    double seconds = clock_seconds() - start_s;
+    assert_int_equal(s.n, 6);
+    net_close(n);
+    http_script_stop(server);
+    return seconds;
+}
+
+/* Whichever of the two allows less: five gaps of 100 ms less the first one's slack of 50, however slow the machine is. */
+static void limits_by_the_minute_are_kept(void **state) {
+    (void)state;
+    assert_true(seconds_of_six((struct net_options){.requests_per_minute = 600}) >= 0.4);
+    assert_true(seconds_of_six((struct net_options){.tokens_per_minute = 60000}) >= 0.4);
+    assert_true(seconds_of_six(
+                    (struct net_options){.requests_per_minute = 100000, .tokens_per_minute = 60000}) >= 0.4);
+}
+
 static void a_low_limit_is_found(void **state) {
     (void)state;
     _Atomic int active = 0;
@@ -428,6 +462,7 @@ int main(void) {
         cmocka_unit_test(proxies_are_used_where_they_are_named),
         cmocka_unit_test(a_redirect_is_not_followed),
         cmocka_unit_test(many_at_once_over_few_connections),
+        cmocka_unit_test(limits_by_the_minute_are_kept),
         cmocka_unit_test(a_low_limit_is_found),
         cmocka_unit_test(draining_lets_what_is_under_way_finish),
     };
