@@ -6,6 +6,7 @@
 #include "cmd/project.h"
 #include "cmd/task_rows.h"
 #include "cmd/teaching.h"
+#include "format/json.h"
 #include "synth/draft.h"
 #include "synth/wording.h"
 #include <ctype.h>
@@ -58,6 +59,23 @@ static int write_task(struct cmd_ctx *c, const char *path, const struct task *t)
     return code;
 }
 
+/* What the user is to look at before accepting. */
+static void tell_draft(struct cmd_ctx *c, const struct draft_result *r, const struct task *t,
+                       const char *path) {
+    json_object_set_new(c->result, "reading", *r->reading ? json_lossy_string(r->reading) : json_null());
+    if (c->quiet)
+        return;
+    if (r->attempts > 1)
+        log_info("the draft was right at attempt %d (before: %s)", r->attempts, r->complaint);
+    if (r->reworded)
+        log_info("the sentence was read as: %s", t->sentence);
+    if (*r->reading)
+        log_warn("\"and\" and \"or\" without a comma: the rule was read as %s; if it is meant otherwise, say "
+                 "it with a comma, "
+                 "or write the definitions in %s",
+                 r->reading, path);
+}
+
 static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, const char *path) {
     struct teaching_quote q = {.what = "drafting the task", .calls = 1};
     int most = 0;
@@ -74,10 +92,7 @@ static int draft_with(struct cmd_ctx *c, struct project *p, struct teacher *t, c
     json_object_set_new(c->result, "attempts", json_integer(r.attempts));
     if (code < 0)
         return code;
-    if (r.attempts > 1 && !c->quiet)
-        log_info("the draft was right at attempt %d (before: %s)", r.attempts, r.complaint);
-    if (r.reworded && !c->quiet)
-        log_info("the sentence was read as: %s", task.sentence);
+    tell_draft(c, &r, &task, path);
     code = write_task(c, path, &task);
     task_release(&task);
     return code;

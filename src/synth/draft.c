@@ -258,6 +258,17 @@ static int refused(const struct drafting *d, struct err *e) {
         "say in the sentence what a record holds and when it gets which label, or write task.yaml yourself");
 }
 
+/* A comma before "or", or "or when", says that what stands behind belongs together; without either, "a or b and c" may be meant both
+ * ways. The teacher takes "and" to bind more closely. */
+static void read_rule(const char *rule, char *reading, size_t room) {
+    const char *either = strstr(rule, " or ");
+    bool mixed = either && strstr(rule, " and ") && either > rule && either[-1] != ',' &&
+                 !str_starts(either, " or when ");
+    if (mixed)
+        snprintf(reading, room, "either \"%.*s\", or \"%s\"", (int)(either - rule), rule,
+                 either + strlen(" or "));
+}
+
 /* Asks until a draft is right, the teacher refuses, or it had its attempts. */
 static int ask(struct drafting *d, struct draft_result *result, struct err *e) {
     int rc = 0;
@@ -297,6 +308,8 @@ int draft_task(struct teacher *t, const char *name, const char *sentence, uint64
         rc = refused(&d, e);
     else if (rc == 0 && !d.right)
         rc = unusable(&d, e);
+    for (int i = 0; rc == 0 && teacher_style(t) == PROTOCOL_PLAIN && i < d.task.n_labels; i++)
+        read_rule(d.task.labels[i].definition, result->reading, sizeof result->reading);
     if (rc == 0)
         *out = d.task;
     protocol_release(&d.request);

@@ -11,6 +11,8 @@ struct draft_result {
     bool reworded;       /* the task's sentence says the same in the embedded teacher's words (wording.h) */
     int attempts;        /* 1 to 4 */
     char complaint[400]; /* about the attempt before the last; "" when the first was right */
+    /* How a rule was read that could be read otherwise ("a or b and c", without a comma); "" when none could be */
+    char reading[400];
 };
 
 /* A teacher asked in the plain style drafts from wording_plain(sentence), which becomes the task's sentence.

@@ -31,6 +31,13 @@ is risky if the debt ratio >= 0.45, or the income < 1500 and its history equals 
     .task.fields[0].max == 9000 and .task.fields[1].decimals == 2 and (.task.labels | map(.name)) == ["risky", "sound"]
     and .task.labels[0].definition == "the debt ratio is at least 0.45, or the income is under 1500 and the history is poor"'
 
+expect 0 "and with or: init" "$EDGESTILL" init parcels --device rpi5-8gb --quiet --task "Sort parcels. Each parcel has a weight from 0 to 30 kg, a \
+distance from 1 to 900 km and a service (economy or express). Flag it as urgent when the weight is over 20 kg or the service is express and the \
+distance is over 500 km; otherwise it is standard."
+expect 0 "and with or: drafted" "$EDGESTILL" task -C parcels --json
+json "and with or: it says how it was read" "$out" '.reading == "either \"the weight is over 20 kg\", or \"the service is express and the distance is over 500 km\""'
+has "and with or: and what to do" "$err" "say it with a comma"
+
 expect 0 "what it cannot know: init" "$EDGESTILL" init poem --device rpi5-8gb --task "Write a poem about the weather of each day." --quiet
 expect 1 "is refused" "$EDGESTILL" task -C poem
 has "with a sentence of the kind it knows" "$err" "Check parcels. Each parcel has a weight"
