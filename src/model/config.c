@@ -84,9 +84,13 @@ static void refuse_variants(struct keys *k, const struct model_config *c) {
     if (number(k, "attention.value_length", c->head_dim) != c->head_dim)
         unsupported(k, "a value width of its own,", "attention.value_length,");
     int64_t at = find(k, "rope.scaling.type", full);
-    if (at >= 0 && gguf_get_kv_type(k->gguf, at) == GGUF_TYPE_STRING &&
-        strcmp(gguf_get_val_str(k->gguf, at), "none") != 0)
+    bool typed = at >= 0 && gguf_get_kv_type(k->gguf, at) == GGUF_TYPE_STRING;
+    if (typed && strcmp(gguf_get_val_str(k->gguf, at), "none") != 0)
         unsupported(k, "a scaled rotation,", "rope.scaling.type,");
+    /* without a type llama.cpp takes a factor as linear; 0 and 1 are none */
+    double factor = number(k, "rope.scaling.factor", number(k, "rope.scale_linear", 0));
+    if (!typed && factor != 0 && factor != 1)
+        unsupported(k, "a scaled rotation,", "rope.scaling.factor,");
 }
 
 /* What a file may say of gemma's kind of model that the layers do not do. */
@@ -99,8 +103,9 @@ static void refuse_scalings(struct keys *k, const struct model_arch *arch) {
 }
 
 static void read_window(struct keys *k, const struct model_arch *arch, struct model_config *c) {
-    c->window = arch->window_every > 0 ? (int)number(k, "attention.sliding_window", 0) : 0;
-    c->window = c->window > 0 && c->window < c->n_ctx ? c->window : 0;
+    double window = arch->window_every > 0 ? number(k, "attention.sliding_window", 0) : 0;
+    /* one that no prompt exceeds limits nothing, but its blocks still turn positions as windowed ones do */
+    c->window = window >= 1 ? (int)fmin(window, c->n_ctx) : 0;
     c->window_every = c->window > 0 ? arch->window_every : 0;
     if (c->window > 0)
         c->local_theta = (float)number(k, "rope.freq_base_swa", (double)arch->local_theta);

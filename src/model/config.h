@@ -1,5 +1,5 @@
 /* The shape of a decoder of the llama family: what its layers need to know, whatever file it came from. Plain
- * data and no library, so that programs without ggml can share it: model/weights.h fills it from GGUF
+ * data and no library, so that programs without ggml can share it: model/file.h fills it from GGUF
  * metadata, seed/ writes it down, nn/ computes with it, plan/ counts with it. */
 #ifndef MODEL_CONFIG_H
 #define MODEL_CONFIG_H

@@ -76,6 +76,9 @@ int nn_config_check(const struct model_config *c, struct err *e) {
         if (positive[i].value <= 0 || positive[i].value > (1 << 24))
             return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "model shape: %s is %lld", positive[i].name,
                            (long long)positive[i].value);
+    if ((int64_t)c->n_heads * c->head_dim > 1 << 24)
+        return err_set(e, ERR_UNSUPPORTED, "nn_config_check", "model shape: %d heads of %d", c->n_heads,
+                       c->head_dim);
     if (c->n_heads % c->n_kv_heads != 0)
         return err_set(e, ERR_UNSUPPORTED, "nn_config_check",
                        "%d query heads do not divide among %d key-value heads", c->n_heads, c->n_kv_heads);

@@ -244,9 +244,10 @@ static void fill_lowest(struct nn_memory *y, const struct nn_limits *l) {
 }
 
 int nn_run_init(struct nn_run *r, const struct nn_model *m, const struct nn_limits *limits, struct err *e) {
-    *r = (struct nn_run){.limits = with_defaults(m, limits), .slab_bytes = nn_run_bytes(m, limits)};
+    *r = (struct nn_run){0};
     if (limits->n_tokens <= 0)
         return err_set(e, ERR_INPUT, "nn_run_init", "a run for %lld tokens", (long long)limits->n_tokens);
+    *r = (struct nn_run){.limits = with_defaults(m, limits), .slab_bytes = nn_run_bytes(m, limits)};
     struct nn_memory *y = r->memory = calloc(1, sizeof *y);
     if (y)
         y->ops = m->ops;

@@ -82,6 +82,11 @@ static void test_variants_are_read(void **state) {
     assert_true(c.window == 32 && c.window_every == 6 && c.local_theta == 10000 && c.rope_theta == 1e6f);
     assert_true(model_config_windowed(&c, 0) && !model_config_windowed(&c, 5));
     model_file_close(f);
+    make("g3.gguf", &(struct tiny_gguf){.arch = "gemma3", .tied = true, .window = 512, .n_ctx = 128});
+    f = open_file("g3.gguf"); /* no prompt exceeds the window */
+    check(model_file_config(f, &c, &e), &e);
+    assert_true(c.window == 128 && c.window_every == 6 && c.local_theta == 10000);
+    model_file_close(f);
     make("l3.gguf", &(struct tiny_gguf){.rope_factors = true});
     f = open_file("l3.gguf");
     check(model_file_config(f, &c, &e), &e);
@@ -146,6 +151,15 @@ static void experts(struct gguf_context *g) {
 static void scaled(struct gguf_context *g) {
     gguf_set_val_str(g, "llama.rope.scaling.type", "yarn");
 }
+static void scaled_by_factor(struct gguf_context *g) {
+    gguf_set_val_f32(g, "llama.rope.scaling.factor", 4);
+}
+static void scaled_as_once(struct gguf_context *g) {
+    gguf_set_val_f32(g, "llama.rope.scale_linear", 2);
+}
+static void scaled_by_one(struct gguf_context *g) {
+    gguf_set_val_f32(g, "llama.rope.scaling.factor", 1);
+}
 static void widths_by_layer(struct gguf_context *g) {
     gguf_set_arr_data(g, "llama.feed_forward_length", GGUF_TYPE_INT32, (int32_t[]){512, 512, 512}, 3);
 }
@@ -165,6 +179,9 @@ static void test_contradictions_are_refused(void **state) {
         {no_blocks, ERR_FORMAT, "block_count"},
         {experts, ERR_UNSUPPORTED, "expert"},
         {scaled, ERR_UNSUPPORTED, "rope.scaling"},
+        {scaled_by_factor, ERR_UNSUPPORTED, "rope.scaling.factor"},
+        {scaled_as_once, ERR_UNSUPPORTED, "rope.scaling.factor"},
+        {scaled_by_one, 0, ""},
         {widths_by_layer, ERR_UNSUPPORTED, "feed_forward_length"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -259,9 +259,20 @@ static void test_refusals(void **state) {
         b.target[i] = -1;
     assert_int_equal(nn_forward_backward(&t.m, &t.r, &b.batch, 1, NULL, &e), ERR_INPUT);
     err_clear(&e);
+    struct nn_run none;
+    assert_int_equal(nn_run_init(&none, &t.m, &(struct nn_limits){.n_tokens = 0}, &e), ERR_INPUT);
+    err_clear(&e);
+    t.m.trained = NULL; /* a frozen head is cut into blocks by the number of rows */
+    assert_int_equal(nn_run_init(&none, &t.m, &(struct nn_limits){.n_tokens = 0}, &e), ERR_INPUT);
+    err_clear(&e);
     bad.n_heads = 5;
     assert_int_equal(ops_open_ref(&ops, &e), 0);
     assert_int_equal(nn_model_init(&m, &bad, &ops, &e), ERR_UNSUPPORTED);
+    err_clear(&e);
+    bad.n_heads = bad.n_kv_heads = 1 << 24; /* each number is possible, their product is not */
+    bad.head_dim = 512;
+    assert_int_equal(nn_model_init(&m, &bad, &ops, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "heads of 512"));
     close_toy(&t);
 }
 
