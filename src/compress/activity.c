@@ -65,10 +65,15 @@ static void on_gradient(void *context, const struct nn_tensor *w, const float *d
         add_squares(c->a->matrices[at].gradient, dy + r * w->rows, w->rows);
 }
 
+/* What is seen is the gradient at the embedded tokens, which some models scale after looking them up. */
 static void on_embedded(void *context, const float *dx, int64_t rows) {
     struct collector *c = context;
+    double scale = c->s->model.config.embed_scale > 0 ? (double)c->s->model.config.embed_scale : 1;
     for (int64_t r = 0; r < rows; r++) {
-        add_squares(c->a->embedded, dx + r * c->a->d_model, c->a->d_model);
+        for (int64_t i = 0; i < c->a->d_model; i++) {
+            double g = scale * (double)dx[r * c->a->d_model + i];
+            c->a->embedded[i] += g * g;
+        }
         c->a->looked_up[c->batch->token[r]] += 1;
     }
 }
@@ -114,24 +119,32 @@ static int read_inputs(struct collector *c, struct progress *p, struct err *e) {
     return rc;
 }
 
+/* From log P of the n answers to a row to the labels' probabilities, and the least one that counts: of many labels the most probable
+ * MAX_LABELS do, wherever they stand. */
+static double probable(double *p, int n) {
+    double most[MAX_LABELS] = {0};
+    student_probabilities(p, 1, n);
+    for (int k = 0; k < n; k++)
+        for (int at = MAX_LABELS - 1; at >= 0 && p[k] > most[at]; at--) {
+            if (at + 1 < MAX_LABELS)
+                most[at + 1] = most[at];
+            most[at] = p[k];
+        }
+    return fmax(most[MAX_LABELS - 1], LEAST_PROBABLE);
+}
+
 /* Every row with each label that the student finds probable: gradients scaled by the root of the probability, so that their
  * squares are weighted by it. */
 static int read_gradients(struct collector *c, struct progress *p, struct err *e) {
     int n = c->d->form->n_labels;
     int rc = student_score(c->s, c->d, c->log_prob, e);
     for (int64_t i = 0; i < c->d->n_rows && rc == 0; i++) {
-        const double *lp = c->log_prob + i * n;
-        double top = lp[0], sum = 0;
-        for (int k = 1; k < n; k++)
-            top = fmax(top, lp[k]);
-        for (int k = 0; k < n; k++)
-            sum += exp(lp[k] - top);
+        double *p_of = c->log_prob + i * n, least = probable(p_of, n);
         for (int k = 0, used = 0; k < n && used < MAX_LABELS && rc == 0; k++) {
-            double probability = exp(lp[k] - top) / sum;
-            if (probability < LEAST_PROBABLE)
+            if (p_of[k] < least)
                 continue;
             used++;
-            rc = add(c, i, k, (float)sqrt(probability), e);
+            rc = add(c, i, k, (float)sqrt(p_of[k]), e);
         }
         progress_update(p, c->d->n_rows + i + 1);
     }

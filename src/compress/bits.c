@@ -3,6 +3,7 @@
 #include "base/interrupt.h"
 #include "base/thread.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +31,7 @@ struct measuring {
     struct bits_matrix *m;
     const struct activity_matrix *activity;
     int64_t n, stride;
-    int failed;
+    atomic_int failed; /* by any thread */
 };
 
 static bool offer(struct bits_table *t, const char *name, const struct bits_device *d) {

@@ -188,9 +188,8 @@ static int read_types(struct compress_run_state *x, const char *path, struct rou
     int64_t n = model_file_n_tensors(f);
     const char **names = arena_calloc(a, (size_t)n, sizeof *names),
                **types = arena_calloc(a, (size_t)n, sizeof *types);
-    int *places = arena_calloc(a, (size_t)x->table.n_matrices, sizeof *places);
     *overrides = arena_calloc(a, (size_t)n, sizeof **overrides);
-    bool ok = names && types && places && *overrides;
+    bool ok = names && types && *overrides;
     for (int64_t i = 0; i < n && ok; i++) {
         struct model_tensor t = model_file_tensor(f, i);
         if (t.rows == 1)

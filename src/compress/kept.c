@@ -25,7 +25,7 @@ static void add_device(struct str *s, const struct bits_device *d) {
         str_addf(s, " %s %.17g %.17g", d->speeds[i].type, d->speeds[i].s_per_mac, d->speeds[i].s_per_byte);
 }
 
-/* Everything that decides what a candidate holds or how it answers. */
+/* Everything that decides what a candidate holds or how it answers, and which answers are asked for in what order. */
 static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX], struct err *e) {
     const struct compress_request *q = x->q;
     char source[SHA256_HEX], imatrix[SHA256_HEX] = "";
@@ -35,9 +35,11 @@ static int hash_request(const struct compress_run_state *x, char key[SHA256_HEX]
         rc = sha256_file(q->imatrix, imatrix, e);
     if (rc == 0)
         rc = task_to_json(q->task, &task, e);
-    str_addf(&s, "choice/4 %s %s %s %s %s %d%d%d%d%d %d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
+    str_addf(&s,
+             "choice/5 %s %s %s %s %s %d%d%d%d%d%d%d %d %d %.17g %.17g %lld %.17g %.17g %lld %.17g %.17g\n",
              source, imatrix, q->training->sha256, q->validation ? q->validation->sha256 : "", lm_version(),
-             q->whole_vocabulary, q->lean, q->no_search, q->no_imatrix, q->prefer_speed, q->layers,
+             q->whole_vocabulary, q->lean, q->no_search, q->no_imatrix, q->prefer_speed,
+             q->base && file_exists(q->base), q->adapter && file_exists(q->adapter), q->layers,
              q->vocabulary.reserve, q->vocabulary.most_rise, q->vocabulary.least_gain,
              (long long)q->calibration.n_rows, q->calibration.prefix_weight, q->calibration.answer_weight,
              (long long)q->budget.bytes, q->budget.bits, q->budget.seconds);

@@ -22,7 +22,7 @@ static int matrix_key(const struct compress_run_state *x, char key[SHA256_HEX], 
     int rc = sha256_file(x->source, source, e);
     if (rc == 0)
         rc = task_to_json(q->task, &task, e);
-    str_addf(&s, "imatrix/2 %s %s %s %lld %.17g %.17g %s\n%s", x->opened ? "own" : "llama.cpp", source,
+    str_addf(&s, "imatrix/3 %s %s %s %lld %.17g %.17g %s\n%s", x->opened ? "own" : "llama.cpp", source,
              q->training->sha256, (long long)row_limit(x), q->calibration.prefix_weight,
              q->calibration.answer_weight, lm_version(), str_text(&task));
     if (rc == 0)

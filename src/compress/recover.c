@@ -8,12 +8,11 @@
 #include "model/block.h"
 #include "train/loop.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Finding the best scales of K-quants takes longer than the step itself, and a step moves few weights into another code: in
- * between, what rounding changed last time is added to the new weights. */
-enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, ROUND_EVERY = 1, LARGE_PARAMS = 50000000 };
+enum { STEP_TOKENS = 2048, ROUND_ROWS = 16, LARGE_PARAMS = 50000000 };
 #define LEAST_PROBABLE 0.02
 
 static int no_memory(struct err *e) {
@@ -27,7 +26,7 @@ struct round_job {
     float *values;
     const float *importance;
     int64_t rows, cols;
-    int failed;
+    atomic_int failed; /* by any thread */
 };
 
 static void round_rows(void *context, int64_t begin, int64_t end, int thread) {
@@ -95,8 +94,7 @@ int rounding_apply(struct nn_model *m, const struct rounding *r, struct err *e) 
 
 /* ---- the run ---- */
 
-/* Between steps model.base.value holds the rounded weights of `master`, or nearly: master + `change`, the rounding's of at most
- * ROUND_EVERY steps ago. At an evaluation they are rounded. */
+/* Between steps, and at an evaluation, model.base.value holds the rounded weights of `master`. */
 struct recovery {
     struct student *s;
     const struct rounding *r;
@@ -104,7 +102,6 @@ struct recovery {
     struct recover_options o;
     struct thread_pool *pool;
     float *master, *best; /* weights before rounding, [n_values] */
-    float *change;        /* [n_values] */
     double *soft, *truth,
         *now; /* probabilities: training [rows, labels], judge's of the student and of the rounded one */
     int64_t *order;
@@ -115,7 +112,7 @@ struct recovery {
 };
 
 int64_t recover_memory_bytes(const struct nn_model *m) {
-    return 6 * m->base.n_values * (int64_t)sizeof(float); /* gradient, two moments, master, best, change */
+    return 5 * m->base.n_values * (int64_t)sizeof(float); /* gradient, two moments, master, best */
 }
 
 static size_t slab_bytes(const struct recovery *x) {
@@ -140,12 +137,11 @@ static int allocate(struct recovery *x, struct err *e) {
     int n = x->training->form->n_labels;
     x->master = malloc(slab_bytes(x));
     x->best = malloc(slab_bytes(x));
-    x->change = malloc(slab_bytes(x));
     x->soft = calloc((size_t)(x->training->n_rows * n), sizeof *x->soft);
     x->truth = calloc((size_t)(x->judge->n_rows * n), sizeof *x->truth);
     x->now = calloc((size_t)(x->judge->n_rows * n), sizeof *x->now);
     x->order = calloc((size_t)x->training->n_rows, sizeof *x->order);
-    if (!x->master || !x->best || !x->change || !x->soft || !x->truth || !x->now || !x->order)
+    if (!x->master || !x->best || !x->soft || !x->truth || !x->now || !x->order)
         return no_memory(e);
     memcpy(x->master, x->s->model.base.value, slab_bytes(x));
     memcpy(x->best, x->master, slab_bytes(x));
@@ -195,7 +191,6 @@ static void end(struct recovery *x) {
     thread_pool_free(x->pool);
     free(x->master);
     free(x->best);
-    free(x->change);
     free(x->soft);
     free(x->truth);
     free(x->now);
@@ -229,10 +224,7 @@ static int learn(struct recovery *x, const int64_t *rows, int64_t n, struct err 
 static int round_now(struct recovery *x, struct err *e) {
     struct nn_model *m = &x->s->model;
     memcpy(m->base.value, x->master, slab_bytes(x));
-    int rc = round_all(m, x->r, x->pool, e);
-    for (int64_t i = 0; i < m->base.n_values; i++)
-        x->change[i] = m->base.value[i] - x->master[i];
-    return rc;
+    return round_all(m, x->r, x->pool, e);
 }
 
 static int step(struct recovery *x, const int64_t *rows, int64_t n, struct err *e) {
@@ -247,11 +239,8 @@ static int step(struct recovery *x, const int64_t *rows, int64_t n, struct err *
     if (rc < 0)
         return rc;
     memcpy(x->master, m->base.value, slab_bytes(x));
-    if (++x->result.steps % ROUND_EVERY == 0)
-        return round_now(x, e);
-    for (int64_t i = 0; i < m->base.n_values; i++)
-        m->base.value[i] += x->change[i];
-    return 0;
+    x->result.steps++;
+    return round_now(x, e);
 }
 
 static void shuffle(struct recovery *x, struct rng *rng) {
@@ -272,8 +261,6 @@ static int epoch(struct recovery *x, struct progress *p, struct err *e) {
             rc = interrupt_check(e);
         progress_update(p, x->result.steps);
     }
-    if (rc == 0)
-        rc = round_now(x, e);
     if (rc == 0)
         rc = judge(x, &divergence, e);
     if (rc == 0 && divergence < x->result.after) {

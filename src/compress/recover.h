@@ -1,14 +1,14 @@
 /* Recovery: training on through the rounding, so that few bits lose little.
  *
  * Each step computes loss and gradients with the weights as rounded to the very values that the file will hold (model/block.h, same
- * types, same importance matrix; anew every few steps, in between with the change of the last rounding), and applies the
- * gradients to the weights before rounding (the straight-through estimator, Bengio et al., arXiv 1308.3432). What it learns from
- * is the unrounded student: each training row with the probabilities that the student gives its labels. Quantising the result
- * with the same types and matrix gives exactly the weights that the last evaluation saw.
+ * types, same importance matrix), and applies the gradients to the weights before rounding (the straight-through estimator,
+ * Bengio et al., arXiv 1308.3432). What it learns from is the unrounded student: each training row with the probabilities that the
+ * student gives its labels. Quantising the result with the same types and matrix gives exactly the weights that the last evaluation
+ * saw.
  *
  *     struct rounding r = {.names = names, .types = types, .n = n, .importance = im};
  *     recover_run(&result, &student, &r, &training, &validation, &(struct recover_options){0}, &progress, &e);
- *     weights_write_merged(&student.model, student.file, "recovered.gguf", MODEL_F32, student.prompt.hash, &e);
+ *     weights_write_merged(&student.model, student.file, "recovered.gguf", MODEL_F32, student.prompt.tag, &e);
  *
  * Deterministic for a given number of threads. */
 #ifndef COMPRESS_RECOVER_H

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LEAST_RESERVE = 128, RESERVE_DIVISOR = 8 };
 
@@ -164,6 +165,7 @@ static int leave(struct cut *c, const char *reason) {
     c->result->n_after = c->result->n_before;
     c->result->bytes_after = c->result->bytes_before;
     c->result->reason = reason;
+    unlink(c->out); /* of a smaller reserve, or of an earlier run */
     return 0;
 }
 

@@ -24,7 +24,7 @@ struct vocabulary_options {
 
 struct vocabulary_trim {
     int32_t n_before, n_needed, n_after; /* tokens; n_needed without the reserve */
-    bool trimmed;                        /* false: `out` was not written, for the reason below */
+    bool trimmed;                        /* false: there is no `out`, for the reason below */
     const char *reason;                  /* static */
     int64_t held_out_rows;
     double rise; /* of the tokens of held-out records; NAN where there were none */

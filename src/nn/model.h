@@ -70,8 +70,8 @@ struct nn_watch {
     void *context;
     void (*input)(void *context, const struct nn_tensor *w, const float *x, int64_t rows);
     void (*gradient)(void *context, const struct nn_tensor *w, const float *dy, int64_t rows);
-    void (*embedded)(void *context, const float *dx,
-                     int64_t rows); /* gradient at the embedded tokens [T, D] */
+    /* gradient at the embedded tokens, scaled as the first block gets them: [T, D] */
+    void (*embedded)(void *context, const float *dx, int64_t rows);
 };
 
 struct nn_model {

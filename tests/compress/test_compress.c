@@ -277,6 +277,14 @@ static void test_an_interrupted_choice_goes_on(void **state) {
     assert_true(r.candidates[0].divergence < 0.05);
     assert_true(inode("stopped/student.gguf") != first);
     compress_release(&r);
+
+    stop_at_the_end(&q);
+    mark_answers("stopped/scores-1.csv");
+    q.base = q.source; /* that was not there before: it is asked between the others */
+    must(compress_run(&r, &q, &e), &e);
+    assert_string_equal(r.steps[0].name, "base");
+    assert_true(r.steps[0].divergence < 0.05);
+    compress_release(&r);
 }
 
 static void test_wrong_requests_are_refused(void **state) {

@@ -7,6 +7,7 @@
 #include "../support/tiny_task.h"
 #include "base/file.h"
 #include "compress/compress.h"
+#include "format/json.h"
 #include "llama/lm.h"
 #include "train/host/weights.h"
 #include <math.h>
@@ -158,6 +159,117 @@ static void test_sensitivity_predicts(void **state) {
     bits_release(&table);
     activity_release(&a);
     student_release(&s);
+}
+
+/* Twelve labels of one letter each. */
+static void many_labels(struct task *task) {
+    struct err e = {0};
+    struct arena a;
+    struct node *root;
+    struct str json = {0};
+    str_add(&json, "{\"format\":\"edgestill.task/1\",\"kind\":\"classify\",\"name\":\"letters\",\"sentence\":"
+                   "\"Sort claims.\",\"instruction\":\"Sort the claim.\",\"fields\":["
+                   "{\"name\":\"delay\",\"type\":\"integer\",\"min\":0,\"max\":20,\"unit\":\"days\"},"
+                   "{\"name\":\"approved share\",\"type\":\"number\",\"min\":0,\"max\":1,\"decimals\":2},"
+                   "{\"name\":\"visit type\",\"type\":\"category\",\"values\":[\"emergency\",\"routine\"]}],"
+                   "\"labels\":[");
+    for (int i = 0; i < 12; i++)
+        str_addf(&json, "%s{\"name\":\"%c\",\"definition\":\"sort %c\"}", i ? "," : "", 'A' + i, 'A' + i);
+    str_add(&json, "]}");
+    arena_init(&a);
+    must(json_node_parse(&a, "letters", 0, json.data, json.len, &root, &e), &e);
+    must(task_from_node(task, root, &e), &e);
+    arena_release(&a);
+    str_release(&json);
+}
+
+/* Of more labels than are used the most probable ones are, wherever they stand. */
+static void test_sensitivity_takes_the_most_probable_labels(void **state) {
+    (void)state;
+    enum { LABELS = 12, ROWS = 4 };
+    struct err e = {0};
+    struct task task;
+    struct rows rows;
+    struct student s;
+    struct activity a[2];
+    double p[LABELS * ROWS];
+    int n_probable = 0;
+    many_labels(&task);
+    tiny_rows(&rows, &task, ROWS, 5);
+    must(student_open(&s, "f16.gguf", &task, 1, &e), &e);
+    for (int way = 0; way < 2; way++) {
+        struct dataset d = {0};
+        for (int i = 0; way == 1 && i < LABELS / 2; i++) { /* the other way round */
+            struct token_span kept = s.spans[i];
+            s.spans[i] = s.spans[LABELS - 1 - i];
+            s.spans[LABELS - 1 - i] = kept;
+        }
+        must(student_rows(&s, &d, &rows, 0, &e), &e);
+        if (way == 0) {
+            must(student_score(&s, &d, p, &e), &e);
+            student_probabilities(p, ROWS, LABELS);
+        }
+        must(activity_collect(&a[way], &s, &d, &(struct activity_options){0}, NULL, &e), &e);
+        dataset_release(&d);
+    }
+    for (int i = 0; i < LABELS * ROWS; i++)
+        n_probable += p[i] > 1e-3;
+    assert_true(n_probable > 8 * ROWS); /* more than are used */
+    for (int i = 0; i < a[0].n_matrices; i++) {
+        double sum[2] = {0};
+        for (int64_t k = 0; k < a[0].matrices[i].rows; k++)
+            for (int way = 0; way < 2; way++)
+                sum[way] += a[way].matrices[i].gradient[k];
+        if (!(fabs(sum[0] / sum[1] - 1) < 1e-4)) /* the same passes in another order */
+            fail_msg("%s: %g and %g", a[0].matrices[i].name, sum[0], sum[1]);
+    }
+    activity_release(&a[0]);
+    activity_release(&a[1]);
+    student_release(&s);
+    tiny_rows_release(&rows);
+    task_release(&task);
+}
+
+/* A table whose rows are multiplied by 16 once looked up, and one that holds sixteen times as much: a change of the one counts as
+ * one of 16 times its size does in the other. */
+static void test_a_scaled_embedding(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct tiny_gguf shape = {
+        .n_vocab = 700, .n_ff = 256, .arch = "gemma3", .seed = 6, .type = GGML_TYPE_F16};
+    struct student s;
+    struct activity a, b;
+    struct dataset d = {0};
+    must(tiny_gguf_write("gemma.gguf", &shape, &e), &e);
+    collect(&s, &a, "gemma.gguf", &(struct activity_options){0});
+    assert_true(s.model.config.embed_scale == 16 && !s.model.config.tied_head);
+    const struct nn_tensor *table = nn_set_find(&s.model.base, "token_embd.weight");
+    for (int64_t i = 0; i < table->rows * table->cols; i++)
+        s.model.base.value[table->offset + i] *= 16;
+    s.model.config.embed_scale = 0;
+    must(student_rows(&s, &d, &t.training, 0, &e), &e);
+    must(activity_collect(&b, &s, &d, &(struct activity_options){0}, NULL, &e), &e);
+    for (int64_t i = 0; i < a.d_model; i++)
+        assert_true(a.embedded[i] > 0 &&
+                    fabs(a.embedded[i] / (256 * b.embedded[i]) - 1) < 1e-9); /* powers of two */
+    dataset_release(&d);
+    activity_release(&a);
+    activity_release(&b);
+    student_release(&s);
+}
+
+/* Where hardly anything would be gained there is no smaller file, nor one of before. */
+static void test_no_trim_leaves_no_file(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct vocabulary_trim r;
+    must(file_write("trimmed.gguf", "old", 3, &e), &e);
+    must(vocabulary_trim(&r, "f16.gguf", "trimmed.gguf", &t.task, &t.training, &t.validation,
+                         &(struct vocabulary_options){.least_gain = 0.99}, &e),
+         &e);
+    assert_false(r.trimmed);
+    assert_int_equal(r.n_after, r.n_before);
+    assert_false(file_exists("trimmed.gguf"));
 }
 
 /* More rows than a batch holds: what they share leaves room for more of them, and for more targets. */
@@ -453,11 +565,19 @@ static void test_wrong_input_is_refused(void **state) {
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_importance_is_llama_cpps),  cmocka_unit_test(test_activity_is_kept),
-        cmocka_unit_test(test_sensitivity_predicts),      cmocka_unit_test(test_many_rows_are_scored),
-        cmocka_unit_test(test_choice_is_nearly_the_best), cmocka_unit_test(test_rounding_is_the_files),
-        cmocka_unit_test(test_recovery_recovers),         cmocka_unit_test(test_a_whole_run),
-        cmocka_unit_test(test_speed_is_preferred),        cmocka_unit_test(test_a_budget_is_kept),
+        cmocka_unit_test(test_importance_is_llama_cpps),
+        cmocka_unit_test(test_activity_is_kept),
+        cmocka_unit_test(test_sensitivity_predicts),
+        cmocka_unit_test(test_many_rows_are_scored),
+        cmocka_unit_test(test_choice_is_nearly_the_best),
+        cmocka_unit_test(test_rounding_is_the_files),
+        cmocka_unit_test(test_recovery_recovers),
+        cmocka_unit_test(test_a_whole_run),
+        cmocka_unit_test(test_speed_is_preferred),
+        cmocka_unit_test(test_a_budget_is_kept),
+        cmocka_unit_test(test_sensitivity_takes_the_most_probable_labels),
+        cmocka_unit_test(test_a_scaled_embedding),
+        cmocka_unit_test(test_no_trim_leaves_no_file),
         cmocka_unit_test(test_wrong_input_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
