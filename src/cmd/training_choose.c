@@ -22,6 +22,17 @@ static int choose_base_memory(struct training *t, bool lora) {
     return 0;
 }
 
+/* Full training has no adapters: what is said of them would be passed over in silence. */
+static int check_adapters(struct training *t, bool lora) {
+    struct cmd_ctx *c = t->c;
+    if (lora || (!cmd_flag(c, "rslora") && cmd_int(c, "layers", 0) == 0 && cmd_int(c, "rank", 0) == 0))
+        return 0;
+    err_set(t->e, ERR_USAGE, "train",
+            "--rank, --rslora and --layers are of adapters, and the plan trains all weights");
+    return err_hint(t->e, "leave them out, or say method: lora in plan.yaml and accept it: %s",
+                    project_command(&t->project, "plan --accept 0"));
+}
+
 static int choose_schedule(struct training *t) {
     struct train_settings *s = &t->settings;
     const char *said = cmd_string(t->c, "schedule"), *in_project = t->project.schedule;
@@ -122,9 +133,8 @@ int training_choose(struct training *t) {
     const char *products = cmd_string(c, "products");
     if (strcmp(products, "f32") != 0 && strcmp(products, "bf16") != 0)
         return err_set(t->e, ERR_USAGE, "train", "--products is f32 or bf16, not '%s'", products);
-    int rc_base = choose_base_memory(t, shape.lora);
-    if (rc_base < 0)
-        return rc_base;
+    if ((rc = choose_base_memory(t, shape.lora)) < 0 || (rc = check_adapters(t, shape.lora)) < 0)
+        return rc;
     if (s->epochs < 1 || s->batch_rows < 1 || !(s->learning_rate > 0) || s->patience < 0 ||
         cmd_int(c, "threads", 0) < 0 || (shape.lora && (t->lora.rank < 1 || t->lora.rank > 1024)))
         return err_set(t->e, ERR_USAGE, "train",

@@ -125,11 +125,14 @@ static int plan_memory(struct training *t) {
         rc = weights_base_bytes(t->base, &bytes, t->e);
     if (rc < 0)
         return rc;
-    struct nn_model shape = {.config = config, .lora = t->lora};
+    struct nn_model shape = {.config = config};
+    if (t->plan.method == PLAN_LORA) /* a plan names a rank in any case */
+        shape.lora = t->lora;
     struct train_need need = dataset_need(&t->rows.train, &t->rows.validation, t->settings.batch_rows,
                                           (t->settings.plain & TRAIN_PLAIN_PREFIX) != 0);
     int64_t available = mem_available_bytes(), total = mem_total_bytes();
     need.plain = t->settings.plain;
+    need.n_others = t->settings.likely_share > 0 ? t->rows.train.n_likely : 0;
     t->kept = t->wished >= 0 ? (enum train_base)t->wished : train_base_choose(&shape, &bytes, &need, total);
     shape.packed = t->kept != TRAIN_BASE_F32;
     train_memory_plan(&shape, bytes.of[t->kept], &need, total, &t->memory);

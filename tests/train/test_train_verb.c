@@ -201,6 +201,35 @@ static void test_the_planned_schedule(void **state) {
     str_release(&manifest);
 }
 
+/* All weights, where the plan says so: nothing of adapters is written, nor listened to. */
+static void test_all_weights(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct str plan = {0};
+    json_t *j = NULL;
+    assert_int_equal(file_read("p/plan.yaml", 0, &plan, &e), 0);
+    char *at = strstr(plan.data, "method: lora");
+    assert_non_null(at);
+    memcpy(at, "method: full", 12);
+    write_text("p/plan.yaml", str_text(&plan));
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "0")), 0);
+    int rc = run("train", &j, &e, WORDS("--epochs", "1"));
+    if (rc < 0)
+        fail_msg("%s", e.message);
+    assert_string_equal(json_string_value(json_object_get(j, "base_kept")), "f32");
+    assert_true(json_number_value(json_object_get(j, "export_error")) < 0.05);
+    assert_false(file_exists("p/train/adapter.gguf"));
+    json_decref(j);
+    assert_int_equal(run("train", NULL, &e, WORDS("--layers", "1")), ERR_USAGE);
+    assert_non_null(strstr(e.message, "all weights"));
+    assert_int_equal(run("train", NULL, &e, WORDS("--rank", "4")), ERR_USAGE);
+    assert_int_equal(run("train", NULL, &e, WORDS("--base-memory", "stored")), ERR_USAGE);
+    memcpy(at, "method: lora", 12);
+    write_text("p/plan.yaml", str_text(&plan));
+    assert_int_equal(run("plan", NULL, &e, WORDS("--accept", "0")), 0);
+    str_release(&plan);
+}
+
 /* The validation loss that the last training's log ends with. */
 static double logged_loss(void) {
     struct err e = {0};
@@ -515,6 +544,7 @@ int main(void) {
         cmocka_unit_test(test_the_export_is_rehearsed),
         cmocka_unit_test(test_it_trains_and_exports),
         cmocka_unit_test(test_the_planned_schedule),
+        cmocka_unit_test(test_all_weights),
         cmocka_unit_test(test_savings_can_be_left_out),
         cmocka_unit_test(test_small_and_short),
         cmocka_unit_test(test_a_shorter_form_begins_with_the_whole_one),
