@@ -28,9 +28,10 @@ static int verify_export(struct training *t, const char *adapter, const char *me
     double *log_prob = calloc((size_t)(some.n_rows * train_scores_of(&some)), sizeof *log_prob), worst = 0;
     int rc = log_prob ? packer_init(&packer, longest, t->e)
                       : err_set(t->e, ERR_NO_MEMORY, "train", "no room to compare answers");
+    struct nn_limits limits = {
+        .n_tokens = longest, .n_prefix = dataset_scored_prefix(&some), .forward_only = true};
     if (rc == 0)
-        rc = nn_run_init(&run, &t->model, &(struct nn_limits){.n_tokens = longest, .forward_only = true},
-                         t->e);
+        rc = nn_run_init(&run, &t->model, &limits, t->e);
     if (rc == 0)
         rc = train_score(&t->model, &run, &packer, &some, &(struct train_scores){.log_prob = log_prob}, t->e);
     /* Measured: below 0.01 for 16-bit weights. A quantised base runs with activations of 8 bits. */

@@ -99,11 +99,11 @@ int student_score(struct student *s, const struct dataset *d, double *log_prob, 
     struct packer p = {0};
     struct nn_run run = {0};
     int64_t longest = d->n_rows > 0 ? dataset_longest(d) : 1,
-            n = longest > BATCH_TOKENS ? longest : BATCH_TOKENS, shared = dataset_shared(d);
+            n = longest > BATCH_TOKENS ? longest : BATCH_TOKENS;
     int rc = packer_init(&p, n, e);
     struct nn_limits limits = {.n_tokens = n,
-                               .n_targets = dataset_most_targets(d, n, shared),
-                               .n_prefix = shared,
+                               .n_targets = dataset_most_targets(d, n, dataset_shared(d)),
+                               .n_prefix = dataset_scored_prefix(d),
                                .forward_only = true};
     if (rc == 0)
         rc = nn_run_init(&run, &s->model, &limits, e);

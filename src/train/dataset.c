@@ -168,6 +168,32 @@ int64_t dataset_shared(const struct dataset *d) {
     return n < LEAST_SHARED ? 0 : n;
 }
 
+enum {
+    BY_ROW_PAYS = 4
+}; /* times fewer tokens: batches of one row are smaller, and so slower for each token */
+
+bool dataset_scored_by_row(const struct dataset *d) {
+    double prompts = 0, own = 0;
+    int64_t shared = dataset_shared(d);
+    for (int64_t i = 0; i < d->n_rows; i++) {
+        int64_t n = d->form->head.n + d->rows[i].n;
+        if (n < 2)
+            return false;
+        prompts += (double)n;
+        own += (double)(n - shared);
+    }
+    return !d->form->written && own * d->form->n_labels > BY_ROW_PAYS * prompts;
+}
+
+int64_t dataset_scored_prefix(const struct dataset *d) {
+    int64_t longest = 0;
+    if (!dataset_scored_by_row(d))
+        return dataset_shared(d);
+    for (int64_t i = 0; i < d->n_rows; i++)
+        longest = d->rows[i].n > longest ? d->rows[i].n : longest;
+    return d->form->head.n + longest - 1;
+}
+
 void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n) {
     int64_t n_head = d->form->head.n < n ? d->form->head.n : n;
     memcpy(to, d->form->head.ids, (size_t)n_head * sizeof *to);
@@ -203,8 +229,10 @@ struct train_need dataset_need(const struct dataset *train, const struct dataset
     struct train_need need = {0};
     for (int i = 0; i < 2; i++) {
         int64_t shared = apart ? 0 : dataset_shared(both[i]), longest = dataset_longest(both[i]);
+        int64_t prefix =
+            i == 0 || apart ? shared : dataset_scored_prefix(both[i]); /* training rows are not scored */
         need.longest = longest > need.longest ? longest : need.longest;
-        need.shared = shared > need.shared ? shared : need.shared;
+        need.shared = prefix > need.shared ? prefix : need.shared;
         need.targets_per_token = fmax(need.targets_per_token, target_density(both[i], shared));
         if (i == 0)
             need.step_tokens = batch_rows * (longest - shared) * (both[i]->n_asides > 0 ? 2 : 1);
@@ -331,6 +359,12 @@ static void share_weight(struct packer *p, const struct dataset *d, int64_t i, i
     }
 }
 
+/* A teacher's tokens are named for a row's own answer alone. */
+static void name_none(struct packer *p, int64_t at) {
+    if (p->others_share > 0)
+        memset(p->other_weight + at * p->n_others, 0, (size_t)p->n_others * sizeof *p->other_weight);
+}
+
 bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label, float weight) {
     const struct dataset_row *row = &d->rows[i];
     const struct token_span *answer = &d->form->answers[label];
@@ -346,6 +380,8 @@ bool packer_add(struct packer *p, const struct dataset *d, int64_t i, int label,
         p->weight[last + j] = weight;
         if (p->others_share > 0 && label == row->label)
             share_weight(p, d, i, last + j, j);
+        else
+            name_none(p, last + j);
     }
     p->start[++p->n_seq] = (int32_t)p->n_tokens;
     return true;
@@ -364,9 +400,7 @@ bool packer_add_aside(struct packer *p, const struct dataset *d, int64_t i) {
     for (int64_t j = 0; j < a->n_answer; j++) {
         p->target[last + j] = answer[j];
         p->weight[last + j] = a->weight;
-        if (p->others_share > 0) /* a teacher's tokens are named for answers alone */
-            memset(p->other_weight + (last + j) * p->n_others, 0,
-                   (size_t)p->n_others * sizeof *p->other_weight);
+        name_none(p, last + j);
     }
     p->start[++p->n_seq] = (int32_t)p->n_tokens;
     return true;

@@ -94,7 +94,12 @@ int64_t dataset_longest(const struct dataset *d);
 /* Tokens that every row begins with: the head, and what all records have in common after it. At least one token of each row is
  * left over. 0 where sharing would not pay: fewer than two rows, or very few tokens. */
 int64_t dataset_shared(const struct dataset *d);
-/* The first n of them: to[n]. */
+/* Are there so many labels that each row's prompt is better computed once for all of them than once for each, though then a row goes
+ * through the model by itself? Then scoring does so, where the run has room for it. */
+bool dataset_scored_by_row(const struct dataset *d);
+/* The longest prefix that scoring computes once: what all rows share, or then the longest prompt but its last token. */
+int64_t dataset_scored_prefix(const struct dataset *d);
+/* The first n of the tokens that all rows share: to[n]. */
 void dataset_shared_tokens(const struct dataset *d, int32_t *to, int64_t n);
 /* Most tokens with a target that a batch of `capacity` tokens can have, when the first `n_shared` of each row are not in it. */
 int64_t dataset_most_targets(const struct dataset *d, int64_t capacity, int64_t n_shared);

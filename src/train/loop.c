@@ -115,8 +115,10 @@ static int resume(struct loop *l, struct err *e) {
     int rc = checkpoint_peek(l->files->checkpoint, l->m, &kept, sizeof kept, &own);
     if (rc == ERR_NOT_FOUND || rc == ERR_MISMATCH || (rc == 0 && kept.run != run))
         return 0;
-    if (rc < 0)
-        return err_set(e, rc, own.origin, "%s", own.message);
+    if (rc < 0) {
+        err_set(e, rc, own.origin, "%s", own.message);
+        return err_hint(e, "%s", own.hint);
+    }
     rc = checkpoint_load(l->files->checkpoint, &l->optimizer, &l->state, sizeof l->state, e);
     l->resumed = rc == 0;
     return rc;
@@ -231,6 +233,12 @@ static int run_steps(struct loop *l, struct err *e) {
     return rc;
 }
 
+/* That every row of a step begins with. */
+static int64_t shared_tokens(const struct loop *l) {
+    int64_t n = dataset_shared(l->train), room = l->memory.limits.n_prefix;
+    return n < room ? n : room;
+}
+
 /* ---- ending ---- */
 
 static void report(const struct loop *l, struct train_result *r) {
@@ -263,7 +271,7 @@ int train_run(struct nn_model *m, const struct dataset *train, const struct data
             "\"shared_tokens\":%lld,\"recomputed_blocks\":%d,\"memory_bytes\":%lld}",
             l.resumed ? "resume" : "start", (long long)l.optimizer.step,
             (long long)(l.s.epochs * l.steps_per_epoch), (long long)train->n_rows,
-            (long long)l.s.micro_tokens, (long long)l.memory.limits.n_prefix, l.memory.limits.n_recompute,
+            (long long)l.s.micro_tokens, (long long)shared_tokens(&l), l.memory.limits.n_recompute,
             (long long)l.memory.total_bytes);
         progress_begin(progress, "train", "step", l.s.epochs * l.steps_per_epoch);
         rc = run_steps(&l, e);

@@ -5,10 +5,11 @@
  *
  * Everything that decides the outcome is in settings, rows, weights and the number of threads: the same give the same bits,
  * stopped and continued or not. When train_run returns 0 the model holds the weights of the best evaluation.
- * ERR_INTERRUPTED: a signal came; the checkpoint is written, the same call goes on. ERR_DIVERGED names step and rows.
+ * ERR_INTERRUPTED: a signal came; the checkpoint is written after the step at hand (during an evaluation the one before it stays), and
+ * the same call goes on. ERR_DIVERGED names step and rows.
  *
- * Files: `checkpoint` (train/checkpoint.h), `best` (the same form, at the best evaluation), `log` (JSON Lines: events start,
- * step, evaluation, end; continued where the checkpoint stands). Order of writing at an evaluation: best, log, checkpoint;
+ * Files: `checkpoint` (train/checkpoint.h), `best` (the same form, at the best evaluation), `log` (JSON Lines: events start or resume,
+ * step, evaluation; continued where the checkpoint stands). Order of writing at an evaluation: best, log, checkpoint;
  * a kill in between repeats deterministic work and arrives at the same files. */
 #ifndef TRAIN_LOOP_H
 #define TRAIN_LOOP_H
@@ -30,7 +31,8 @@ struct train_settings {
     float warmup;                 /* share of all steps */
     enum schedule_shape schedule; /* after the warm-up; down to a twentieth of the rate */
     float weight_decay;
-    int64_t patience; /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0: never */
+    /* evaluations without a gain (accuracy, or 0.001 of loss) before stopping; 0, or no validation rows: never */
+    int64_t patience;
     int64_t eval_steps; /* steps between evaluations; 0: an epoch, at most 200 */
     /* of the teacher's probabilities in the target, where rows have them; the rest is the label */
     float soft_share;

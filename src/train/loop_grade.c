@@ -81,7 +81,8 @@ static int diverged(const struct loop *l, struct err *e) {
     return loop_hint_diverged(l, e);
 }
 
-/* Without validation rows the latest weights count as the best. */
+/* Without validation rows the latest weights count as the best, and nothing tells when to stop early: a batch's loss goes up and down by
+ * chance. */
 int loop_evaluate(struct loop *l, struct err *e) {
     struct train_state *s = &l->state;
     double accuracy = 0, loss = s->last_loss;
@@ -110,7 +111,7 @@ int loop_evaluate(struct loop *l, struct err *e) {
                    "\"best\":%s,\"rows\":%lld}",
                    (long long)l->optimizer.step, (double)l->optimizer.step / (double)l->steps_per_epoch,
                    accuracy, loss, better ? "true" : "false", (long long)l->validation->n_rows);
-    if (l->s.patience > 0 && s->stale >= l->s.patience)
+    if (l->validation->n_rows > 0 && l->s.patience > 0 && s->stale >= l->s.patience)
         s->finished = STOPPED_EARLY;
     return rc;
 }

@@ -8,7 +8,7 @@
 /* What is to be computed, as counts of tokens. */
 struct train_need {
     int64_t longest;          /* tokens of the longest row, whole */
-    int64_t shared;           /* that all rows begin with and that are computed once; 0: none */
+    int64_t shared;           /* of the longest prefix that is computed once; 0: none */
     int64_t step_tokens;      /* of all rows of a step behind what they share; 0: unknown */
     double targets_per_token; /* at most, behind what is shared */
     int n_others;             /* further targets of a token */

@@ -1,12 +1,8 @@
-/* Labels scored by the trainer: every row with every label as its answer, packed, forward only. */
+/* Labels scored by the trainer: every row with every label as its answer, packed, forward only. What all rows begin with is computed
+ * once; where there are many labels each row's whole prompt is, and its labels are packed behind it (dataset_scored_by_row). */
 #include "base/interrupt.h"
 #include "train/loop.h"
 #include <stdlib.h>
-
-/* The packed pairs since the last pass: where each one's sum goes. */
-struct pending {
-    int64_t first, n; /* pair = row * train_scores_of + label */
-};
 
 int train_scores_of(const struct dataset *d) {
     return d->form->written ? 1 : d->form->n_labels;
@@ -16,32 +12,66 @@ static int label_of(const struct dataset *d, int64_t pair) {
     return d->form->written ? d->rows[pair].label : (int)(pair % d->form->n_labels);
 }
 
-/* A batch's, token by token. */
-struct tokens {
-    float *loss;
-    bool *top; /* NULL: nobody asks */
+/* A pair is a row and a label: row * train_scores_of + label. */
+struct scoring {
+    struct nn_model *m;
+    struct nn_run *run;
+    struct packer *p;
+    const struct dataset *d;
+    const struct train_scores *out;
+    float *loss;                 /* a batch's, token by token */
+    bool *top;                   /* the same; NULL: nobody asks */
+    int64_t first, n, n_targets; /* the pairs that are packed since the last pass */
 };
 
-static int flush(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
-                 struct pending *w, const struct tokens *of, const struct train_scores *out, struct err *e) {
-    struct nn_batch b = packer_batch(p);
-    int rc = w->n > 0 ? nn_forward_top(m, run, &b, of->loss, of->top, e) : 0;
+static int flush(struct scoring *s, struct err *e) {
+    struct nn_batch b = packer_batch(s->p);
+    int rc = s->n > 0 && s->first > 0 ? interrupt_check(e) : 0;
     int64_t at = 0;
-    for (int64_t i = 0; i < w->n && rc == 0; i++) {
-        int64_t pair = w->first + i;
+    if (rc == 0 && s->n > 0)
+        rc = nn_forward_top(s->m, s->run, &b, s->loss, s->top, e);
+    for (int64_t i = 0; i < s->n && rc == 0; i++) {
+        int64_t pair = s->first + i;
         double sum = 0;
         bool all = true;
-        for (int64_t j = 0; j < d->form->answers[label_of(d, pair)].n; j++, at++) {
-            sum += (double)of->loss[at];
-            all = all && of->top && of->top[at];
+        for (int64_t j = 0; j < s->d->form->answers[label_of(s->d, pair)].n; j++, at++) {
+            sum += (double)s->loss[at];
+            all = all && s->top && s->top[at];
         }
-        out->log_prob[pair] = -sum;
-        if (out->decoded)
-            out->decoded[pair] = all;
+        s->out->log_prob[pair] = -sum;
+        if (s->out->decoded)
+            s->out->decoded[pair] = all;
     }
-    *w = (struct pending){.first = w->first + w->n};
-    packer_clear(p);
+    s->first += s->n;
+    s->n = s->n_targets = 0;
+    packer_clear(s->p);
     return rc;
+}
+
+/* One more pair, if there is room for it. */
+static bool pack(struct scoring *s, int64_t pair) {
+    int label = label_of(s->d, pair);
+    int64_t n = s->d->form->answers[label].n;
+    if (s->n_targets + n > s->run->limits.n_targets ||
+        !packer_add(s->p, s->d, pair / train_scores_of(s->d), label, 1))
+        return false;
+    s->n++;
+    s->n_targets += n;
+    return true;
+}
+
+/* All pairs before `end` that are not scored yet, behind what is shared now. */
+static int score_until(struct scoring *s, int64_t end, struct err *e) {
+    int rc = 0;
+    while (s->first + s->n < end && rc == 0) {
+        int64_t pair = s->first + s->n;
+        if (pack(s, pair))
+            continue;
+        rc = s->n > 0 ? flush(s, e)
+                      : err_set(e, ERR_INPUT, "train_score", "record %lld does not fit a batch",
+                                (long long)s->d->rows[pair / train_scores_of(s->d)].id);
+    }
+    return rc < 0 ? rc : flush(s, e);
 }
 
 int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
@@ -57,34 +87,40 @@ int train_share(struct nn_model *m, struct nn_run *run, struct packer *p, const 
     return nn_prefix_forward(m, run, p->token, n, e);
 }
 
+/* Row i's prompt but its last token, which is left over for the labels' batches. */
+static int share_row(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
+                     int64_t i, struct err *e) {
+    const struct dataset_row *row = &d->rows[i];
+    int64_t n_head = d->form->head.n, n = n_head + row->n - 1;
+    packer_share(p, n);
+    for (int64_t k = 0; k < n; k++) /* lent for a moment */
+        p->token[k] = k < n_head ? d->form->head.ids[k] : d->tokens[row->at + k - n_head];
+    return nn_prefix_forward(m, run, p->token, n, e);
+}
+
+static int score_all(struct scoring *s, struct err *e) {
+    const struct dataset *d = s->d;
+    bool by_row = dataset_scored_by_row(d) && dataset_scored_prefix(d) <= s->run->limits.n_prefix;
+    int rc = by_row || d->n_rows == 0 ? 0 : train_share(s->m, s->run, s->p, d, e);
+    for (int64_t i = 0; i < d->n_rows && rc == 0 && by_row; i++) {
+        rc = share_row(s->m, s->run, s->p, d, i, e);
+        if (rc == 0)
+            rc = score_until(s, (i + 1) * train_scores_of(d), e);
+    }
+    return rc < 0 ? rc : score_until(s, d->n_rows * train_scores_of(d), e);
+}
+
 int train_score(struct nn_model *m, struct nn_run *run, struct packer *p, const struct dataset *d,
                 const struct train_scores *out, struct err *e) {
-    int64_t n_pairs = d->n_rows * train_scores_of(d);
+    struct scoring s = {.m = m, .run = run, .p = p, .d = d, .out = out};
     size_t n_tokens = (size_t)p->capacity;
-    struct tokens of = {malloc(n_tokens * sizeof *of.loss),
-                        out->decoded ? malloc(n_tokens * sizeof *of.top) : NULL};
-    struct pending w = {0};
-    int rc = of.loss && (of.top || !out->decoded)
-                 ? 0
+    s.loss = malloc(n_tokens * sizeof *s.loss);
+    s.top = out->decoded ? malloc(n_tokens * sizeof *s.top) : NULL;
+    int rc = s.loss && (s.top || !out->decoded)
+                 ? score_all(&s, e)
                  : err_set(e, ERR_NO_MEMORY, "train_score", "no room for the losses of a batch");
-    if (rc == 0 && n_pairs > 0)
-        rc = train_share(m, run, p, d, e);
-    for (int64_t pair = 0; pair < n_pairs && rc == 0;) {
-        int64_t row = pair / train_scores_of(d);
-        if (packer_add(p, d, row, label_of(d, pair), 1)) {
-            w.n++;
-            pair++;
-        } else if (w.n == 0) {
-            rc = err_set(e, ERR_INPUT, "train_score", "record %lld does not fit a batch",
-                         (long long)d->rows[row].id);
-        } else if ((rc = flush(m, run, p, d, &w, &of, out, e)) == 0) {
-            rc = interrupt_check(e);
-        }
-    }
-    if (rc == 0)
-        rc = flush(m, run, p, d, &w, &of, out, e);
     packer_share(p, 0);
-    free(of.loss);
-    free(of.top);
+    free(s.loss);
+    free(s.top);
     return rc;
 }

@@ -58,6 +58,11 @@ static void test_the_weight_is_shared(void **state) {
     assert_true(fabs((double)b.other_weight[2 * first] - 0.375) < 1e-6); /* 2 * 0.25 * 0.6 / 0.8 */
     assert_true(fabs((double)b.other_weight[2 * first + 1] - 0.125) < 1e-6);
     assert_int_equal(b.other[2 * (first + 2)], 16);
+    packer_clear(&p); /* another label's answer in the same place: nothing of what was there before */
+    assert_true(packer_add(&p, &d, 0, 0, 2));
+    assert_true(packer_add(&p, &d, 1, 0, 2));
+    assert_true(b.other_weight[2 * first] == 0 && b.other_weight[2 * first + 1] == 0);
+    assert_true(b.other_weight[2 * first + 2] == 0 && b.weight[first] == 2);
     p.others_share = 0;
     packer_clear(&p);
     assert_true(packer_add(&p, &d, 1, 1, 2));

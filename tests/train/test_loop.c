@@ -306,6 +306,54 @@ static void test_soft_targets(void **state) {
     end(&s);
 }
 
+/* Twelve labels: each row's prompt once for all of them, in batches of any size, gives what each label by itself gives (measured: 2e-6),
+ * for a fraction of the work. */
+static void test_many_labels_share_a_prompt(void **state) {
+    (void)state;
+    enum { LABELS = 12, ROWS = 7 };
+    static int32_t ids[LABELS][3];
+    static struct ops_count count;
+    struct token_span many[LABELS];
+    struct dataset_form wide = {.head = form.head, .answers = many, .n_labels = LABELS};
+    struct dataset d = {.form = &wide};
+    struct setup s;
+    struct err e = {0};
+    double log_prob[3][LABELS * ROWS], macs[3], worst = 0;
+    begin(&s, "many-labels");
+    ops_count_wrap(&s.ops, &count);
+    for (int i = 0; i < LABELS; i++) {
+        memcpy(ids[i], (int32_t[]){3 + i, 16, 16}, sizeof ids[i]);
+        many[i] = (struct token_span){ids[i], 2 + i % 2};
+    }
+    for (int i = 0; i < ROWS; i++) {
+        struct dataset_row row = s.train.rows[i];
+        assert_int_equal(dataset_add(&d, &row, s.train.tokens + row.at, 32, &e), 0);
+    }
+    assert_true(dataset_scored_by_row(&d) && !dataset_scored_by_row(&s.train));
+    for (int way = 0; way < 3; way++) {
+        struct packer p;
+        struct nn_run run;
+        struct nn_limits limits = {.n_tokens = 60, .n_prefix = way ? dataset_scored_prefix(&d) : 0};
+        limits.n_targets = way == 2 ? 5 : 0;
+        limits.forward_only = true;
+        assert_int_equal(packer_init(&p, 60, &e), 0);
+        assert_int_equal(nn_run_init(&run, &s.m, &limits, &e), 0);
+        macs[way] = count.macs;
+        struct train_scores out = {.log_prob = log_prob[way]};
+        assert_int_equal(train_score(&s.m, &run, &p, &d, &out, &e), 0);
+        macs[way] = count.macs - macs[way];
+        nn_run_release(&run);
+        packer_release(&p);
+    }
+    for (int i = 0; i < LABELS * ROWS; i++)
+        for (int way = 1; way < 3; way++)
+            worst = fmax(worst, fabs(log_prob[way][i] - log_prob[0][i]));
+    print_message("apart by %.2g, %.2f of the work\n", worst, macs[1] / macs[0]);
+    assert_true(worst < 1e-5 && macs[1] < 0.5 * macs[0]);
+    dataset_release(&d);
+    end(&s);
+}
+
 /* In a child: trains until it is done or gets the signal. */
 static int child_main(const char *name) {
     struct setup s;
@@ -377,6 +425,21 @@ static void test_other_settings_start_anew(void **state) {
     end(&s);
 }
 
+static void test_a_broken_checkpoint_says_what_to_do(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "broken");
+    s.s.epochs = 1;
+    assert_int_equal(run(&s, &r, &e), 0);
+    assert_int_equal(truncate("broken.ckpt", 1000), 0);
+    assert_int_equal(run(&s, &r, &e), ERR_FORMAT);
+    assert_non_null(strstr(e.message, "broken.ckpt"));
+    assert_non_null(strstr(e.hint, "delete it"));
+    end(&s);
+}
+
 static void test_early_stopping(void **state) {
     (void)state;
     struct setup s;
@@ -387,6 +450,25 @@ static void test_early_stopping(void **state) {
     s.s.patience = 2;
     assert_int_equal(run(&s, &r, &e), 0);
     assert_true(r.stopped_early && r.steps < 60 * 12 && r.best_step < r.steps);
+    end(&s);
+}
+
+/* One row alone, nothing to judge by, and a rate that moves nothing: all epochs are gone through, and the last weights count. */
+static void test_nothing_stops_early_without_validation(void **state) {
+    (void)state;
+    struct setup s;
+    struct train_result r;
+    struct err e = {0};
+    begin(&s, "alone");
+    s.train.n_rows = 1;
+    s.validation.n_rows = 0;
+    s.s.epochs = 9;
+    s.s.patience = 2;
+    s.s.learning_rate = 1e-9f;
+    assert_int_equal(run(&s, &r, &e), 0);
+    assert_false(r.stopped_early);
+    assert_int_equal(r.steps, 9);
+    assert_int_equal(r.best_step, 9);
     end(&s);
 }
 
@@ -571,14 +653,16 @@ int main(void) {
         cmocka_unit_test(test_it_learns_and_repeats_itself),
         cmocka_unit_test(test_shared_head_changes_nothing),
         cmocka_unit_test(test_packing_changes_nothing),
-        cmocka_unit_test(test_packing_changes_nothing),
         cmocka_unit_test(test_micro_batches_change_nothing),
         cmocka_unit_test(test_asides),
         cmocka_unit_test(test_soft_targets),
+        cmocka_unit_test(test_many_labels_share_a_prompt),
         cmocka_unit_test(test_killed_again_and_again),
         cmocka_unit_test(test_interrupted_again_and_again),
         cmocka_unit_test(test_other_settings_start_anew),
+        cmocka_unit_test(test_a_broken_checkpoint_says_what_to_do),
         cmocka_unit_test(test_early_stopping),
+        cmocka_unit_test(test_nothing_stops_early_without_validation),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_divergence_is_named),
         cmocka_unit_test(test_weights_that_explode_are_noticed_at_once),
