@@ -39,8 +39,12 @@ static int start(struct child *c, const char *command, struct err *e) {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, from[1], STDOUT_FILENO);
+    sigset_t usual; /* a server passes over SIGPIPE; its command's own pipes need it */
+    sigemptyset(&usual);
+    sigaddset(&usual, SIGPIPE);
     posix_spawnattr_init(&attributes);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setsigdefault(&attributes, &usual);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
     int failed =
         posix_spawn(&c->pid, words[0], &actions, &attributes, (char *const *)(uintptr_t)words, environ);
     posix_spawnattr_destroy(&attributes);
@@ -72,6 +76,7 @@ static bool listen_to(struct child *c, struct str *said) {
     return (n > 0 && said->len < ESCALATE_MAX_BYTES) || (n < 0 && errno == EINTR);
 }
 
+/* Until its output ends. */
 static int talk(struct child *c, const char *text, double until_s, struct str *said, struct err *e) {
     while (true) {
         struct pollfd p[2] = {{.fd = c->out, .events = POLLIN}, {.fd = c->in, .events = POLLOUT}};
@@ -88,16 +93,29 @@ static int talk(struct child *c, const char *text, double until_s, struct str *s
     }
 }
 
-static int finish(struct child *c, bool kill_it, struct err *e) {
+static bool has_ended(const struct child *c, int *status) {
+    pid_t pid = waitpid(c->pid, status, WNOHANG);
+    return pid == c->pid || (pid < 0 && errno != EINTR);
+}
+
+/* By its exit status. One that goes on after its output has ended is ended at until_s; one that `may_end`, with all that it started, at
+ * once. */
+static int finish(struct child *c, bool may_end, double until_s, struct err *e) {
     int status = 0;
+    bool ended = false;
     close_end(&c->in);
     close_end(&c->out);
-    if (kill_it)
+    for (int ms = 1; !may_end && !(ended = has_ended(c, &status)) && clock_seconds() < until_s; ms += ms < 20)
+        clock_sleep_ms(ms);
+    if (!ended) {
         kill(-c->pid, SIGKILL);
-    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (kill_it || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+        while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    }
+    if (may_end || (ended && WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return 0;
+    if (!ended)
+        return err_set(e, ERR_FAILED, "escalate", "the command did not end in time");
     return err_set(e, ERR_FAILED, "escalate", "the command ended with status %d",
                    WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
@@ -105,16 +123,22 @@ static int finish(struct child *c, bool kill_it, struct err *e) {
 int escalate(const char *command, const char *request, int64_t timeout_ms, struct str *out, struct err *e) {
     struct child c = {.in = -1, .out = -1};
     struct str said = {0};
+    double until_s = clock_seconds() + (double)timeout_ms / 1e3;
     int rc = start(&c, command, e);
     if (rc == 0) {
-        rc = talk(&c, request, clock_seconds() + (double)timeout_ms / 1e3, &said, e);
-        int ended = finish(&c, rc < 0, e);
+        rc = talk(&c, request, until_s, &said, e);
+        /* nobody wants more than its first line, however much it has to say */
+        bool enough = said.len >= ESCALATE_MAX_BYTES;
+        int ended = finish(&c, rc < 0 || enough, until_s, e);
         rc = rc < 0 ? rc : ended;
     } else {
         close_end(&c.in);
         close_end(&c.out);
     }
     size_t n = strcspn(str_text(&said), "\r\n");
+    if (rc == 0 && n >= ESCALATE_MAX_BYTES)
+        rc = err_set(e, ERR_FAILED, "escalate", "the command's line is longer than %d bytes",
+                     ESCALATE_MAX_BYTES);
     if (rc == 0 && n == 0)
         rc = err_set(e, ERR_FAILED, "escalate", "the command said nothing");
     if (rc == 0)

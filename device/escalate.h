@@ -12,7 +12,8 @@
 enum { ESCALATE_TIMEOUT_MS = 30000, ESCALATE_MAX_BYTES = 4096 };
 
 /* The first line without its line end, appended to `out`. ERR_FAILED when the command cannot be run, exits with another status than
- * 0, says nothing, or takes longer than timeout_ms (it is ended then). */
+ * 0, says nothing, begins with a line of ESCALATE_MAX_BYTES and more, or takes longer than timeout_ms (it is ended then). One that says more
+ * than ESCALATE_MAX_BYTES is ended as well: its first line stands. */
 int escalate(const char *command, const char *request, int64_t timeout_ms, struct str *out, struct err *e);
 
 #endif

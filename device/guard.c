@@ -19,12 +19,8 @@
 /* ---- memory ---- */
 
 int64_t guard_available_bytes(void) {
-    int64_t machine = mem_available_bytes(), limit = cgroup_memory_limit();
-    if (limit <= 0)
-        return machine;
-    int64_t left = limit - cgroup_memory_used();
-    left = left > 0 ? left : 1;
-    return machine > 0 && machine < left ? machine : left;
+    int64_t left = mem_available_bytes();
+    return left == 0 && cgroup_memory_limit() > 0 ? 1 : left; /* a group that is full is not an unknown one */
 }
 
 int guard_memory(int64_t need_bytes, int64_t available_bytes, struct err *e) {
@@ -69,7 +65,9 @@ struct guard_state guard_look(void) {
 
 void guard_describe(const struct guard_state *before, const struct guard_state *now, bool *was_hot,
                     char text[GUARD_TEXT]) {
-    char size[32];
+    char size[32], degrees[32] = "";
+    if (now->temperature_c >= 0)
+        snprintf(degrees, sizeof degrees, "; %.0f degrees", now->temperature_c);
     /* three degrees between hot and no longer hot, so that it is not said over and over */
     bool hot = now->temperature_c >= (*was_hot ? GUARD_HOT_C - 3 : GUARD_HOT_C);
     text[0] = 0;
@@ -77,8 +75,7 @@ void guard_describe(const struct guard_state *before, const struct guard_state *
         snprintf(text, GUARD_TEXT, "%s of this program were swapped out: answers will be slow",
                  str_bytes(size, sizeof size, now->swapped_bytes));
     else if (now->throttled == 1 && before->throttled != 1)
-        snprintf(text, GUARD_TEXT, "the processor is held back (heat, or too little power); %.0f degrees",
-                 now->temperature_c);
+        snprintf(text, GUARD_TEXT, "the processor is held back (heat, or too little power)%s", degrees);
     else if (now->throttled == 0 && before->throttled == 1)
         snprintf(text, GUARD_TEXT, "the processor runs at full speed again");
     else if (hot && !*was_hot)

@@ -44,9 +44,14 @@ static int write_row(struct classifier *c, const struct task *t, const struct re
 int golden_write(struct classifier *c, const struct task *t, const struct rows *rows, int64_t n,
                  struct str *out, struct err *e) {
     double *p = calloc((size_t)t->n_labels + 1, sizeof *p);
+    struct progress progress;
     int rc = p ? 0 : err_set(e, ERR_NO_MEMORY, "golden_write", "no memory for the golden rows");
-    for (int64_t i = 0; i < n && rc == 0; i++)
+    progress_begin(&progress, "golden rows", "row", n);
+    for (int64_t i = 0; i < n && rc == 0; i++) {
         rc = write_row(c, t, &rows->records[i * rows->n / n], p, out, e);
+        progress_update(&progress, i + 1);
+    }
+    progress_end(&progress);
     free(p);
     return rc;
 }

@@ -89,6 +89,9 @@ static int make_context(struct lm *m, const struct lm_options *o, struct err *e)
     int threads = o->n_threads > 0 ? o->n_threads : default_threads(m);
     struct llama_context_params p = llama_context_default_params();
     int n_ctx = o->n_ctx > 0 ? o->n_ctx : (trained > 0 && trained < 4096 ? trained : 4096);
+    if (threads > GGML_MAX_N_THREADS) /* an assertion of ggml's */
+        return err_set(e, ERR_USAGE, "lm_open", "%d threads are more than llama.cpp's %d", threads,
+                       GGML_MAX_N_THREADS);
     size_rows(m, o);
     p.n_ctx = (uint32_t)(o->n_ctx_is_each ? n_ctx * m->n_seq : n_ctx);
     p.n_batch = p.n_ubatch = (uint32_t)m->n_batch;

@@ -172,8 +172,9 @@ static int compare_candidates(const void *pa, const void *pb) {
     bool slow_a = is_slow(a), slow_b = is_slow(b);
     if (slow_a != slow_b)
         return slow_a ? 1 : -1;
-    if (slow_a)
-        return a->predicted.decision_s.value < b->predicted.decision_s.value ? -1 : 1;
+    double time_a = a->predicted.decision_s.value, time_b = b->predicted.decision_s.value;
+    if (slow_a && time_a != time_b)
+        return time_a < time_b ? -1 : 1;
     double right_a = a->predicted.accuracy.value, right_b = b->predicted.accuracy.value;
     return right_a != right_b ? (right_a > right_b ? -1 : 1) : strcmp(a->base, b->base);
 }

@@ -101,6 +101,12 @@ static void test_says_changes_once(void **state) {
     assert_string_equal(text, "");
     guard_describe(&hot, &held, &was_hot, text);
     assert_non_null(strstr(text, "held back"));
+    assert_non_null(strstr(text, "degrees"));
+    struct guard_state unknown = {0, -1, 0}, unknown_held = {0, -1, 1};
+    guard_describe(&unknown, &unknown_held, &was_hot, text);
+    assert_non_null(strstr(text, "held back"));
+    assert_null(strstr(text, "degrees"));
+    was_hot = true;
     guard_describe(&held, &hot, &was_hot, text);
     assert_non_null(strstr(text, "full speed"));
     struct guard_state nearly = {0, 78, 0};
@@ -130,6 +136,10 @@ static void test_escalation(void **state) {
     expect_escalation("echo no; exit 3", 20000, ERR_FAILED, NULL);
     expect_escalation("sleep 100 & wait", 50, ERR_FAILED, NULL);
     expect_escalation("/nonexistent/program", 20000, ERR_FAILED, NULL);
+    expect_escalation("yes", 20000, 0, "y"); /* its first line, however much it has to say */
+    expect_escalation("yes | head -n 1", 20000, 0, "y");
+    expect_escalation("head -c 5000 /dev/zero | tr '\\0' x", 20000, ERR_FAILED, NULL);
+    expect_escalation("echo yes; exec >&-; sleep 100", 50, ERR_FAILED, NULL); /* goes on without an output */
 }
 
 static void expect_record(const char *text, const char *json) {
