@@ -5,10 +5,10 @@
 #include "bench/planner_here.h"
 #include "cmd/compress_text.h"
 #include "format/json.h"
-#include "llama/lm.h"
+#include "llama/type_rate.h"
 #include "model/file.h"
-#include "plan/probe.h"
 #include "plan/rates.h"
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,13 +36,13 @@ static int measure_device(struct bits_device *out, const struct shape_task *t, i
     struct catalog c;
     struct catalog_device here;
     struct device_rates rates;
-    double gmacs[CATALOG_N_READS] = {0};
+    double gmacs[N_TYPE_RATES] = {0};
     int rc = catalog_load(&c, NULL, e);
     if (rc < 0)
         return rc;
     planner_here_device(&here);
     here.cores = (struct catalog_figure){true, n_threads, n_threads, n_threads, "asked for"};
-    rc = probe_reads_measure(gmacs, n_threads, NULL, e);
+    rc = type_rates_measure(gmacs, n_threads, NULL, e);
     for (int i = 0; i < CATALOG_N_READS && rc == 0; i++)
         here.reads[i] = (struct catalog_figure){true, gmacs[i], gmacs[i], gmacs[i], "measured here"};
     if (rc == 0)
@@ -59,13 +59,22 @@ static int measure_device(struct bits_device *out, const struct shape_task *t, i
     return rc;
 }
 
+/* Appends; what does not fit is cut off. */
+static void say(struct device_choice *out, const char *format, ...) {
+    size_t at = strlen(out->types);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(out->types + at, sizeof out->types - at, format, args);
+    va_end(args);
+}
+
 /* The types' counts from the file itself, and what the choice said of it. */
 static int describe(struct device_choice *out, const char *folder, struct err *e) {
     enum { MOST = 16 };
     struct model_file *f;
     char name[320];
     const char *types[MOST];
-    int counts[MOST] = {0}, n = 0, at = 0;
+    int counts[MOST] = {0}, n = 0;
     double bits = 0, values = 0;
     int rc = model_file_open(&f, out->path, e);
     if (rc < 0)
@@ -84,18 +93,16 @@ static int describe(struct device_choice *out, const char *folder, struct err *e
         n += k == n;
     }
     for (int k = 0; k < n; k++)
-        at += snprintf(out->types + at, sizeof out->types - (size_t)at, "%s%d matrices %s", k ? ", " : "",
-                       counts[k], types[k]);
-    at += snprintf(out->types + at, sizeof out->types - (size_t)at, ": %.2f bits a weight", bits / values);
+        say(out, "%s%d matrices %s", k ? ", " : "", counts[k], types[k]);
+    say(out, ": %.2f bits a weight", bits / values);
     model_file_close(f);
     json_t *report = NULL;
     snprintf(name, sizeof name, "%s/compress.json", folder);
     if (json_file_read(name, &report, NULL) == 0) {
         const char *reason = json_string_value(json_object_get(report, "reason"));
         const json_t *kept = json_object_get(json_object_get(report, "vocabulary"), "after");
-        snprintf(out->types + at, sizeof out->types - (size_t)at,
-                 "; %lld tokens kept; compress of its candidates: %.160s",
-                 (long long)json_integer_value(kept), reason ? reason : "");
+        say(out, "; %lld tokens kept; compress of its candidates: %.160s",
+            (long long)json_integer_value(kept), reason ? reason : "");
     }
     json_decref(report);
     return 0;

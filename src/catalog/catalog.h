@@ -17,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "llama/type_rate.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -41,9 +42,8 @@ struct catalog_figure {
     X(decode_gbps, "weights read per second while a model writes, measured")
 
 /* Tensor types of which a device may say how fast it reads prompts: `reads: {Q4_K: [113, probe]}`, 10^9 multiply-accumulates a
- * second of all cores. Named as in plan/mix.h. */
-#define CATALOG_READS(X)                                                                                     \
-    X(F16) X(Q8_0) X(Q6_K) X(Q5_K) X(Q4_K) X(Q3_K) X(Q2_K) X(Q5_1) X(Q5_0) X(Q4_1) X(Q4_0) X(IQ4_NL) X(IQ4_XS)
+ * second of the threads that a model would run with. Named as in plan/mix.h. */
+#define CATALOG_READS(X) TYPE_RATES(X)
 enum catalog_read {
 #define X(name) CATALOG_READ_##name,
     CATALOG_READS(X)

@@ -2,8 +2,10 @@
  * machine is measured; another one is asked over ssh, with a script that needs nothing there but a shell. */
 #include "base/file.h"
 #include "base/str.h"
+#include "base/thread.h"
 #include "cmd/cmd.h"
 #include "cmd/probe.h"
+#include "format/json.h"
 #include "plan/probe.h"
 
 #include <ctype.h>
@@ -89,16 +91,29 @@ static int read_facts(const char *text, struct facts *f, struct err *e) {
 static const char *core_class(const struct facts *f) {
     static const struct {
         const char *part, *core;
-    } parts[] = {{"0xd03", "cortex-a53"}, {"0xd04", "cortex-a35"}, {"0xd05", "cortex-a55"},
-                 {"0xd07", "cortex-a57"}, {"0xd08", "cortex-a72"}, {"0xd0b", "cortex-a76"},
-                 {"0xd41", "cortex-a78"}, {"0xd42", "cortex-a78"}, {"0xd44", "cortex-x1"},
-                 {"0xd81", "cortex-a720"}};
+    } parts[] = {{"0xd03", "cortex-a53"},
+                 {"0xd04", "cortex-a35"},
+                 {"0xd05", "cortex-a55"},
+                 {"0xd07", "cortex-a57"},
+                 {"0xd08", "cortex-a72"},
+                 {"0xd0b", "cortex-a76"},
+                 {"0xd41", "cortex-a78"},
+                 {"0xd42", "cortex-a78"},
+                 {"0xd44", "cortex-x1"},
+                 {"0xd81", "cortex-a720"},
+                 /* of no class of their own: the nearest, in order or not as they are (A73; A510, A520) */
+                 {"0xd09", "cortex-a72"},
+                 {"0xd46", "cortex-a55"},
+                 {"0xd80", "cortex-a55"}};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (strcasecmp(parts[i].part, f->part) == 0)
             return parts[i].core;
     if (str_equal(f->arch, "x86_64"))
         return strstr(f->model, "N100") != NULL || strstr(f->model, "N150") != NULL ? "gracemont"
-                                                                                    : "x86-avx2";
+               : strstr(f->flags, "avx2") != NULL                                   ? "x86-avx2"
+                                                                                    : "x86-before-avx2";
+    if (str_starts(f->arch, "riscv"))
+        return "sifive-p550";
     return strstr(f->flags, "asimddp") != NULL ? "cortex-a76" : "cortex-a53";
 }
 
@@ -112,10 +127,9 @@ static const char *has(const struct facts *f, const char *flag) {
 static void add_reads(struct str *s, const struct probe_rates *r) {
     const char *between = "";
     str_add(s, "    reads: {");
-    for (int i = 0; i < CATALOG_N_READS; i++)
+    for (int i = 0; i < N_TYPE_RATES; i++)
         if (r->reads_gmacs[i] > 0) {
-            str_addf(s, "%s%s: [%.4g, probe]", between, catalog_read_type((enum catalog_read)i),
-                     r->reads_gmacs[i]);
+            str_addf(s, "%s%s: [%.4g, probe]", between, type_rate_name((enum type_rate)i), r->reads_gmacs[i]);
             between = ", ";
         }
     str_add(s, "}\n");
@@ -123,8 +137,9 @@ static void add_reads(struct str *s, const struct probe_rates *r) {
 
 static void add_entry(struct str *s, const char *name, const struct facts *f, const struct probe_rates *r) {
     str_addf(s, "format: edgestill.devices/1\nsources: {probe: \"edgestill probe\"}\nfamilies:\n");
-    str_addf(s, "  - family: %s\n    title: \"%s\"\n    soc: unknown\n    arch: %s\n    core: %s\n", name,
-             f->model[0] != '\0' ? f->model : name, f->arch, core_class(f));
+    str_addf(s, "  - family: %s\n    title: ", name);
+    json_text_string(s, f->model[0] != '\0' ? f->model : name); /* a string of JSON is one of YAML */
+    str_addf(s, "\n    soc: unknown\n    arch: %s\n    core: %s\n", f->arch, core_class(f));
     str_addf(s, "    dotprod: %s\n    i8mm: %s\n    sve: %s\n    cores: [%.0f, probe]\n", has(f, "asimddp"),
              has(f, "i8mm"), has(f, "sve"), f->cores);
     if (f->mhz > 0)
@@ -165,9 +180,9 @@ static void show(struct cmd_ctx *c, const struct facts *f, const struct probe_ra
     for (int n = 1; n <= r->n_threads; n++)
         cmd_print(c, "memory read by %d thread%s: %.1f GB/s\n", n, n > 1 ? "s" : "", r->read_gbps[n]);
     cmd_print(c, "memcpy %.0f MB/s, memset %.0f MB/s by one thread\n", r->memcpy_mbps, r->memset_mbps);
-    cmd_print(c, "reads prompts, in GMAC/s on all cores:");
-    for (int i = 0; i < CATALOG_N_READS; i++)
-        cmd_print(c, " %s %.1f", catalog_read_type((enum catalog_read)i), r->reads_gmacs[i]);
+    cmd_print(c, "reads prompts, in GMAC/s of %.0f thread%s:", f->cores, f->cores > 1 ? "s" : "");
+    for (int i = 0; i < N_TYPE_RATES; i++)
+        cmd_print(c, " %s %.1f", type_rate_name((enum type_rate)i), r->reads_gmacs[i]);
     cmd_print(c, "\n");
     cmd_print(c, "multiplies %.1f GMAC/s in 32-bit floats on all cores, %.1f GMAC/s in bytes on one\n",
               r->f32_gmacs, r->int8_gmacs);
@@ -184,8 +199,8 @@ static void fill_result(struct cmd_ctx *c, const struct facts *f, const struct p
     json_object_set_new(c->result, "read_gbps",
                         r != NULL ? json_real(r->read_gbps[r->n_threads]) : json_null());
     json_t *reads = r != NULL ? json_object() : json_null();
-    for (int i = 0; i < CATALOG_N_READS && r != NULL; i++)
-        json_object_set_new(reads, catalog_read_type((enum catalog_read)i), json_real(r->reads_gmacs[i]));
+    for (int i = 0; i < N_TYPE_RATES && r != NULL; i++)
+        json_object_set_new(reads, type_rate_name((enum type_rate)i), json_real(r->reads_gmacs[i]));
     json_object_set_new(c->result, "reads_gmacs", reads);
     json_object_set_new(c->result, "f32_gmacs", r != NULL ? json_real(r->f32_gmacs) : json_null());
     json_object_set_new(c->result, "int8_gmacs", r != NULL ? json_real(r->int8_gmacs) : json_null());
@@ -223,7 +238,7 @@ static int run_probe(struct cmd_ctx *c) {
     struct facts f;
     struct probe_rates rates;
     struct str text = {0}, entry = {0};
-    if (c->n_args > 1 || (host != NULL && host[0] == '-') ||
+    if (c->n_args > 1 || (host != NULL && host[0] == '-') || name[0] == '\0' ||
         strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-") != strlen(name))
         return err_set(&c->err, ERR_USAGE, "probe",
                        "one host, and a name of small letters, digits, dots and dashes");
@@ -232,8 +247,10 @@ static int run_probe(struct cmd_ctx *c) {
         code = read_facts(str_text(&text), &f, &c->err);
     if (code == 0 && host == NULL) {
         struct progress p;
+        int usable = thread_core_count(); /* a container may have fewer than the machine */
+        f.cores = f.cores < usable ? f.cores : usable;
         progress_begin(&p, "measure", "type", 0);
-        code = probe_rates_measure(&rates, &p, &c->err);
+        code = probe_rates_measure(&rates, (int)f.cores, &p, &c->err);
         progress_end(&p);
     }
     if (code == 0) {

@@ -1,11 +1,23 @@
 /* One product of one type, computed as llama.cpp would place it. */
 #include "llama/type_rate.h"
 #include "base/clock.h"
+#include "base/interrupt.h"
 #include "base/rng.h"
 #include "llama/compat.h"
+#include "llama/lm.h"
 #include <math.h>
 #include <stdlib.h>
 #include <strings.h>
+
+static const char *const names[N_TYPE_RATES] = {
+#define X(name) #name,
+    TYPE_RATES(X)
+#undef X
+};
+
+const char *type_rate_name(enum type_rate t) {
+    return names[t];
+}
 
 enum { WIDTH = TYPE_RATE_WIDTH, ROWS = TYPE_RATE_ROWS, LEAST_RUNS = 3, MOST_RUNS = 200 };
 static const double FOR_S = 0.15;
@@ -128,5 +140,20 @@ int type_rate_measure(const char *type, int n_threads, double *macs_per_s, struc
     if (rc == 0)
         *macs_per_s = (double)WIDTH * WIDTH * ROWS / fmax(fastest(&p), 1e-9);
     product_release(&p);
+    return rc;
+}
+
+int type_rates_measure(double gmacs[N_TYPE_RATES], int n_threads, struct progress *p, struct err *e) {
+    int rc = lm_backend_init(NULL, e);
+    if (p)
+        p->total = N_TYPE_RATES;
+    for (int i = 0; i < N_TYPE_RATES && rc == 0; i++) {
+        double macs_per_s = 0;
+        rc = type_rate_measure(names[i], n_threads, &macs_per_s, e);
+        gmacs[i] = macs_per_s / 1e9;
+        progress_update(p, i + 1);
+        if (rc == 0)
+            rc = interrupt_check(e);
+    }
     return rc;
 }

@@ -2,11 +2,7 @@
 #include "plan/probe.h"
 
 #include "base/clock.h"
-#include "base/interrupt.h"
 #include "base/mem.h"
-#include "base/thread.h"
-#include "llama/lm.h"
-#include "llama/type_rate.h"
 #include "plan/host.h"
 #include <math.h>
 #include <pthread.h>
@@ -88,28 +84,11 @@ static double byte_rate(void) {
     return (double)BYTES_WIDE * BYTES_ROUNDS / (clock_seconds() - start);
 }
 
-int probe_reads_measure(double reads_gmacs[CATALOG_N_READS], int n_threads, struct progress *p,
-                        struct err *e) {
-    int code = lm_backend_init(NULL, e);
-    if (p != NULL)
-        p->total = CATALOG_N_READS;
-    for (int i = 0; i < CATALOG_N_READS && code == 0; i++) {
-        double macs_per_s = 0;
-        code = type_rate_measure(catalog_read_type((enum catalog_read)i), n_threads, &macs_per_s, e);
-        reads_gmacs[i] = macs_per_s / 1e9;
-        progress_update(p, i + 1);
-        if (code == 0)
-            code = interrupt_check(e);
-    }
-    return code;
-}
-
-int probe_rates_measure(struct probe_rates *out, struct progress *p, struct err *e) {
+int probe_rates_measure(struct probe_rates *out, int n_threads, struct progress *p, struct err *e) {
     int64_t available = mem_available_bytes(),
             bytes = available > 0 && available / 4 < LARGEST ? available / 4 : LARGEST;
-    int cores = thread_core_count();
     struct predict_host host;
-    struct probe_rates r = {.n_threads = cores < PROBE_MOST_THREADS ? cores : PROBE_MOST_THREADS};
+    struct probe_rates r = {.n_threads = n_threads < PROBE_MOST_THREADS ? n_threads : PROBE_MOST_THREADS};
     char *memory = bytes >= SMALLEST / 2 ? malloc((size_t)bytes) : NULL;
     if (memory == NULL)
         return err_set(e, ERR_NO_MEMORY, "probe_rates_measure", "too little memory is free to measure it");
@@ -121,7 +100,7 @@ int probe_rates_measure(struct probe_rates *out, struct progress *p, struct err 
     r.int8_gmacs = byte_rate() / 1e9;
     int code = host_measure(&host, e);
     if (code == 0)
-        code = probe_reads_measure(r.reads_gmacs, cores, p, e);
+        code = type_rates_measure(r.reads_gmacs, n_threads, p, e);
     if (code == 0) {
         r.f32_gmacs = host.macs_per_s / 1e9;
         *out = r;

@@ -3,23 +3,20 @@
 #ifndef PLAN_PROBE_H
 #define PLAN_PROBE_H
 
-#include "base/progress.h"
-#include "catalog/catalog.h"
+#include "llama/type_rate.h"
 
 enum { PROBE_MOST_THREADS = 16 };
 struct probe_rates {
-    int n_threads; /* of read_gbps: 1, 2, ..., all cores */
+    int n_threads; /* of read_gbps: 1, 2, ..., as many as were asked for */
     double read_gbps[PROBE_MOST_THREADS +
                      1];             /* [1..n_threads]: 10^9 bytes a second, of memory that no cache holds */
     double memcpy_mbps, memset_mbps; /* one thread, 10^6 bytes copied or set a second */
     double f32_gmacs,
         int8_gmacs; /* 10^9 multiply-accumulates a second: a matrix product on all cores; bytes, one core */
-    double reads_gmacs[CATALOG_N_READS]; /* all cores, by type of the weights; 0: not measured */
+    double reads_gmacs[N_TYPE_RATES]; /* of n_threads, by type of the weights; 0: not measured */
 };
-/* ERR_NO_MEMORY when less than 64 MB are free; ERR_INTERRUPTED. `p` may be NULL. */
-int probe_rates_measure(struct probe_rates *out, struct progress *p, struct err *e);
-/* The last of them alone: 10^9 multiply-accumulates a second of n_threads. */
-int probe_reads_measure(double reads_gmacs[CATALOG_N_READS], int n_threads, struct progress *p,
-                        struct err *e);
+/* With the threads that a model would run with: the cores of the fast cluster, since slow ones beside them change what each type
+ * costs. ERR_NO_MEMORY when less than 64 MB are free; ERR_INTERRUPTED. `p` may be NULL. */
+int probe_rates_measure(struct probe_rates *out, int n_threads, struct progress *p, struct err *e);
 
 #endif
