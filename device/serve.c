@@ -13,6 +13,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "metrics.h"
+#include "notify.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
@@ -295,6 +296,7 @@ static int start(struct server *s, struct err *e) {
     }
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
     log_info("listening on http://%.*s:%u", (int)(strrchr(text, ':') - text), text, info ? info->port : 0U);
+    notify("READY=1");
     return 0;
 }
 
@@ -322,6 +324,7 @@ static int open_requests(struct server *s) {
 
 /* Nobody new, an answer for everybody who waits, and time for the answers to leave. */
 static void stop(struct server *s) {
+    notify("STOPPING=1");
     MHD_socket listener = MHD_quiesce_daemon(s->daemon);
     if (listener != MHD_INVALID_SOCKET)
         close(listener);

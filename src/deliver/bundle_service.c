@@ -53,6 +53,9 @@ void bundle_text_unit(const struct bundle_facts *f, struct str *out) {
         "Description=edgestill %s: decides records on 127.0.0.1:%d\n"
         "Documentation=file:///opt/edgestill/%s/README.md\n\n"
         "[Service]\n"
+        "# It has started when it answers: the program says so itself.\n"
+        "Type=notify\n"
+        "TimeoutStartSec=300\n"
         "ExecStart=/opt/edgestill/%s/run --serve --lock --listen 127.0.0.1:%d\n"
         "Restart=on-failure\n"
         "RestartSec=5\n"
@@ -78,7 +81,7 @@ void bundle_text_install(const struct bundle_facts *f, struct str *out) {
              "# beside it), and starts it now and at every boot. As root.\n"
              "#   ./install [--listen HOST:PORT]     another address than 127.0.0.1:%d; one that is not "
              "loopback opens it\n"
-             "#                                      to the network\n"
+             "#                                      to the network. Installing again keeps it\n"
              "set -eu\n"
              "name=%s\n",
              f->name, f->name, PORT, f->name);
@@ -95,6 +98,10 @@ void bundle_text_install(const struct bundle_facts *f, struct str *out) {
                  "if [ -z \"$root\" ] && [ \"$(id -u)\" != 0 ]; then echo \"install: as root, please: sudo "
                  "$here/install\" "
                  ">&2; exit 1; fi\n"
+                 "if [ -z \"$root\" ] && ! command -v systemctl >/dev/null; then\n"
+                 "    echo \"install: there is no systemd here; have this machine's init start: $here/run "
+                 "--serve --lock\" >&2; exit 1\n"
+                 "fi\n"
                  "\"$here/run\" --version >/dev/null || { echo 'install: this machine cannot run the "
                  "program' >&2; exit 1; "
                  "}\n"
@@ -112,7 +119,6 @@ void bundle_text_install(const struct bundle_facts *f, struct str *out) {
                  "    mv \"$to.new\" \"$to\"\n"
                  "fi\n"
                  "cp \"$to/edgestill.service\" \"$units/$unit\"\n"
-                 "rm -f \"$units/$unit.d/listen.conf\"\n"
                  "if [ -n \"$listen\" ]; then\n"
                  "    mkdir -p \"$units/$unit.d\"\n"
                  "    {\n"
@@ -128,12 +134,12 @@ void bundle_text_install(const struct bundle_facts *f, struct str *out) {
                  "[ -z \"$root\" ] || exit 0\n"
                  "systemctl daemon-reload\n"
                  "systemctl enable \"$unit\"\n"
-                 "systemctl restart \"$unit\"\n"
-                 "sleep 2\n"
-                 "if ! systemctl is-active --quiet \"$unit\"; then\n"
-                 "    echo \"install: the service does not run; see: journalctl -u $unit\" >&2\n"
+                 "if ! systemctl restart \"$unit\"; then\n"
+                 "    echo \"install: the service does not start; see: journalctl -u $unit\" >&2\n"
                  "    exit 1\n"
                  "fi\n"
+                 "listen=$(sed -n 's/^ExecStart=.* --listen //p' \"$units/$unit.d/listen.conf\" 2>/dev/null) "
+                 "|| :\n"
                  "echo \"$unit runs; try: curl -s http://${listen:-127.0.0.1:");
     str_addf(out, "%d}/health\"\n", PORT);
 }
@@ -154,7 +160,7 @@ void bundle_text_uninstall(const struct bundle_facts *f, struct str *out) {
                  "cd /\n"
                  "for d in '' .old .new; do rm -rf \"$root/opt/edgestill/$name$d\"; done\n"
                  "rmdir \"$root/opt/edgestill\" 2>/dev/null || :\n"
-                 "if [ -z \"$root\" ]; then systemctl daemon-reload; fi\n");
+                 "if [ -z \"$root\" ]; then systemctl daemon-reload || :; fi\n");
 }
 
 /* ---- other runtimes ---- */

@@ -149,6 +149,7 @@ static void test_texts_speak_of_this_task(void **state) {
                  "ExecStart=/opt/edgestill/tiny-claims/run --serve --lock --listen 127.0.0.1:8077\n");
     expect_words("one/edgestill.service", "MemoryMax=223M\n"); /* 2e8 bytes are 191 MB begun, and 32 */
     expect_words("one/edgestill.service", "MemorySwapMax=0\n");
+    expect_words("one/edgestill.service", "Type=notify\n");
     expect_words("one/edgestill.service", "DynamicUser=yes\n");
     expect_words("one/Modelfile", "FROM ./model/student.gguf\n");
     expect_words("one/Modelfile", "Label the claim as suspicious or normal.\n{{ .Prompt }}\n<|im_end|>");

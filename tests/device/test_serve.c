@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,12 +48,13 @@ static int read_port(const char *log) {
     return 0;
 }
 
-static struct server start(const char *more) {
+static struct server start_in(const char *environment, const char *more) {
     char command[512];
     struct server s = {0};
     unlink("server.log");
     snprintf(command, sizeof command,
-             "exec env -i here/run --serve --listen 127.0.0.1:0 --threads 1 %s >server.log 2>&1", more);
+             "exec env -i %s here/run --serve --listen 127.0.0.1:0 --threads 1 %s >server.log 2>&1",
+             environment, more);
     s.pid = fork();
     if (s.pid == 0) {
         unsetenv("LD_LIBRARY_PATH");
@@ -61,6 +64,10 @@ static struct server start(const char *more) {
     s.port = read_port("server.log");
     assert_true(s.port > 0);
     return s;
+}
+
+static struct server start(const char *more) {
+    return start_in("", more);
 }
 
 static int end_server(struct server *s) {
@@ -301,6 +308,31 @@ static void test_short_queue(void **state) {
     assert_int_equal(end_server(&s), 0);
 }
 
+/* One record takes a second, since somebody else is asked: whoever waits longer than the limit is told so. */
+static void test_nobody_waits_too_long(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(
+        tiny_shell("cp -r here slow && sed -i 's/\"tolerance\"/\"abstain\": {\"threshold\": 1.01}, "
+                   "&/' slow/bundle.json"),
+        0);
+    struct server s = start("--bundle slow --max-wait 200 --on-abstain 'sleep 1; echo ask'");
+    static const char whole[] = "POST /v1/decide HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: "
+                                "application/json\r\nContent-Length: 11\r\n\r\n{\"delay\":3}";
+    struct str body = {0};
+    char answer[2048] = "";
+    int fd = dial(s.port);
+    assert_true(send(fd, whole, sizeof whole - 1, MSG_NOSIGNAL) > 0);
+    clock_sleep_ms(100);
+    assert_int_equal(post(s.port, "/v1/decide", "{\"delay\":3}", &body), 503);
+    assert_non_null(strstr(str_text(&body), "are the limit"));
+    assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0 && strstr(answer, " 200 "));
+    str_release(&body);
+    close(fd);
+    assert_int_equal(end_server(&s), 0);
+}
+
 /* A request that has arrived when SIGTERM comes is answered: with its decision or with 503, never with silence. */
 static void test_end_answers_everybody(void **state) {
     (void)state;
@@ -332,6 +364,36 @@ static void test_end_answers_everybody(void **state) {
     assert_int_equal(status, 0);
 }
 
+static void expect_state(int fd, const char *state) {
+    char text[64] = "";
+    assert_true(recv(fd, text, sizeof text - 1, 0) > 0);
+    assert_string_equal(text, state);
+}
+
+/* systemd counts a start as done when the program says that it answers, and only then. */
+static void test_says_when_it_answers(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "notify"};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    assert_true(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    struct timeval patience = {.tv_sec = 60};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_int_equal(
+        tiny_shell("env -i NOTIFY_SOCKET=$PWD/notify here/run --serve --threads 1 --listen 127.0.0.1:0 "
+                   "--bundle nowhere"),
+        2);
+    assert_true(recv(fd, &(char){0}, 1, MSG_DONTWAIT) < 0); /* it never answered, and did not say so */
+    struct server s = start_in("NOTIFY_SOCKET=\"$PWD\"/notify", "");
+    expect_state(fd, "READY=1");
+    assert_int_equal(request(s.port, "GET", "/health", NULL, NULL, NULL), 200);
+    assert_int_equal(end_server(&s), 0);
+    expect_state(fd, "STOPPING=1");
+    close(fd);
+    unlink("notify");
+}
+
 static void test_address_is_checked(void **state) {
     (void)state;
     if (!possible)
@@ -349,7 +411,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_serves),
         cmocka_unit_test(test_short_queue),
+        cmocka_unit_test(test_nobody_waits_too_long),
         cmocka_unit_test(test_end_answers_everybody),
+        cmocka_unit_test(test_says_when_it_answers),
         cmocka_unit_test(test_address_is_checked),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
