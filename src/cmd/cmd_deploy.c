@@ -10,7 +10,8 @@
 static const struct option_def options[] = {
     {"service", OPTION_FLAG, NULL, "install it as a service there (root, or sudo without a password)", NULL},
     {"folder", OPTION_STRING, "DIR", "where to on the device, relative to the home", "edgestill"},
-    {"rows", OPTION_INT, "N", "self-test: the first N golden rows (default: all)", NULL},
+    {"rows", OPTION_INT, "N", "self-test: the first N golden rows, without rates by type (default: all)",
+     NULL},
     {"list", OPTION_FLAG, NULL, "only list the versions that are there", NULL},
     {"rollback", OPTION_FLAG, NULL, "only go back to the version before", NULL},
     {"ssh", OPTION_STRING, "COMMAND", "ssh with options of yours, e.g. \"ssh -p 2222\" (default: ssh)", NULL},
@@ -118,7 +119,7 @@ static void show_result(struct deploying *x, int rc) {
                         json_string(x->request.service      ? "updated"
                                     : x->device.has_service ? "as it was"
                                                             : "none"));
-    if (json_file_read(x->request.receipt, &receipt, NULL) == 0)
+    if (r->has_receipt && json_file_read(x->request.receipt, &receipt, NULL) == 0)
         json_object_set_new(j, "receipt", receipt);
     if (rc < 0)
         return;
@@ -128,7 +129,7 @@ static void show_result(struct deploying *x, int rc) {
     else
         cmd_print(x->c, "nothing to copy: all %lld files were there\n", (long long)r->n_files);
     cmd_print(x->c, "in use on %s: %s/versions/%s%s; receipt: %s\n", x->ssh.host, x->request.folder, r->id,
-              x->request.service ? ", as a service" : "", x->request.receipt);
+              x->request.service ? ", as a service" : "", r->has_receipt ? x->request.receipt : "none came");
     if (x->device.has_service && !x->request.service)
         cmd_print(x->c, "the service there goes on with the version that it was installed with; this one "
                         "becomes it with --service\n");
@@ -143,6 +144,8 @@ static int list(struct deploying *x) {
         cmd_print(x->c, "%s", text.len ? str_text(&text) : "nothing is there\n");
     for (char *line = rc == 0 && text.len ? strtok_r(text.data, "\n", &rest) : NULL; line;
          line = strtok_r(NULL, "\n", &rest)) {
+        if (strlen(line) < 3) /* of a login shell that has something to say */
+            continue;
         size_t n = strcspn(line + 2, " ");
         json_array_append_new(versions, json_pack("{s:s#, s:b, s:b, s:s}", "id", line + 2, (int)n, "current",
                                                   line[0] == '*', "previous", line[0] == '-', "state",

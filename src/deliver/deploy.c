@@ -94,8 +94,10 @@ int deploy_probe(struct ssh *s, const char *folder, struct deploy_device *out, s
     int status = 0;
     int rc =
         ssh_run(s, &(struct ssh_call){.script = DEPLOY_PROBE, .args = {folder}, .out = &text}, &status, e);
-    if (rc == 0 && status != 0)
+    if (rc == 0 && status != 0) {
         rc = err_set(e, ERR_NO_SPACE, "deploy_probe", "%s cannot make the folder %s", s->host, folder);
+        err_hint(e, "is its disk full or read-only? --folder takes another place there");
+    }
     if (rc == 0 && take(str_text(&text), "missing", missing, sizeof missing))
         rc = err_set(e, ERR_UNSUPPORTED, "deploy_probe", "%s has no %s, which copying needs", s->host,
                      missing);
@@ -305,7 +307,24 @@ static int fetch_receipt(struct work *w, struct err *e) {
     int rc = call(w, &q, &status, e);
     if (rc == 0 && status == 0)
         rc = file_write(w->d->receipt, str_text(&w->out), w->out.len, e);
+    w->r->has_receipt = rc == 0 && status == 0;
     return rc;
+}
+
+/* The self-test failed, and what failed is not in use unless it was before. */
+static int say_failed(struct work *w, const char *said, struct err *e) {
+    const struct deploy_device *d = w->device;
+    bool in_use = str_starts(d->current, "versions/") && str_equal(d->current + 9, w->r->id);
+    w->r->rolled_back = d->current[0] != 0 && !in_use;
+    err_set(e, ERR_MISMATCH, "deploy", "%s", said);
+    err_hint(e, "%s%s%s",
+             in_use && d->previous[0]
+                 ? "it is the version in use there; --rollback goes back to the one before"
+             : in_use        ? "it is the version in use there, and none was kept from before"
+             : d->current[0] ? "the version before is in use as it was"
+                             : "nothing is in use there",
+             w->r->has_receipt ? "; see " : "", w->r->has_receipt ? w->d->receipt : "");
+    return ERR_MISMATCH;
 }
 
 static int selftest(struct work *w, struct err *e) {
@@ -325,15 +344,7 @@ static int selftest(struct work *w, struct err *e) {
     if (rc < 0 || !said.code)
         return rc;
     rc = call(w, &(struct ssh_call){.script = DEPLOY_DROP, .args = {w->d->folder, w->r->id}}, &dropped, e);
-    if (rc < 0)
-        return rc;
-    w->r->rolled_back = w->device->current[0] != 0;
-    err_set(e, ERR_MISMATCH, "deploy", "%s", said.message);
-    err_hint(e,
-             w->r->rolled_back ? "the version before is in use as it was; see %s"
-                               : "nothing is in use there; see %s",
-             w->d->receipt);
-    return ERR_MISMATCH;
+    return rc < 0 ? rc : say_failed(w, said.message, e);
 }
 
 static int switch_over(struct work *w, struct err *e) {

@@ -7,7 +7,7 @@
  *     edgestill/claims/current -> versions/ID, previous -> versions/ID
  *     edgestill/claims/receipts/ID.json
  *
- * Invariants: versions/ID is whole or absent; `current` names a version whose self-test passed on that device; a file goes over only
+ * Invariants: versions/ID is whole or absent (one that a disk damaged since is made whole by the next deployment); `current` names a version whose self-test passed on that device; a file goes over only
  * when neither the version before nor an earlier attempt has it there with the same SHA-256, and from where an earlier attempt
  * stopped. So any step may be cut off, and the same command goes on.
  *
@@ -39,7 +39,8 @@ struct deploy {
 struct deploy_result {
     char id[17];
     int64_t n_files, n_copied, copied_bytes;
-    bool was_there;     /* this very version was there before */
+    bool was_there;     /* this very version was there before, whole */
+    bool has_receipt;   /* of this run, brought home */
     bool rolled_back;   /* and the version before is in use again */
     int64_t need_bytes; /* disk that the copy needed */
 };

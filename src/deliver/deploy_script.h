@@ -21,19 +21,25 @@
     "service=1\n"                                                                                            \
     "exit 0"
 
-/* $2 ID. Takes over what is there already; prints "there", or "need OFFSET NAME" a file. */
+/* $2 ID. Takes over what is there already; prints "there", or "need OFFSET NAME" a file. A version of which a file was damaged since is
+ * put together anew from those that were not. */
 #define DEPLOY_HAVE                                                                                          \
-    "d=$1 p=$1/versions/$2.part\n"                                                                           \
+    "d=$1 p=$1/versions/$2.part w=$1/versions/$2 list=$(cat)\n"                                              \
     "sum() { sha256sum <\"$1\" | cut -c1-64; }\n"                                                            \
-    "[ -d \"$d/versions/$2\" ] && { echo there; exit 0; }\n"                                                 \
+    "whole() {\n"                                                                                            \
+    "    while read -r sha size x name; do\n"                                                                \
+    "        [ -f \"$w/$name\" ] && [ \"$(sum \"$w/$name\")\" = \"$sha\" ] || return 1\n"                    \
+    "    done\n"                                                                                             \
+    "}\n"                                                                                                    \
+    "[ -d \"$w\" ] && printf '%s\\n' \"$list\" | whole && { echo there; exit 0; }\n"                         \
     "mkdir -p \"$p\" || exit 3\n"                                                                            \
     "for o in \"$d\"/versions/*.part; do [ \"$o\" = \"$p\" ] || rm -rf \"$o\"; done\n"                       \
-    "while read -r sha size x name; do\n"                                                                    \
+    "printf '%s\\n' \"$list\" | while read -r sha size x name; do\n"                                         \
     "    f=$p/$name\n"                                                                                       \
     "    if [ -f \"$f\" ]; then [ \"$(sum \"$f\")\" = \"$sha\" ] && continue; rm -f \"$f\"; fi\n"            \
     "    mkdir -p \"$(dirname \"$f\")\" || exit 3\n"                                                         \
-    "    for v in current previous; do\n"                                                                    \
-    "        g=$d/$v/$name\n"                                                                                \
+    "    for v in \"$w\" \"$d/current\" \"$d/previous\"; do\n"                                               \
+    "        g=$v/$name\n"                                                                                   \
     "        if [ -f \"$g\" ] && [ \"$(sum \"$g\")\" = \"$sha\" ]; then\n"                                   \
     "            ln \"$g\" \"$f\" 2>/dev/null || cp -p \"$g\" \"$f\" || exit 3\n"                            \
     "            rm -f \"$f.partial\"\n"                                                                     \
@@ -56,7 +62,7 @@
     "fi\n"                                                                                                   \
     "mv -f \"$f.partial\" \"$f\""
 
-/* $2 ID. Modes, then the version gets its name. */
+/* $2 ID. Modes, then the version gets its name; a damaged one of that name makes room. */
 #define DEPLOY_FINISH                                                                                        \
     "d=$1 p=$1/versions/$2.part\n"                                                                           \
     "while read -r sha size x name; do\n"                                                                    \
@@ -64,7 +70,11 @@
     "    chmod $m \"$p/$name\" || exit 4\n"                                                                  \
     "done\n"                                                                                                 \
     "sync\n"                                                                                                 \
-    "mv \"$p\" \"$d/versions/$2\""
+    "w=$d/versions/$2\n"                                                                                     \
+    "rm -rf \"$w.old\"\n"                                                                                    \
+    "if [ -e \"$w\" ]; then mv \"$w\" \"$w.old\" || exit 1; fi\n"                                            \
+    "mv \"$p\" \"$w\" || exit 1\n"                                                                           \
+    "rm -rf \"$w.old\""
 
 /* $2 ID, $3 rows or "". A running service makes room, and is started again when this ends. */
 #define DEPLOY_SELFTEST                                                                                      \
@@ -113,7 +123,8 @@
                 "p=$(readlink previous) c=$(readlink current)\n"                                             \
                 "[ -n \"$p\" ] && [ -d \"$p\" ] || exit 5\n"                                                 \
                 "link \"$p\" current && link \"$c\" previous || exit 1\n"                                    \
-                "if [ -e \"/etc/systemd/system/edgestill-$(basename \"$1\").service\" ]; then\n"             \
+                "if [ -e \"${EDGESTILL_ROOT:-}/etc/systemd/system/edgestill-$(basename \"$1\").service\" "   \
+                "]; then\n"                                                                                  \
                 "    s='sudo -n'; [ \"$(id -u)\" = 0 ] && s=\n"                                              \
                 "    $s ./current/install 2>&1 || exit 6\n"                                                  \
                 "fi"

@@ -141,7 +141,23 @@ expect 1 "a failing self-test" deploy --json
 json "it says that the version before is in use" "$out" '.ok == false and .rolled_back and .error.code == "MISMATCH" and (.receipt.selftest.passed | not)'
 equal "the version before is in use" "$(current)" "$second"
 equal "the failed one is gone" "$(ls "$there/versions" | wc -l)" 1
+sed -i -E 's/"format": "edgestill.bundle.1"/"format": "edgestill.bundle\/9"/' p/dist/tiny-claims-amd64/bundle.json
+expect 1 "a self-test that ends before its receipt" deploy --json
+json "an older receipt is not shown as its own" "$out" '.rolled_back and (has("receipt") | not) and (.error.hint | contains("receipts") | not)'
 rm -rf p/dist/tiny-claims-amd64 && mv good p/dist/tiny-claims-amd64
+
+# ---- the version in use: damaged since it is made whole, and when it fails itself nobody says that another is in use ----
+rm "$there/current/README.md" && echo torn >"$there/current/README.md"
+expect 0 "a file was damaged there" deploy --json
+json "it alone is copied" "$out" '.copied_files == 1 and .receipt.selftest.passed'
+check "what is there is whole again" diff -r p/dist/tiny-claims-amd64 "$there/current"
+equal "in its place" "$(current) $(ls "$there/versions" | wc -l)" "$second 1"
+printf '#!/bin/sh\ncase $* in *selftest*) exit 1 ;; esac\nexec /usr/bin/dirname "$@"\n' >bin/dirname && chmod +x bin/dirname
+expect 1 "the version in use fails" deploy --json
+json "it says that it is the one in use" "$out" '(.rolled_back | not) and (.error.hint | contains("the version in use"))'
+rm bin/dirname
+equal "and leaves it" "$(current)" "$second"
+
 
 # ---- as a service (below a folder of its own: this machine's systemd is left alone) ----
 expect 0 "as a service" deploy --json --service
