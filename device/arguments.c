@@ -26,7 +26,7 @@ enum kind { FLAG, TEXT, COUNT, COUNT_INT };
     X("selftest", FLAG, selftest, "", "compare with the host's answers, measure, write a receipt")           \
     X("receipt", TEXT, receipt, "FILE",                                                                      \
       "--selftest: where to (default: receipt.json in the current folder)")                                  \
-    X("rows", COUNT, test.n_rows, "N", "--selftest: the first N golden rows")                                \
+    X("rows", COUNT, test.n_rows, "N", "--selftest: the first N golden rows, without rates by type")         \
     X("no-verify", FLAG, test.no_verify, "", "--selftest: leave out the checksums of the files")             \
     X("emulated", FLAG, test.emulated, "",                                                                   \
       "--selftest: mark the figures as an emulator's (user-mode emulation is noticed without)")              \

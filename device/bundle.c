@@ -73,6 +73,7 @@ static int read_manifest(struct bundle *b, struct err *e) {
                           "the bundle's format is \"%s\", this program reads \"%s\"", format, BUNDLE_FORMAT);
     if ((rc = node_string(b->manifest, "name", true, &b->name, e)) < 0 ||
         (rc = node_string(b->manifest, "arch", true, &b->arch, e)) < 0 ||
+        (rc = node_string(b->manifest, "device", false, &b->device, e)) < 0 ||
         (rc = node_map(b->manifest, "files", true, &files, e)) < 0 ||
         (rc = node_string(files, BUNDLE_MODEL, true, &b->model_sha256, e)) < 0)
         return rc;

@@ -18,6 +18,7 @@
 struct bundle {
     struct arena arena;
     const char *dir, *name, *arch;
+    const char *device;    /* that it was planned for, as the catalogue names it; NULL: it does not say */
     struct node *manifest; /* bundle.json */
     struct task task;
     struct prompt prompt;

@@ -19,7 +19,7 @@ static json_t *known_count(int64_t x) {
 static json_t *machine_part(const struct selftest *s) {
     const struct machine *m = &s->machine;
     return json_pack("{s:s, s:o, s:s, s:i, s:I, s:s, s:i}", "arch", m->arch, "model",
-                     m->model[0] ? json_string(m->model) : json_null(), "kernel", m->kernel, "cores",
+                     m->model[0] ? json_lossy_string(m->model) : json_null(), "kernel", m->kernel, "cores",
                      m->n_cores, "memory_bytes", (json_int_t)m->memory_bytes, "kernels", lm_backend_name(),
                      "threads", s->runner.n_threads);
 }
@@ -29,9 +29,9 @@ static json_t *selftest_part(const struct selftest *s) {
     int64_t n = s->n_rows - s->n_agreeing;
     for (int64_t i = 0; i < n && i < SELFTEST_DISAGREEMENTS; i++) {
         const struct selftest_disagreement *d = &s->disagreements[i];
-        json_array_append_new(list,
-                              json_pack("{s:I, s:s, s:s, s:f, s:f}", "row", (json_int_t)d->row, "host",
-                                        d->host, "here", d->here, "host_p", d->host_p, "here_p", d->here_p));
+        json_array_append_new(list, json_pack("{s:I, s:o, s:o, s:f, s:f}", "row", (json_int_t)d->row, "host",
+                                              json_lossy_string(d->host), "here", json_lossy_string(d->here),
+                                              "host_p", d->host_p, "here_p", d->here_p));
     }
     return json_pack(
         "{s:I, s:I, s:f, s:f, s:b, s:b, s:I, s:o, s:o}", "rows", (json_int_t)s->n_rows, "agreeing_rows",
@@ -40,6 +40,19 @@ static json_t *selftest_part(const struct selftest *s) {
         "prefix_tokens_computed",
         s->runner.prefix_loaded ? (json_int_t)0 : (json_int_t)classifier_prefix_tokens(s->runner.classifier),
         "memory_kept", s->memory_known ? json_boolean(s->memory_kept) : json_null(), "disagreements", list);
+}
+
+/* By type; null where none was measured. */
+static json_t *reads_part(const struct selftest *s) {
+    json_t *m = json_object();
+    for (int i = 0; i < N_TYPE_RATES; i++) {
+        if (s->reads_gmacs[i] > 0)
+            json_object_set_new(m, type_rate_name((enum type_rate)i), json_real(s->reads_gmacs[i]));
+    }
+    if (json_object_size(m) > 0)
+        return m;
+    json_decref(m);
+    return json_null();
 }
 
 static json_t *measured_part(const struct selftest *s) {
@@ -51,6 +64,7 @@ static json_t *measured_part(const struct selftest *s) {
     json_object_set_new(m, "major_faults", known_count(s->major_faults));
     json_object_set_new(m, "temperature_c", known(s->temperature_c));
     json_object_set_new(m, "throttled", s->throttled < 0 ? json_null() : json_boolean(s->throttled));
+    json_object_set_new(m, "reads_gmacs", reads_part(s));
     return m;
 }
 
@@ -69,12 +83,12 @@ static json_t *predicted_part(const struct selftest *s) {
 int receipt_write(const struct selftest *s, const char *path, struct err *e) {
     char now[32];
     const struct bundle *b = &s->runner.bundle;
-    json_t *document =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:{s:s, s:s}, s:o, s:o, s:o}", "format",
-                  RECEIPT_FORMAT, "name", b->name, "arch", b->arch, "bundle_sha256", s->bundle_sha256,
-                  "measured_at", clock_iso(now, clock_unix_ms()), "emulated", s->emulated, "machine",
-                  machine_part(s), "versions", "edgestill", EDGESTILL_VERSION, "runtime", lm_version(),
-                  "selftest", selftest_part(s), "measured", measured_part(s), "predicted", predicted_part(s));
+    json_t *document = json_pack(
+        "{s:s, s:s, s:s, s:s?, s:s, s:s, s:b, s:o, s:{s:s, s:s}, s:o, s:o, s:o}", "format", RECEIPT_FORMAT,
+        "name", b->name, "arch", b->arch, "device", b->device, "bundle_sha256", s->bundle_sha256,
+        "measured_at", clock_iso(now, clock_unix_ms()), "emulated", s->emulated, "machine", machine_part(s),
+        "versions", "edgestill", EDGESTILL_VERSION, "runtime", lm_version(), "selftest", selftest_part(s),
+        "measured", measured_part(s), "predicted", predicted_part(s));
     if (!document)
         return err_set(e, ERR_NO_MEMORY, "receipt_write", "no memory for the receipt");
     int rc = json_file_write(path, document, e);
@@ -119,6 +133,17 @@ static void print_figure(const struct selftest *s, struct str *out, const char *
     str_add_char(out, '\n');
 }
 
+static void print_reads(const struct selftest *s, struct str *out) {
+    struct str list = {0};
+    for (int i = 0; i < N_TYPE_RATES; i++) {
+        if (s->reads_gmacs[i] > 0)
+            str_addf(&list, " %s %.3g", type_rate_name((enum type_rate)i), s->reads_gmacs[i]);
+    }
+    if (list.len > 0)
+        str_addf(out, "  %-32s%s\n", "reading by type, GMAC/s", str_text(&list));
+    str_release(&list);
+}
+
 static void print_memory(const struct selftest *s, struct str *out) {
     char limit[32], swapped[32];
     if (!s->memory_known)
@@ -150,6 +175,7 @@ void receipt_print(const struct selftest *s, struct str *out) {
 #define X(name, text, unit) print_figure(s, out, #name, text, s->measured.name, unit);
     SELFTEST_FIGURES(X)
 #undef X
+    print_reads(s, out);
     if (s->emulated)
         str_add(out, "  Emulated: speed and memory are the emulator's and say nothing about the device.\n");
     print_memory(s, out);

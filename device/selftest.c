@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "format/json.h"
 #include "lines.h"
 #include "task/encode.h"
@@ -132,6 +133,14 @@ static int run_row(struct selftest *s, const struct golden *g, struct times *tim
     return add_time(times, d.ms / 1e3, e);
 }
 
+/* How many rows there are to come, for the progress; 0: unknown. */
+static int64_t rows_to_come(struct bundle *b, const struct selftest_options *o) {
+    int64_t n = 0;
+    if (node_i64(b->manifest, "golden_rows", false, &n, NULL) < 0 || n < 0)
+        n = 0;
+    return o->n_rows > 0 && (n == 0 || o->n_rows < n) ? o->n_rows : n;
+}
+
 static int run_rows(struct selftest *s, const struct selftest_options *o, struct times *times,
                     struct err *e) {
     struct bundle *b = &s->runner.bundle;
@@ -141,22 +150,26 @@ static int run_rows(struct selftest *s, const struct selftest_options *o, struct
         return err_set_errno(e, ERR_NOT_FOUND, "selftest", "cannot read the golden rows in %s", b->dir);
     struct lines lines;
     struct arena a;
+    struct progress p;
     struct golden g = {0};
     char *line;
     size_t n;
     int rc = 0;
     lines_init(&lines, fd);
     arena_init(&a);
+    progress_begin(&p, "self-test", "row", rows_to_come(b, o));
     while ((o->n_rows == 0 || s->n_rows < o->n_rows) && (rc = lines_next(&lines, &line, &n, e)) == 1) {
         arena_reset(&a);
         rc = read_golden(&a, &b->task, line, n, s->n_rows + 1, &g, e);
         if (rc == 0)
             rc = run_row(s, &g, times, e);
+        progress_update(&p, s->n_rows);
         if (rc == 0)
             rc = interrupt_check(e);
         if (rc < 0)
             break;
     }
+    progress_end(&p);
     str_release(&g.record);
     lines_release(&lines);
     arena_release(&a);
@@ -235,6 +248,24 @@ static int measure_speed(struct selftest *s, const char *dir, struct err *e) {
     return rc;
 }
 
+/* What the planner and compress want to know of this processor. An emulator's says nothing, and a short test is meant to be short.
+ * After the peak of memory was taken: the products are no part of the plan. Without them the test is none the worse. */
+static int measure_types(struct selftest *s, const struct selftest_options *o, struct err *e) {
+    struct progress p;
+    struct err why = {0};
+    double gmacs[N_TYPE_RATES];
+    if (s->emulated || o->n_rows > 0)
+        return 0;
+    progress_begin(&p, "rates by type", "type", N_TYPE_RATES);
+    int rc = type_rates_measure(gmacs, s->runner.n_threads, &p, &why);
+    progress_end(&p);
+    if (rc == 0)
+        memcpy(s->reads_gmacs, gmacs, sizeof gmacs);
+    else if (rc != ERR_INTERRUPTED)
+        log_warn("no rates by type of weights: %s", why.message);
+    return rc == ERR_INTERRUPTED ? interrupt_check(e) : 0;
+}
+
 /* ---- the whole ---- */
 
 static void take_times(struct selftest *s, struct times *t) {
@@ -258,7 +289,7 @@ static void take_state(struct selftest *s) {
 
 int selftest_run(struct selftest *s, const char *dir, const struct selftest_options *o, struct err *e) {
     struct times times = {0};
-    *s = (struct selftest){0};
+    *s = (struct selftest){.measured = {.decode_tps = NAN}};
     machine_describe(&s->machine);
     s->emulated = o->emulated || s->machine.emulated;
     int rc = runner_open(&s->runner, dir, &o->runner, e);
@@ -274,11 +305,14 @@ int selftest_run(struct selftest *s, const char *dir, const struct selftest_opti
         rc = measure_speed(s, dir, e);
     }
     free(times.seconds);
+    if (rc == 0) {
+        take_state(s);
+        rc = measure_types(s, o, e);
+    }
     if (rc < 0) {
         selftest_release(s);
         return rc;
     }
-    take_state(s);
     s->passed = s->n_agreeing == s->n_rows && s->memory_kept;
     return 0;
 }

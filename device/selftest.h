@@ -11,13 +11,14 @@
 #ifndef DEVICE_SELFTEST_H
 #define DEVICE_SELFTEST_H
 
+#include "llama/type_rate.h"
 #include "machine.h"
 #include "runner.h"
 
 struct selftest_options {
     bool emulated;  /* said by the user; detected as well */
     bool no_verify; /* skip the checksums of all files */
-    int64_t n_rows; /* the first so many golden rows; 0: all */
+    int64_t n_rows; /* the first so many golden rows, and no rates by type; 0: all of both */
     struct runner_options runner;
 };
 
@@ -43,7 +44,7 @@ enum { SELFTEST_DISAGREEMENTS = 10 };
 
 struct selftest_disagreement {
     int64_t row;             /* of golden.jsonl, from 1 */
-    char host[80], here[80]; /* labels, or the answers' beginnings */
+    char host[80], here[80]; /* labels, or the answers' beginnings: the last character may be cut */
     double host_p, here_p;   /* of the host's label; extract and respond: 1 and 0 */
 };
 
@@ -57,6 +58,7 @@ struct selftest {
     double largest_difference; /* of any label's probability */
     struct selftest_disagreement disagreements[SELFTEST_DISAGREEMENTS];
     struct selftest_figures measured;
+    double reads_gmacs[N_TYPE_RATES]; /* as in llama/type_rate.h, of the runner's threads; 0: not measured */
     int64_t swapped_bytes, major_faults;
     double temperature_c;
     char bundle_sha256[SHA256_HEX];

@@ -6,6 +6,7 @@
 #include "cmd/cmd.h"
 #include "cmd/compress_text.h"
 #include "cmd/manifest.h"
+#include "cmd/plan_feedback.h"
 #include "cmd/project.h"
 #include "compress/compress.h"
 #include "format/json.h"
@@ -57,8 +58,10 @@ struct compression {
     struct task task;
     struct plan plan;
     struct catalog catalog;
+    struct plan_feedback feedback;
     struct rows training, validation;
     struct manifest manifest;
+    char rates_sha256[SHA256_HEX]; /* of what the device's rates by type are taken to be */
     struct compress_request request;
     struct compress_result result;
 };
@@ -114,16 +117,40 @@ static int read_options(struct compression *x) {
 
 /* ---- the device ---- */
 
-/* How fast the device runs each type: what was measured or transferred for it. Without an entry only bytes count. */
-static int read_speeds(struct compression *x) {
+/* What the choice of types rests on: rates by type, but not the factor by which a receipt moves all of them, which is gone with the
+ * bundle that it is of. */
+static void note_rates(struct compression *x, const struct device_rates *r) {
+    struct str text = {0};
+    for (int i = 0; i < N_TENSOR_TYPES; i++)
+        str_addf(&text, "%.6g %.6g ", r->s_per_mac[i], r->s_per_byte[i]);
+    sha256_bytes(str_text(&text), text.len, x->rates_sha256);
+    str_release(&text);
+}
+
+/* The catalogue's or a probe's, then what the newest receipt of the device says. */
+static int read_rates(struct compression *x, struct device_rates *out) {
+    struct arena *a = &x->plan.arena;
     const struct catalog_device *d;
-    struct device_rates rates;
-    struct bits_device *out = &x->request.device;
     int rc = catalog_load(&x->catalog, x->project.dir, x->e);
     if (rc == 0)
         rc = catalog_device_find(&x->catalog, x->project.device, &d, x->e);
     if (rc == 0)
-        rc = rates_for_device(&x->catalog, d, &x->plan.arena, &rates, x->e);
+        rc = rates_for_device(&x->catalog, d, a, out, x->e);
+    if (rc == 0)
+        rc = plan_feedback_read(&x->project, &x->catalog, d, &x->feedback, x->e);
+    bool measured = rc == 0 && x->feedback.found;
+    if (measured)
+        rc = feedback_reads(&x->feedback.run, out, a, x->e);
+    if (rc == 0)
+        note_rates(x, out);
+    return rc == 0 && measured ? feedback_rates(&x->feedback.run, out, a, x->e) : rc;
+}
+
+/* How fast the device runs each type. */
+static int read_speeds(struct compression *x) {
+    struct device_rates rates;
+    struct bits_device *out = &x->request.device;
+    int rc = read_rates(x, &rates);
     if (rc == 0 && !(out->speeds = rates_by_type(&rates, &x->plan.arena)))
         rc = err_set(x->e, ERR_NO_MEMORY, "compress", "out of memory");
     if (rc < 0)
@@ -132,6 +159,7 @@ static int read_speeds(struct compression *x) {
     out->head_rows = x->plan.answer_tokens > 0 ? x->plan.answer_tokens * x->task.n_labels : 1;
     out->tokens_read =
         x->plan.record_tokens + out->head_rows + (x->plan.prefix_state ? 0 : x->plan.prefix_tokens);
+    json_object_set_new(x->c->result, "rates", json_string(rates.read_basis));
     return 0;
 }
 
@@ -211,6 +239,9 @@ static int describe(struct compression *x) {
     manifest_setting(m, "bits", json_real(q->budget.bits));
     manifest_setting(m, "latency", json_real(q->budget.seconds));
     manifest_setting(m, "prefer", json_string(q->prefer_speed ? "speed" : "size"));
+    if (q->prefer_speed ||
+        q->budget.seconds > 0) /* what was chosen by the device is void when it turns out another */
+        manifest_setting(m, "rates", json_string(x->rates_sha256));
     manifest_setting(m, "recover", json_integer(q->recovery));
     manifest_setting(m, "reserve", json_integer(q->vocabulary.reserve));
     manifest_setting(m, "vocabulary", json_string(q->whole_vocabulary ? "full" : "task"));
@@ -264,9 +295,9 @@ static int open_all(struct compression *x) {
         q->n_types = 1;
     }
     if (rc == 0)
-        rc = describe(x);
-    if (rc == 0)
         rc = read_speeds(x);
+    if (rc == 0)
+        rc = describe(x);
     if (rc == 0)
         rc = open_records(x);
     if (rc == 0)
@@ -287,6 +318,7 @@ static void close_all(struct compression *x) {
     manifest_release(&x->manifest);
     rows_release(&x->training);
     rows_release(&x->validation);
+    plan_feedback_release(&x->feedback);
     plan_release(&x->plan);
     catalog_release(&x->catalog);
     task_release(&x->task);
@@ -324,6 +356,8 @@ static int compress(struct compression *x) {
         cmd_print(x->c, "compress: up to date\n");
         return 0;
     }
+    if (x->feedback.found)
+        cmd_print(x->c, "the device's rates follow what it measured (%s)\n", x->feedback.run.source);
     rc = compress_run(&x->result, &x->request, x->e);
     if (rc == 0)
         rc = write_results(x);

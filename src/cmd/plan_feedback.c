@@ -32,8 +32,13 @@ static bool same_family(const struct catalog *c, const char *name, const struct 
     return str_equal(name, d->name);
 }
 
+struct delivered {
+    const char *device; /* that it was planned for */
+    double threads;     /* planned; 0: it does not say */
+};
+
 static int read_bundle(struct project *p, const json_t *bundle, const char *folder, struct feedback *f,
-                       struct err *e) {
+                       struct delivered *out, struct err *e) {
     const json_t *runtime = json_object_get(bundle, "runtime");
     const char *model = arena_printf(&p->arena, "%s/model/student.gguf", folder);
     if (model == NULL)
@@ -46,13 +51,16 @@ static int read_bundle(struct project *p, const json_t *bundle, const char *fold
     f->ubatch = (int64_t)number(runtime, "batch");
     f->label_tokens = (int64_t)number(runtime, "outputs");
     f->kv_type = str_equal(text(runtime, "kv_type"), "q8_0") ? PLAN_KV_Q8_0 : PLAN_KV_F16;
+    *out = (struct delivered){arena_strdup(&p->arena, text(bundle, "device")), number(runtime, "threads")};
+    if (out->device == NULL)
+        return err_set(e, ERR_NO_MEMORY, "plan_feedback_read", "out of memory");
     if (f->context < 1 || f->ubatch < 1)
         return err_set(e, ERR_FORMAT, "plan_feedback_read", "%s/bundle.json has no context or batch", folder);
     return feedback_read_file(f, model, e);
 }
 
-/* The folder in dist/ whose bundle.json has that hash, read; *device gets the bundle's. */
-static int find_bundle(struct project *p, const char *sha256, struct feedback *f, const char **device,
+/* The folder in dist/ whose bundle.json has that hash, read. ERR_NOT_FOUND: there is none. */
+static int find_bundle(struct project *p, const char *sha256, struct feedback *f, struct delivered *out,
                        struct err *e) {
     const char *dist = project_path(p, "dist");
     DIR *d = dist != NULL ? opendir(dist) : NULL;
@@ -68,9 +76,7 @@ static int find_bundle(struct project *p, const char *sha256, struct feedback *f
             continue;
         code = json_file_read(path, &bundle, e);
         if (code == 0)
-            code = read_bundle(p, bundle, folder, f, e);
-        if (code == 0)
-            *device = arena_strdup(&p->arena, text(bundle, "device"));
+            code = read_bundle(p, bundle, folder, f, out, e);
         json_decref(bundle);
     }
     if (d != NULL)
@@ -81,21 +87,52 @@ static int find_bundle(struct project *p, const char *sha256, struct feedback *f
 
 /* ---- receipts ---- */
 
-static int read_receipt(struct project *p, const struct catalog *c, const struct catalog_device *d,
-                        const char *name, const json_t *receipt, struct feedback *f, struct err *e) {
+static void read_figures(const json_t *receipt, struct feedback *f) {
     const json_t *measured = json_object_get(receipt, "measured"),
-                 *machine = json_object_get(receipt, "machine");
-    const char *device = "";
+                 *reads = json_object_get(measured, "reads_gmacs");
     *f = (struct feedback){.prefill_tps = number(measured, "prefill_tps"),
                            .decode_tps = number(measured, "decode_tps"),
                            .memory_bytes = number(measured, "memory_bytes"),
-                           .board_bytes = number(machine, "memory_bytes")};
-    int code = find_bundle(p, text(receipt, "bundle_sha256"), f, &device, e);
+                           .board_bytes = number(json_object_get(receipt, "machine"), "memory_bytes")};
+    for (int i = 0; i < N_TYPE_RATES; i++)
+        f->reads_gmacs[i] = number(reads, type_rate_name((enum type_rate)i));
+}
+
+/* Without its bundle a receipt still says how fast the board reads each type, and how much memory it has. */
+static void keep_boards_figures(struct feedback *f) {
+    struct feedback kept = {.board_bytes = f->board_bytes};
+    memcpy(kept.reads_gmacs, f->reads_gmacs, sizeof kept.reads_gmacs);
+    *f = kept;
+}
+
+/* A test by hand with fewer threads than planned says how fast it would be with those. */
+static bool held_back(const json_t *machine, double planned) {
+    double used = number(machine, "threads"), cores = number(machine, "cores");
+    return used > 0 && used < (cores > 0 && cores < planned ? cores : planned);
+}
+
+/* *whole: its bundle is there, too. */
+static int read_receipt(struct project *p, const struct catalog *c, const struct catalog_device *d,
+                        const char *name, const json_t *receipt, struct feedback *f, bool *whole,
+                        struct err *e) {
+    const json_t *machine = json_object_get(receipt, "machine"),
+                 *reads = json_object_get(json_object_get(receipt, "measured"), "reads_gmacs");
+    struct delivered bundle = {text(receipt, "device"), 0};
+    read_figures(receipt, f);
+    int code = find_bundle(p, text(receipt, "bundle_sha256"), f, &bundle, e);
+    *whole = code == 0;
+    if (code == ERR_NOT_FOUND && json_object_size(reads) > 0 && *bundle.device != '\0') {
+        keep_boards_figures(f);
+        code = 0;
+    }
     if (code < 0)
         return code;
-    if (device == NULL || !same_family(c, device, d))
+    if (!same_family(c, bundle.device, d))
         return err_set(e, ERR_MISMATCH, "plan_feedback_read", "it is of %s, planned is %s",
-                       device != NULL ? device : "another device", d->name);
+                       *bundle.device != '\0' ? bundle.device : "another device", d->name);
+    if (held_back(machine, bundle.threads))
+        return err_set(e, ERR_MISMATCH, "plan_feedback_read", "it ran with %.0f of the %.0f planned threads",
+                       number(machine, "threads"), bundle.threads);
     f->source = arena_printf(&p->arena, "%s: %s, %.10s", name,
                              *text(machine, "model") != '\0' ? text(machine, "model") : "a device",
                              text(receipt, "measured_at"));
@@ -106,18 +143,25 @@ static int is_receipt(const struct dirent *d) {
     return d->d_name[0] != '.' && str_ends(d->d_name, ".json") && !str_ends(d->d_name, "-here.json");
 }
 
+/* Receipts whose bundle is there come before all others, then the newer before the older: texts that sort that way. */
+enum { RANK = 40 };
+
 /* One file; what cannot be used becomes a line, only running out of memory is an error. */
 static int consider(struct project *p, const struct catalog *c, const struct catalog_device *d,
-                    const char *name, char newest[32], struct plan_feedback *out, struct err *e) {
+                    const char *name, char best[RANK], struct plan_feedback *out, struct err *e) {
     json_t *receipt = NULL;
     struct feedback f;
     struct err why = {0};
+    bool whole = false;
+    char rank[RANK] = "";
     int code = json_file_read(project_path(p, name), &receipt, &why);
     bool device = code == 0 && !json_is_true(json_object_get(receipt, "emulated"));
     if (device)
-        code = read_receipt(p, c, d, name, receipt, &f, &why);
-    if (device && code == 0 && strcmp(text(receipt, "measured_at"), newest) > 0) {
-        snprintf(newest, 32, "%s", text(receipt, "measured_at"));
+        code = read_receipt(p, c, d, name, receipt, &f, &whole, &why);
+    if (device && code == 0)
+        snprintf(rank, RANK, "%d%.30s", whole, text(receipt, "measured_at"));
+    if (strcmp(rank, best) > 0) {
+        memcpy(best, rank, RANK);
         out->found = true;
         out->run = f;
     } else if (code < 0 && code != ERR_NO_MEMORY) {
@@ -132,14 +176,14 @@ int plan_feedback_read(struct project *p, const struct catalog *c, const struct 
                        struct plan_feedback *out, struct err *e) {
     const char *folder = project_path(p, "receipts");
     struct dirent **names = NULL;
-    char newest[32] = "";
+    char best[RANK] = "";
     *out = (struct plan_feedback){0};
     int code = folder != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "plan_feedback_read", "out of memory"),
         n = folder != NULL ? scandir(folder, &names, is_receipt, alphasort) : 0;
     for (int i = 0; i < n; i++) {
         const char *name = arena_printf(&p->arena, "receipts/%s", names[i]->d_name);
         if (code == 0)
-            code = name != NULL ? consider(p, c, d, name, newest, out, e)
+            code = name != NULL ? consider(p, c, d, name, best, out, e)
                                 : err_set(e, ERR_NO_MEMORY, "plan_feedback_read", "out of memory");
         free(names[i]);
     }

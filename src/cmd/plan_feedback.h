@@ -1,5 +1,5 @@
-/* What deploy brought back, for the planner: the newest receipt of a board of the planned device's family whose bundle is still in
- * dist/. */
+/* What deploy brought back, for the planner: the newest receipt of a board of the planned device's family. Where its bundle is no longer in
+ * dist/, what it says of the board alone counts: rates by type, memory. */
 #ifndef CMD_PLAN_FEEDBACK_H
 #define CMD_PLAN_FEEDBACK_H
 

@@ -113,9 +113,16 @@ static void expect(const struct feedback *f, const struct device_rates *r, doubl
     *written = p.decode_tps.value;
 }
 
+int feedback_reads(const struct feedback *f, struct device_rates *r, struct arena *a, struct err *e) {
+    return rates_take_reads(r, f->reads_gmacs, f->source, a, e);
+}
+
 int feedback_rates(const struct feedback *f, struct device_rates *r, struct arena *a, struct err *e) {
     double expected_read, expected_written, read, written;
     bool reads = f->prefill_tps > 0 && f->tokens > 0, writes = f->decode_tps > 0;
+    int code = feedback_reads(f, r, a, e);
+    if (code < 0 || (!reads && !writes))
+        return code;
     expect(f, r, &expected_read, &expected_written);
     /* again and again, since what a pass costs besides is not scaled */
     for (int k = 0; k < ROUNDS; k++) {

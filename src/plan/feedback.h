@@ -5,8 +5,8 @@
  *     feedback_rates(&f, &rates, arena, &e);                                  // all rates of a kind by one factor
  *     feedback_memory(&f, &in, mix, arena, &estimate, &e);                    // of the same base and mix: the difference
  *
- * One file measures one mixture of tensor types, so all types' rates are scaled alike; the width shrinks to what a receipt has
- * shown to be worth, never below it. What the receipt does not say is left as it was. */
+ * One file measures one mixture of tensor types, so all types' rates are scaled alike, after each got what the self-test measured for it;
+ * the width shrinks to what a receipt has shown to be worth, never below it. What the receipt does not say is left as it was. */
 #ifndef PLAN_FEEDBACK_H
 #define PLAN_FEEDBACK_H
 
@@ -21,12 +21,15 @@ struct feedback {
     int64_t label_tokens;            /* 0: answers were written */
     enum plan_kv_type kv_type;
     double prefill_tps, decode_tps, memory_bytes, board_bytes; /* 0: not measured */
+    double reads_gmacs[N_TYPE_RATES];                          /* by type of the weights; 0: not measured */
 };
 
 /* Shape and work from a GGUF's metadata. ERR_UNSUPPORTED: a tensor type that the planner does not count. */
 int feedback_read_file(struct feedback *f, const char *path, struct err *e);
 
-/* Texts go into `a`. */
+/* What holds whichever file was measured: the rates by type (rates_take_reads). */
+int feedback_reads(const struct feedback *f, struct device_rates *r, struct arena *a, struct err *e);
+/* That, and all rates by what the file reached. Texts go into `a`. */
 int feedback_rates(const struct feedback *f, struct device_rates *r, struct arena *a, struct err *e);
 
 /* Is it the file that `in` predicts: the same dimensions and mix, whatever its vocabulary was cut to? */

@@ -117,26 +117,44 @@ static void rates_of(const struct board_table *t, const struct catalog_device *d
     }
 }
 
-/* What the device was seen to read with each type says more than what its kind does; types that nobody measured on it keep their
- * place among those that were. */
-static void set_measured_reads(const struct catalog_device *d, struct device_rates *r, struct arena *a) {
-    double log_ratios = 0, seconds[N_TENSOR_TYPES] = {0};
-    const char *source = NULL;
+/* N_TENSOR_TYPES: the planner does not count it. */
+static int tensor_type_of(enum type_rate t) {
+    int j = 0;
+    while (j < N_TENSOR_TYPES && !str_equal(tensor_type_name((enum tensor_type)j), type_rate_name(t)))
+        j++;
+    return j;
+}
+
+int rates_take_reads(struct device_rates *r, const double gmacs[N_TYPE_RATES], const char *source,
+                     struct arena *a, struct err *e) {
+    double log_ratios = 0, seconds[N_TENSOR_TYPES + 1] = {0};
     int n = 0;
-    for (int i = 0; i < CATALOG_N_READS; i++)
-        for (int j = 0; j < N_TENSOR_TYPES && d->reads[i].value > 0; j++)
-            if (str_equal(tensor_type_name((enum tensor_type)j), catalog_read_type((enum catalog_read)i))) {
-                seconds[j] = 1e-9 / d->reads[i].value;
-                log_ratios += log(seconds[j] / r->s_per_mac[j]);
-                n++;
-                source = d->reads[i].source;
-            }
+    for (int i = 0; i < N_TYPE_RATES; i++) {
+        int j = tensor_type_of((enum type_rate)i);
+        if (!(gmacs[i] > 0) || j == N_TENSOR_TYPES)
+            continue;
+        seconds[j] = 1e-9 / gmacs[i];
+        log_ratios += log(seconds[j] / r->s_per_mac[j]);
+        n++;
+    }
     if (n == 0)
-        return;
+        return 0;
     for (int j = 0; j < N_TENSOR_TYPES; j++)
         r->s_per_mac[j] = seconds[j] > 0 ? seconds[j] : exp(log_ratios / n) * r->s_per_mac[j];
     r->read_spread = FEW_ROWS;
     r->read_basis = arena_printf(a, "measured on it for %d types of weights (%s)", n, source);
+    return r->read_basis != NULL ? 0 : err_set(e, ERR_NO_MEMORY, "rates_take_reads", "out of memory");
+}
+
+static int take_catalogued_reads(const struct catalog_device *d, struct device_rates *r, struct arena *a,
+                                 struct err *e) {
+    double gmacs[N_TYPE_RATES];
+    const char *source = "";
+    for (int i = 0; i < N_TYPE_RATES; i++) {
+        gmacs[i] = d->reads[i].value;
+        source = gmacs[i] > 0 ? d->reads[i].source : source;
+    }
+    return rates_take_reads(r, gmacs, source, a, e);
 }
 
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
@@ -149,11 +167,12 @@ int rates_for_device(const struct catalog *c, const struct catalog_device *d, st
     rates_of(&t, d, BOARD_WRITES, r.s_per_byte, &r.write_spread, &r.write_basis, a);
     rates_of(&t, d, BOARD_READS, r.s_per_mac, &r.read_spread, &r.read_basis, a);
     board_table_release(&t);
-    set_measured_reads(d, &r, a);
-    if (r.write_basis == NULL || r.read_basis == NULL)
-        return err_set(e, ERR_NO_MEMORY, "rates_for_device", "out of memory");
-    *out = r;
-    return 0;
+    code = r.write_basis != NULL && r.read_basis != NULL
+               ? take_catalogued_reads(d, &r, a, e)
+               : err_set(e, ERR_NO_MEMORY, "rates_for_device", "out of memory");
+    if (code == 0)
+        *out = r;
+    return code;
 }
 
 /* "Q4_K" of the planner is "q4_K" of ggml, "IQ4_XS" "iq4_xs". */

@@ -4,7 +4,8 @@
  *   measured     rows of throughput.csv for this board. Six and more: seconds per byte (writing) and per multiply-accumulate
  *                (reading) of each tensor type, fitted to all rows at the board's own number of threads. Fewer: what a
  *                transfer says, scaled to them
- *   by itself    what a probe of the device measured for each type (catalog.h: reads); of reading alone, before all others
+ *   by itself    what a probe of the device measured for each type (catalog.h: reads), or its self-test (feedback.h); of reading
+ *                alone, before all others
  *   published    one bandwidth that somebody measured while a model wrote
  *   transferred  what boards with such cores reach per core and clock (boards.h); writing no faster than memory allows
  * Rows of GPUs, of tier X (the paper's) and repeats of a row never enter a fit. */
@@ -40,6 +41,11 @@ struct device_rates {
 /* Texts go into `a`. Fails only when out of memory: an unknown device gets wide bounds. */
 int rates_for_device(const struct catalog *c, const struct catalog_device *d, struct arena *a,
                      struct device_rates *out, struct err *e);
+
+/* What was seen of it itself: 10^9 multiply-accumulates a second by type, 0 where it was not; types that were not keep their place among
+ * those that were. `source` says by what. Repeating it changes nothing. */
+int rates_take_reads(struct device_rates *r, const double gmacs[N_TYPE_RATES], const char *source,
+                     struct arena *a, struct err *e);
 
 /* The same by ggml's names, as the search for types asks for it: [N_TENSOR_TYPES] in `a`; NULL when out of memory. */
 const struct bits_speed *rates_by_type(const struct device_rates *r, struct arena *a);

@@ -309,6 +309,9 @@ static void test_a_file_of_ones_own(void **state) {
 /* ---- receipts ---- */
 
 /* A bundle as deploy left it, and the receipt that came back. */
+static const char *of_board = ""; /* more of its figures */
+static int threads = 4;           /* of the self-test; 4 were planned */
+
 static void deliver(const char *device, double prefill_tps, bool emulated) {
     struct err e = {0};
     struct str bundle = {0}, receipt = {0};
@@ -328,9 +331,10 @@ static void deliver(const char *device, double prefill_tps, bool emulated) {
     str_addf(&receipt,
              "{\"format\":\"edgestill.receipt/"
              "1\",\"bundle_sha256\":\"%s\",\"measured_at\":\"2026-03-04T05:06:07Z\","
-             "\"emulated\":%s,\"machine\":{\"model\":\"Raspberry Pi 5 Model B\",\"memory_bytes\":4000000000},"
-             "\"measured\":{\"prefill_tps\":%g,\"decode_tps\":null,\"memory_bytes\":50000000}}",
-             hash, emulated ? "true" : "false", prefill_tps);
+             "\"emulated\":%s,\"device\":\"%s\",\"machine\":{\"model\":\"Raspberry Pi 5 Model "
+             "B\",\"memory_bytes\":4000000000,\"cores\":4,\"threads\":%d},"
+             "\"measured\":{\"prefill_tps\":%g,\"decode_tps\":null,\"memory_bytes\":50000000%s}}",
+             hash, emulated ? "true" : "false", device, threads, prefill_tps, of_board);
     write_text("p/receipts/claims-pi.json", str_text(&receipt));
     str_release(&bundle);
     str_release(&receipt);
@@ -374,9 +378,32 @@ static void test_receipts_come_back(void **state) {
     deliver("rpi5-2gb", 0.25 * before, false);
     write_text("p/dist/claims-arm64/bundle.json", "{}"); /* made anew since */
     assert_true(reads(&basis, from, &less) == before && from[0] == '\0');
+    threads = 1; /* by hand, slower than it would run */
+    deliver("rpi5-2gb", 0.25 * before, false);
+    threads = 4;
+    assert_true(reads(&basis, from, &less) == before && from[0] == '\0');
     struct err e = {0};
     assert_int_equal(file_remove_tree("p/receipts", &e), 0);
     assert_int_equal(file_remove_tree("p/dist", &e), 0);
+}
+
+/* Rates by type are the board's: they hold when the bundle that was tested is gone. */
+static void test_rates_outlive_the_bundle(void **state) {
+    (void)state;
+    struct err e = {0};
+    const char *basis = NULL;
+    char from[128];
+    double room = 0, before = reads(&basis, from, &room);
+    of_board = ",\"reads_gmacs\":{\"F16\":1,\"Q8_0\":1,\"Q6_K\":1,\"Q4_K\":1}";
+    deliver("rpi5-2gb", 0.25 * before, false);
+    assert_int_equal(file_remove_tree("p/dist", &e), 0);
+    assert_true(reads(&basis, from, &room) < 0.5 * before);
+    assert_non_null(strstr(basis, "measured on it for 4 types of weights (receipts/claims-pi.json"));
+    deliver("rpi4-2gb", 0.25 * before, false);
+    assert_int_equal(file_remove_tree("p/dist", &e), 0);
+    assert_true(reads(&basis, from, &room) == before); /* another board's */
+    of_board = "";
+    assert_int_equal(file_remove_tree("p/receipts", &e), 0);
 }
 
 int main(void) {
@@ -392,6 +419,7 @@ int main(void) {
         cmocka_unit_test(test_wrong_wishes),
         cmocka_unit_test(test_a_file_of_ones_own),
         cmocka_unit_test(test_receipts_come_back),
+        cmocka_unit_test(test_rates_outlive_the_bundle),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -86,6 +86,17 @@ json "both caches are measured" "$out" '[.caches[].type] == ["f16", "q8_0"] and 
 equal "every row of the ledger has each step's answer" "$(head -1 p/model/ledger.csv | cut -d, -f1-6)" "row,truth,base,adapter,merged,16-bit"
 check "the matrix is of this student" "$EDGESTILL" compress -C p --calibration 8 --recover never --threads 1 --no-search \
     --imatrix p/model/imatrix.gguf --quiet
+fastest() { "$EDGESTILL" compress -C p --prefer speed --calibration 8 --recover never --threads 1 --json; }
+expect 0 "the fastest for the device" fastest
+expect 0 "again" fastest
+json "nothing has changed" "$out" '.up_to_date'
+mkdir -p p/receipts
+printf '{"emulated":false,"device":"rpi5-4gb","measured_at":"2026-03-04","bundle_sha256":"gone","machine":{},"measured":{"reads_gmacs":{"Q8_0":900,"Q4_K":9,"Q6_K":9,"Q5_K":9,"Q4_0":9}}}' >p/receipts/pi.json
+expect 0 "a board of its kind has measured itself since" fastest
+json "and what was chosen before is void: another type is fastest" "$out" \
+    '(.up_to_date | not) and (.rates | contains("receipts/pi.json"))'
+json "the file that ships has it" "$out" '.candidates[] | select(.chosen) | .bits_per_weight > 8'
+rm p/receipts/pi.json
 cp p/model/imatrix.gguf other.gguf
 cp p/model/student.gguf shipped.gguf
 cp p/train/merged-f16.gguf whole.gguf

@@ -4,6 +4,7 @@
 #include "../support/tiny_bundle.h"
 #include "base/file.h"
 #include "format/json.h"
+#include "llama/type_rate.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,7 +27,8 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void expect_receipt(const char *path, bool emulated, int n_rows) {
+/* `whole`: not a short test, which has no rates by type. */
+static void expect_receipt(const char *path, bool emulated, bool whole, int n_rows) {
     json_t *receipt = NULL;
     assert_int_equal(json_file_read(path, &receipt, NULL), 0);
     json_t *test = json_object_get(receipt, "selftest"), *measured = json_object_get(receipt, "measured");
@@ -44,6 +46,10 @@ static void expect_receipt(const char *path, bool emulated, int n_rows) {
     assert_true(json_number_value(json_object_get(measured, "prefill_tps")) > 0);
     assert_true(json_number_value(json_object_get(measured, "decode_tps")) > 0);
     assert_true(json_is_object(json_object_get(json_object_get(receipt, "predicted"), "memory_bytes")));
+    assert_string_equal(json_string_value(json_object_get(receipt, "device")), "rpi5-8gb");
+    json_t *reads = json_object_get(measured, "reads_gmacs");
+    assert_true(whole && !emulated ? json_object_size(reads) == N_TYPE_RATES : json_is_null(reads));
+    assert_true(json_is_null(reads) || json_number_value(json_object_get(reads, "Q4_K")) > 0);
     json_decref(receipt);
 }
 
@@ -54,11 +60,12 @@ static void test_passes_here(void **state) {
     if (!possible)
         skip();
     assert_int_equal(tiny_shell("env -i here/selftest --threads 1 --receipt here.json"), 0);
-    expect_receipt("here.json", false, 6);
+    expect_receipt("here.json", false, true, 6);
+    assert_int_equal(tiny_shell("env -i here/selftest --threads 1 --rows 2 --receipt short.json"), 0);
+    expect_receipt("short.json", false, false, 2);
     assert_int_equal(
-        tiny_shell("env -i here/selftest --threads 1 --emulated --no-verify --rows 2 --receipt told.json"),
-        0);
-    expect_receipt("told.json", true, 2);
+        tiny_shell("env -i here/selftest --threads 1 --emulated --no-verify --receipt told.json"), 0);
+    expect_receipt("told.json", true, true, 6);
 }
 
 static void test_answers(void **state) {
@@ -132,6 +139,7 @@ static void test_wrong_usage(void **state) {
     assert_int_equal(tiny_shell(RUN "delay=3 >/dev/full"),
                      1); /* an answer that did not arrive is a failure */
     assert_int_equal(tiny_shell(RUN "--threads 0 delay=3"), 2);
+    assert_int_equal(tiny_shell(RUN "--threads 100000 delay=3 2>&1 | grep -q '100000 threads are more'"), 0);
     assert_int_equal(tiny_shell(RUN "--selftest delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "delay=soon"), 2);
     assert_int_equal(tiny_shell(RUN "--bundle /nowhere delay=3"), 2);
@@ -165,9 +173,33 @@ static void test_damage_is_noticed(void **state) {
 }
 
 static void edit(const char *file, const char *expression) {
-    char command[512];
+    char command[640];
     snprintf(command, sizeof command, "sed -i -E '%s' %s", expression, file);
     assert_int_equal(tiny_shell(command), 0);
+}
+
+/* Another processor's answers, beyond what rounding does. */
+static void test_other_answers_fail(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    assert_int_equal(tiny_shell("cp -r here wrong"), 0);
+    edit("wrong/golden.jsonl",
+         "s/\"label\":\"suspicious\".*/\"label\":\"N/; s/\"label\":\"normal\".*/\"label\":\"suspicious\","
+         "\"probabilities\":{\"suspicious\":0.95,\"normal\":0.05}}/; s/\"label\":\"N$/\"label\":\"normal\","
+         "\"probabilities\":{\"suspicious\":0.05,\"normal\":0.95}}/");
+    assert_int_equal(
+        tiny_shell("env -i wrong/selftest --threads 1 --no-verify --receipt wrong.json >words 2>&1; "
+                   "test $? = 1 && grep -q 'FAILED: the answers differ' words && "
+                   "grep -q '6 of 6 golden rows are answered differently' words"),
+        0);
+    json_t *receipt = NULL;
+    assert_int_equal(json_file_read("wrong.json", &receipt, NULL), 0);
+    json_t *test = json_object_get(receipt, "selftest");
+    assert_true(json_is_false(json_object_get(test, "passed")));
+    assert_int_equal(json_integer_value(json_object_get(test, "agreeing_rows")), 0);
+    assert_int_equal(json_array_size(json_object_get(test, "disagreements")), 6);
+    json_decref(receipt);
 }
 
 /* More memory than any machine has: refused before the model is opened, unless told to go on. The self-test of a plan that is
@@ -244,8 +276,25 @@ static void test_installs_and_uninstalls(void **state) {
     assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install --frobnicate"), 2);
     assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install --listen 127.0.0.1:9000"), 0);
     assert_int_equal(tiny_shell("! grep IPAddress " UNITS "/edgestill-tiny-claims.service.d/listen.conf"), 0);
+    /* an update, as deploy --service makes one, keeps the address */
+    assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/install"), 0);
+    assert_int_equal(tiny_shell("grep -q -- '--listen 127.0.0.1:9000$' " UNITS
+                                "/edgestill-tiny-claims.service.d/listen.conf"),
+                     0);
     assert_int_equal(tiny_shell("EDGESTILL_ROOT=$PWD/root here/uninstall"), 0);
     assert_int_equal(tiny_shell("test -z \"$(find root -type f)\""), 0);
+}
+
+/* Nothing is copied where nothing can start it. */
+static void test_needs_systemd(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    static const char alone[] =
+        "mkdir alone && for t in dirname readlink; do ln -s \"$(command -v $t)\" alone/; done && "
+        "printf '#!/bin/sh\\necho 0\\n' >alone/id && chmod +x alone/id && "
+        "PATH=$PWD/alone here/install 2>words; test $? = 1 && grep -q 'no systemd here.*run --serve' words";
+    assert_int_equal(tiny_shell(alone), 0);
 }
 
 /* systemd's own word on the unit, where it is here. */
@@ -283,7 +332,7 @@ static void test_passes_emulated_on_the_device(void **state) {
         fail_msg("%s", e.message);
     static const char selftest[] = QEMU("cortex-a76") "--selftest --rows 2 --threads 1 --receipt there.json";
     assert_int_equal(tiny_shell(selftest), 0);
-    expect_receipt("there.json", true, 2);
+    expect_receipt("there.json", true, false, 2);
     assert_int_equal(tiny_shell(QEMU("cortex-a35") "--threads 1 delay=3"),
                      0); /* no dotprod: the oldest kernels */
 }
@@ -296,9 +345,11 @@ int main(void) {
         cmocka_unit_test(test_doubtful_records),
         cmocka_unit_test(test_pipes_last),
         cmocka_unit_test(test_wrong_usage),
+        cmocka_unit_test(test_other_answers_fail),
         cmocka_unit_test(test_memory_is_kept_to_the_plan),
         cmocka_unit_test(test_leaves_records_undecided),
         cmocka_unit_test(test_installs_and_uninstalls),
+        cmocka_unit_test(test_needs_systemd),
         cmocka_unit_test(test_unit_is_one),
         cmocka_unit_test(test_damage_is_noticed),
         cmocka_unit_test(test_passes_emulated_on_the_device),

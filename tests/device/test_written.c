@@ -1,7 +1,9 @@
 /* A bundle whose model writes JSON: the grammar that was compiled when it was made is what holds the answers on the device. */
 #include "../support/scratch.h"
 #include "../support/tiny_bundle.h"
+#include "base/file.h"
 #include "base/hash.h"
+#include "format/json.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,6 +62,30 @@ static void test_answers_as_on_the_host(void **state) {
                      0);
 }
 
+/* Beginnings of answers are cut between bytes; the receipt has all of them, as text. */
+static void test_differences_are_told(void **state) {
+    (void)state;
+    struct str line = {0};
+    json_t *receipt = NULL;
+    if (!possible)
+        skip();
+    str_add(&line, "{\"record\":{\"delay\":3},\"answer\":\"x");
+    for (int i = 0; i < 40; i++)
+        str_add(&line, "\xc3\xa9");
+    str_add(&line, "\"}\n");
+    assert_int_equal(tiny_shell("rm -rf other && cp -r here other"), 0);
+    assert_int_equal(file_write("other/golden.jsonl", str_text(&line), line.len, NULL), 0);
+    str_release(&line);
+    assert_int_equal(
+        tiny_shell("env -i other/selftest --threads 1 --rows 1 --no-verify --receipt other.json"), 1);
+    assert_int_equal(json_file_read("other.json", &receipt, NULL), 0);
+    json_t *list = json_object_get(json_object_get(receipt, "selftest"), "disagreements");
+    assert_int_equal(json_array_size(list), 1);
+    const char *host = json_string_value(json_object_get(json_array_get(list, 0), "host"));
+    assert_true(host && str_starts(host, "x\xc3\xa9"));
+    json_decref(receipt);
+}
+
 /* A grammar of another wish than the task's, with its hash in the manifest: the file is what counts. */
 static void test_the_bundled_grammar_counts(void **state) {
     (void)state;
@@ -116,9 +142,8 @@ static void test_a_broken_grammar_is_refused(void **state) {
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers_as_on_the_host),
-        cmocka_unit_test(test_the_bundled_grammar_counts),
-        cmocka_unit_test(test_another_grammar_is_refused),
+        cmocka_unit_test(test_answers_as_on_the_host),      cmocka_unit_test(test_differences_are_told),
+        cmocka_unit_test(test_the_bundled_grammar_counts),  cmocka_unit_test(test_another_grammar_is_refused),
         cmocka_unit_test(test_a_broken_grammar_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

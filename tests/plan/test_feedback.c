@@ -96,6 +96,39 @@ static void test_rates_follow_the_receipt(void **state) {
     arena_release(&a);
 }
 
+/* What the self-test measured by type sets the types against each other; what its file reached moves them all. */
+static void test_types_follow_the_receipt(void **state) {
+    (void)state;
+    struct arena a;
+    struct device_rates kind, r;
+    struct err e = {0};
+    struct feedback f = run_of("qwen3-0.6b", MIX_Q4_K_M);
+    arena_init(&a);
+    assert_int_equal(rates_for_device(&catalog, device("rock5b-8gb"), &a, &kind, &e), 0);
+    r = kind;
+    for (int i = 0; i < N_TYPE_RATES; i++)
+        f.reads_gmacs[i] = 10 + i;
+    struct feedback alone = {.source = f.source};
+    memcpy(alone.reads_gmacs, f.reads_gmacs, sizeof f.reads_gmacs);
+    assert_int_equal(feedback_rates(&alone, &r, &a, &e), 0); /* its bundle is gone */
+    for (int i = 0; i < N_TYPE_RATES; i++) {
+        int j = 0;
+        while (j < N_TENSOR_TYPES &&
+               strcmp(tensor_type_name((enum tensor_type)j), type_rate_name((enum type_rate)i)))
+            j++;
+        assert_true(j < N_TENSOR_TYPES); /* every type that a device is asked about is planned with */
+        assert_true(fabs(r.s_per_mac[j] * 1e9 * (10 + i) - 1) < 1e-9);
+    }
+    assert_true(r.s_per_byte[TENSOR_Q4_K] == kind.s_per_byte[TENSOR_Q4_K]);
+    assert_non_null(strstr(r.read_basis, "receipts/a-board.json"));
+    f.prefill_tps = 0.5 * predicted(&f, &r, f.tokens).prefill_tps.value;
+    double ratio = r.s_per_mac[TENSOR_Q8_0] / r.s_per_mac[TENSOR_Q4_K];
+    assert_int_equal(feedback_rates(&f, &r, &a, &e), 0);
+    assert_true(fabs(r.s_per_mac[TENSOR_Q8_0] / r.s_per_mac[TENSOR_Q4_K] / ratio - 1) < 1e-9);
+    assert_true(fabs(predicted(&f, &r, f.tokens).prefill_tps.value / f.prefill_tps - 1) < 0.02);
+    arena_release(&a);
+}
+
 static void test_memory_moves_by_the_difference(void **state) {
     (void)state;
     struct arena a;
@@ -159,6 +192,7 @@ static void test_a_file_counts_itself(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rates_follow_the_receipt),
+        cmocka_unit_test(test_types_follow_the_receipt),
         cmocka_unit_test(test_memory_moves_by_the_difference),
         cmocka_unit_test(test_which_run_it_is_of),
         cmocka_unit_test(test_a_file_counts_itself),
