@@ -67,6 +67,9 @@ nsenter -t "$pid" -m touch $here/x 2>/dev/null && echo wrote=folder
 nsenter -t "$pid" -m touch /var/x 2>/dev/null && echo wrote=var
 kill -9 "$pid" && sleep 6
 echo "again=$(ask /health) restarts=$(show NRestarts)"
+/srv/bundle/install --listen 127.0.0.1:1 >/srv/refused 2>&1 || echo "refused=$(tail -n 1 /srv/refused)"
+/srv/bundle/install --listen 127.0.0.1:8078 >/dev/null
+/srv/bundle/install >/srv/kept && echo "kept=$(tail -n 1 /srv/kept)"
 systemctl stop $unit && echo "stopped=$(show Result) $(show ExecMainStatus)"
 $here/uninstall >/dev/null && [ ! -e $here ] && [ ! -e /etc/systemd/system/$unit.service ] && echo uninstalled=yes
 echo end
@@ -161,5 +164,7 @@ if grep -q ^MemoryMax= shared/bundle/edgestill.service; then
 fi
 equal "nothing can be written" "$(said wrote)" ""
 holds "killed, it comes again" again '*"status":"ok"* restarts=1'
+holds "an address that it may not have is a failed start" refused '*does not start*journalctl -u edgestill-tiny-claims*'
+holds "installed again it keeps the address" kept '*http://127.0.0.1:8078/health'
 holds "stopped, it ends in order" stopped 'success 0'
 holds "uninstall leaves nothing" uninstalled yes
