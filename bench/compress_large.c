@@ -21,7 +21,7 @@
 #define LARGE_LOG LARGE_DIR "/log"
 #define LARGE_F16 LARGE_DIR "/whole-f16.gguf"
 
-enum { RUNS = 5, PREFILL = 250, DECODE = 24, CONTEXT = 288, TRAINING = 24, VALIDATION = 24 };
+enum { RUNS = 9, PREFILL = 250, DECODE = 24, CONTEXT = 288, TRAINING = 24, VALIDATION = 24 };
 
 /* The whole vocabulary of Qwen3-0.6B, or a small model to try this program with. */
 static const struct tiny_gguf *shape(void) {
@@ -44,7 +44,8 @@ static void write_source(void) {
 struct way_of_running {
     const char *gguf;
     int n_ctx, n_batch;
-    bool no_repack; /* weights as they are in the file alone, not a second time in another order */
+    bool
+        as_runner; /* loaded as edgestill-run loads it (src/llama/lm_load.c), not as llama.cpp does by default */
 };
 
 struct seen {
@@ -71,8 +72,12 @@ int compress_measure_child(const char *const args[]) {
     double prefill_s = 0, decode_s = 0, warm_s = 0;
     if (!str_to_i64(args[1], &n_ctx) || !str_to_i64(args[2], &n_batch))
         return 2;
-    struct lm_options o = {
-        .n_ctx = (int)n_ctx, .n_batch = (int)n_batch, .n_outputs = 8, .no_repack = *args[3] == '1'};
+    bool as_runner = *args[3] == '1';
+    struct lm_options o = {.n_ctx = (int)n_ctx,
+                           .n_batch = (int)n_batch,
+                           .n_outputs = 8,
+                           .drop_copied = as_runner,
+                           .huge_pages = as_runner};
     bench_must(lm_backend_init(NULL, &e), &e);
     bench_must(lm_open(&m, args[0], &o, &e), &e);
     bench_must(read_tokens(m, 8, false, &warm_s, &e), &e); /* the file's pages, once */
@@ -93,7 +98,7 @@ static struct seen run_child(const struct way_of_running *w) {
     snprintf(batch, sizeof batch, "%d", w->n_batch);
     remove(LARGE_DIR "/child.json");
     chain_run(&(struct chain){LARGE_DIR, LARGE_DIR "/child.json"},
-              (const char *const[]){self, "--measure", w->gguf, ctx, batch, w->no_repack ? "1" : "0", NULL});
+              (const char *const[]){self, "--measure", w->gguf, ctx, batch, w->as_runner ? "1" : "0", NULL});
     json_t *j = chain_json(LARGE_DIR, "child.json");
     struct seen s = {chain_number(j, "prefill_tps", NULL), chain_number(j, "decode_tps", NULL),
                      chain_number(j, "peak_bytes", NULL)};
@@ -158,7 +163,7 @@ static const char *make_ours(void) {
     return LARGE_PLAIN "/student.gguf";
 }
 
-/* The stock file as llama.cpp opens it by default, and ours with what a decision of the task needs. */
+/* The stock file as llama.cpp opens it by default, and ours as the runner does, with what a decision of the task needs. */
 static void both_files(struct way_of_running ways[2]) {
     struct err e = {0};
     write_source();

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PREFIX = 150, RECORD = 100, ANSWER = 4, WHOLE = PREFIX + RECORD + ANSWER, CONTEXT = 128, RANK = 16 };
+enum { PREFIX = 150, RECORD = 100, CONTEXT = 128, RANK = 16 };
 enum { NAIVE_PLAIN = NN_PLAIN_LAST | NN_PLAIN_LOGITS | NN_PLAIN_INPUT | NN_PLAIN_VOCABULARY | NN_PLAIN_LORA };
 
 #define QWEN3(vocabulary)                                                                                    \
@@ -39,9 +39,12 @@ static const struct train_shape_case cases[] = {
       .norm_eps = 1e-5f},
      "bf16",
      1030,
+     4,
      8},
-    {"Qwen3-0.6B", QWEN3(151936), "bf16", 1030, 4},
-    {"Qwen3-0.6B-trimmed", QWEN3(16000), "bf16", 1030, 4},
+    {"Qwen3-0.6B", QWEN3(151936), "bf16", 1030, 4, 4},
+    {"Qwen3-0.6B-trimmed", QWEN3(16000), "bf16", 1030, 4, 4},
+    {"Qwen3-0.6B-written", QWEN3(151936), "bf16", 1030, 32, 4},
+    {"Qwen3-0.6B-written-trimmed", QWEN3(16000), "bf16", 1030, 32, 4},
     {"Mistral-7B",
      {.n_layer = 32,
       .d_model = 4096,
@@ -55,8 +58,13 @@ static const struct train_shape_case cases[] = {
       .norm_eps = 1e-5f},
      "q4_K",
      832,
+     4,
      16},
 };
+
+static int whole_of(const struct train_shape_case *s) {
+    return PREFIX + RECORD + s->answer;
+}
 
 /* The product by itself, measured between the micro-batches of a step: what the machine gives changes from second to second where others
  * use it too. The step's clocks and counts leave these pauses out. */
@@ -191,15 +199,15 @@ static void make_base(struct rig *r, const struct model_config *c, struct err *e
 /* ---- setting up ---- */
 
 static struct nn_limits limits_of(const struct train_shape_case *s, enum train_path path, int n_layer) {
+    int64_t whole = whole_of(s), n_targets = s->micro_tokens * s->answer / RECORD;
     if (path == TRAIN_FAST)
-        return (struct nn_limits){
-            .n_tokens = s->micro_tokens, .n_targets = s->micro_tokens / 25, .n_prefix = PREFIX};
+        return (struct nn_limits){.n_tokens = s->micro_tokens, .n_targets = n_targets, .n_prefix = PREFIX};
     if (path == TRAIN_PACKED)
-        return (struct nn_limits){.n_tokens = s->micro_tokens, .n_targets = s->micro_tokens / 25};
+        return (struct nn_limits){.n_tokens = s->micro_tokens, .n_targets = n_targets};
     if (path == TRAIN_PLAIN)
         return (struct nn_limits){.n_tokens = 8 * CONTEXT};
     return (struct nn_limits){
-        .n_tokens = 2 * WHOLE, .n_recompute = n_layer, .plain = NAIVE_PLAIN, .head_rows = 2 * WHOLE};
+        .n_tokens = 2 * whole, .n_recompute = n_layer, .plain = NAIVE_PLAIN, .head_rows = 2 * whole};
 }
 
 static void open_rig(struct rig *r, const struct train_shape_case *s, enum train_path path) {
@@ -247,7 +255,7 @@ static struct nn_batch batch_of(struct rig *r, int first, int n, int from, int e
     for (int s = 0; s < n; s++) {
         r->start[s] = (int32_t)at;
         for (int i = from; i < end; i++, at++) {
-            bool answer = all || (i + 1 >= PREFIX + RECORD && i + 1 < WHOLE);
+            bool answer = all || (i + 1 >= PREFIX + RECORD && i + 1 < whole_of(r->shape));
             r->token[at] = token_at(r, first + s, i);
             r->position[at] = i;
             r->target[at] = answer ? token_at(r, first + s, i + 1) : -1;
@@ -287,9 +295,9 @@ static void measure_product(struct rig *r) {
 /* Sum of the losses. The last token of a sample need not be fed; the naive path does. */
 static double step(struct rig *r, int n_samples) {
     struct err e = {0};
-    int from = r->path == TRAIN_FAST ? PREFIX : 0;
-    int end = r->path == TRAIN_PLAIN ? CONTEXT : r->path == TRAIN_NAIVE ? WHOLE : WHOLE - 1;
-    int targets = r->path == TRAIN_PLAIN ? CONTEXT : ANSWER,
+    int from = r->path == TRAIN_FAST ? PREFIX : 0, whole = whole_of(r->shape);
+    int end = r->path == TRAIN_PLAIN ? CONTEXT : r->path == TRAIN_NAIVE ? whole : whole - 1;
+    int targets = r->path == TRAIN_PLAIN ? CONTEXT : r->shape->answer,
         at_once = (int)(r->run.limits.n_tokens / (end - from));
     int n_batches = (n_samples + at_once - 1) / at_once;
     double loss = 0, part;
@@ -316,9 +324,10 @@ static double step(struct rig *r, int n_samples) {
 /* What the trainer would have planned for that step. */
 static int64_t planned_bytes(const struct rig *r) {
     bool fast = r->path == TRAIN_FAST;
-    struct train_need need = {.longest = WHOLE,
+    struct train_need need = {.longest = whole_of(r->shape),
                               .shared = fast ? PREFIX : 0,
-                              .targets_per_token = r->path == TRAIN_PLAIN ? 1 : 1.0 / 25,
+                              .targets_per_token =
+                                  r->path == TRAIN_PLAIN ? 1 : r->shape->answer / (double)RECORD,
                               .micro_tokens = r->run.limits.n_tokens};
     struct train_memory memory;
     train_memory_plan(&r->m, r->m.storage_bytes + r->m.base.n_values * 4, &need, 0, &memory);

@@ -1,5 +1,5 @@
 /* One measured optimiser step of the work that distillation really does, on a real model's shape with random weights: a prompt of 150
- * tokens that all share, a record of 100, an answer of 4; LoRA rank 16 on all linear layers.
+ * tokens that all share, a record of 100, an answer of 4 (a written one: 32); LoRA rank 16 on all linear layers.
  *
  *     train_rig_measure("TinyLlama-1.1B", TRAIN_FAST, 64)     // one line of JSON on standard output
  *
@@ -28,6 +28,7 @@ struct train_shape_case {
     struct model_config config;
     const char *base; /* how the frozen base is kept: "bf16", "f32", "q4_K" */
     int64_t micro_tokens;
+    int answer;     /* tokens */
     double most_gb; /* figure 2.4's limit */
 };
 const struct train_shape_case *train_shape_case(const char *name); /* NULL: none */

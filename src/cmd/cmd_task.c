@@ -204,12 +204,15 @@ static bool same_words(const char *a, const char *b) {
     }
 }
 
-/* The project's sentence, or what the embedded teacher read it as. */
+/* The project's sentence, or what the embedded teacher read it as: in its own words, the fields in any order. */
 static bool same_sentence(const struct task *t, const char *sentence) {
-    struct str plain = {0};
-    bool same = same_words(t->sentence, sentence) ||
-                (wording_plain(sentence, &plain, NULL) == 0 && same_words(t->sentence, str_text(&plain)));
+    struct str plain = {0}, turned = {0};
+    bool same = same_words(t->sentence, sentence) || wording_plain(sentence, &plain, NULL) < 0;
+    for (int by = 0; by < t->n_declared && !same; by++)
+        same = wording_turned(str_text(&plain), by, &turned, NULL) < 0 ||
+               same_words(t->sentence, str_text(&turned));
     str_release(&plain);
+    str_release(&turned);
     return same;
 }
 

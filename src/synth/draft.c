@@ -24,6 +24,8 @@ enum { ATTEMPTS = 4 };
 struct drafting {
     struct teacher *teacher;
     const char *name, *sentence;
+    struct str plain,
+        turned; /* what a small teacher is told: the sentence in its own words, from the second attempt on turned */
     uint64_t seed;
     int attempt;
     bool asked;
@@ -78,9 +80,10 @@ static bool stands_in(const char *text, const char *word, size_t n, bool or_begi
 
 /* The same number, however it is written: 1 and 1.00. False when the word is no number. */
 static bool number_stands_in(const char *text, const char *word, size_t n) {
-    char *end;
-    double wanted = strtod(word, &end);
-    if (end != word + n)
+    char alone[32], *end; /* "1" of "0 to 1. Flag it", not "1." */
+    snprintf(alone, sizeof alone, "%.*s", (int)n, word);
+    double wanted = strtod(alone, &end);
+    if (n >= sizeof alone || *end)
         return false;
     for (const char *at = text; *at; at++) {
         if ((at > text && is_word_char(at[-1])) || strtod(at, &end) != wanted)
@@ -209,9 +212,12 @@ static int next_question(void *context, struct teacher_question *q, struct err *
     if (d->asked)
         return 0;
     enum protocol_style style = teacher_style(d->teacher);
-    int rc = d->attempt == 0 ? protocol_draft(&d->request, style, d->sentence, e)
-                             : protocol_draft_repair(&d->request, style, d->sentence, str_text(&d->answer),
-                                                     str_text(&d->complaint), e);
+    bool plain =
+        style == PROTOCOL_PLAIN; /* a small teacher does not understand what is wrong with its draft */
+    int rc = d->attempt == 0 || plain
+                 ? protocol_draft(&d->request, style, d->sentence, e)
+                 : protocol_draft_repair(&d->request, style, d->sentence, str_text(&d->answer),
+                                         str_text(&d->complaint), e);
     if (rc < 0)
         return rc;
     *q = (struct teacher_question){.purpose = "draft",
@@ -269,6 +275,15 @@ static void read_rule(const char *rule, char *reading, size_t room) {
                  either + strlen(" or "));
 }
 
+/* What this attempt says to a small teacher: its own words, then the fields in another order each time. */
+static int put_into_words(struct drafting *d, struct err *e) {
+    if (d->plain.len == 0)
+        return 0;
+    int rc = wording_turned(str_text(&d->plain), d->attempt, &d->turned, e);
+    d->sentence = str_text(&d->turned);
+    return rc;
+}
+
 /* Asks until a draft is right, the teacher refuses, or it had its attempts. */
 static int ask(struct drafting *d, struct draft_result *result, struct err *e) {
     int rc = 0;
@@ -276,7 +291,8 @@ static int ask(struct drafting *d, struct draft_result *result, struct err *e) {
         if (d->complaint.len)
             snprintf(result->complaint, sizeof result->complaint, "%s", d->complaint.data);
         d->asked = false;
-        rc = teacher_run(d->teacher, &(struct teacher_job){next_question, take_answer, d}, e);
+        if ((rc = put_into_words(d, e)) == 0)
+            rc = teacher_run(d->teacher, &(struct teacher_job){next_question, take_answer, d}, e);
         d->attempt++;
     }
     result->attempts = d->attempt;
@@ -295,15 +311,11 @@ static int unusable(const struct drafting *d, struct err *e) {
 int draft_task(struct teacher *t, const char *name, const char *sentence, uint64_t seed, struct task *out,
                struct draft_result *result, struct err *e) {
     struct drafting d = {.teacher = t, .name = name, .sentence = sentence, .seed = seed};
-    struct str plain = {0};
     *result = (struct draft_result){0};
-    int rc = teacher_style(t) == PROTOCOL_PLAIN ? wording_plain(sentence, &plain, e) : 0;
-    if (plain.len > 0 && rc == 0) {
-        d.sentence = str_text(&plain);
-        result->reworded = strcmp(d.sentence, sentence) != 0;
-    }
+    int rc = teacher_style(t) == PROTOCOL_PLAIN ? wording_plain(sentence, &d.plain, e) : 0;
     if (rc == 0)
         rc = ask(&d, result, e);
+    result->reworded = strcmp(d.sentence, sentence) != 0;
     if (rc == 0 && d.refusal.len)
         rc = refused(&d, e);
     else if (rc == 0 && !d.right)
@@ -316,7 +328,8 @@ int draft_task(struct teacher *t, const char *name, const char *sentence, uint64
     str_release(&d.answer);
     str_release(&d.complaint);
     str_release(&d.refusal);
-    str_release(&plain);
+    str_release(&d.plain);
+    str_release(&d.turned);
     return rc;
 }
 

@@ -194,3 +194,64 @@ int wording_plain(const char *sentence, struct str *out, struct err *e) {
     str_release(&scratch);
     return rc;
 }
+
+/* ---- turning ---- */
+
+enum { FIELDS_MAX = 16 };
+
+struct span {
+    const char *at;
+    size_t n;
+};
+
+static bool is_article(const char *at) {
+    return str_starts(at, "a ") || str_starts(at, "an ");
+}
+
+/* The fields between `begin` and `end`: "a delay …", cut at ", a" and " and a" outside of parentheses. 0: too many. */
+static int cut_fields(const char *begin, const char *end, struct span fields[FIELDS_MAX]) {
+    int n = 0, depth = 0;
+    const char *from = begin;
+    for (const char *at = begin; at < end; at++) {
+        depth += (*at == '(') - (*at == ')');
+        size_t gap = depth > 0 ? 0 : str_starts(at, ", ") ? 2 : str_starts(at, " and ") ? 5 : 0;
+        if (gap == 0 || !is_article(at + gap))
+            continue;
+        if (n + 1 == FIELDS_MAX)
+            return 0;
+        fields[n++] = (struct span){from, (size_t)(at - from)};
+        from = at + gap;
+    }
+    fields[n++] = (struct span){from, (size_t)(end - from)};
+    return n;
+}
+
+/* Where the list of fields begins and ends: behind the first " has " or " comes with ", up to that sentence's end. */
+static bool find_fields(const char *sentence, const char **begin, const char **end) {
+    static const char *const verbs[] = {" has ", " comes with "};
+    *begin = NULL;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs && !*begin; i++)
+        if ((*begin = strstr(sentence, verbs[i])))
+            *begin += strlen(verbs[i]);
+    *end = *begin ? strstr(*begin, ". ") : NULL;
+    return *end && is_article(*begin);
+}
+
+int wording_turned(const char *plain, int by, struct str *out, struct err *e) {
+    struct span fields[FIELDS_MAX];
+    const char *begin, *end;
+    str_clear(out);
+    int n = find_fields(plain, &begin, &end) ? cut_fields(begin, end, fields) : 0;
+    if (n < 2) {
+        str_add(out, plain);
+        return str_check(out, e);
+    }
+    str_add_bytes(out, plain, (size_t)(begin - plain));
+    for (int i = 0; i < n; i++) {
+        const struct span *f = &fields[(i + by) % n];
+        str_add(out, i == 0 ? "" : i + 1 < n ? ", " : " and ");
+        str_add_bytes(out, f->at, f->n);
+    }
+    str_add(out, end);
+    return str_check(out, e);
+}

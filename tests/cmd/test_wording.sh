@@ -16,20 +16,27 @@ drafted() { # drafted NAME SENTENCE FILTER
 drafted compressor "Watch a compressor. Each reading has a discharge pressure from 0.0 to 16.0 bar, an oil temperature from 20 to 120 C and a \
 load that is idle, partial or full. Flag it as alarm if its oil temperature exceeds 105, or when the discharge pressure is > 12.5 and the load \
 is idle. Otherwise it is ok." '
-    (.task.fields | map(.name)) == ["discharge pressure", "oil temperature", "load"]
-    and .task.fields[2].values == ["idle", "partial", "full"] and (.task.labels | map(.name)) == ["alarm", "ok"]
+    (.task.fields | map({key: .name, value: .}) | from_entries) as $f
+    | ($f | keys) == ["discharge pressure", "load", "oil temperature"] and $f.load.values == ["idle", "partial", "full"] and (.task.labels | map(.name)) == ["alarm", "ok"]
     and (.task.labels[0].definition | test("over 105.*over 12.5 and the load is idle"))'
 
 drafted greenhouse "Check greenhouse sensors. For each sample we know a soil moisture between 0% and 100%, an air temperature (-10 to 45 °C) and a \
 season: spring, summer, autumn, or winter. Classify it as dry if the soil moisture is less than or equal to 25 percent and the season isn't \
 winter; in all other cases it is fine." '
-    .task.fields[0].unit == "percent" and .task.fields[1].min == -10 and (.task.fields[2].values | length) == 4
+    (.task.fields | map({key: .name, value: .}) | from_entries) as $f
+    | $f["soil moisture"].unit == "percent" and $f["air temperature"].min == -10 and ($f.season.values | length) == 4
     and .task.labels[0].definition == "the soil moisture is at most 25 percent and the season is not winter"'
 
 drafted loans "Judge loan requests. Each request contains an income from 0 to 9,000, a debt ratio from 0.00 to 1.00 and a history (good/poor). A request \
 is risky if the debt ratio >= 0.45, or the income < 1500 and its history equals poor. Everything else is sound." '
-    .task.fields[0].max == 9000 and .task.fields[1].decimals == 2 and (.task.labels | map(.name)) == ["risky", "sound"]
+    (.task.fields | map({key: .name, value: .}) | from_entries) as $f
+    | $f.income.max == 9000 and $f["debt ratio"].decimals == 2 and (.task.labels | map(.name)) == ["risky", "sound"]
     and .task.labels[0].definition == "the debt ratio is at least 0.45, or the income is under 1500 and the history is poor"'
+
+# In the order that the sentence has them the teacher loses the load; with the fields turned round it does not.
+drafted freezers "Check freezers. Each freezer has a temperature from -20.0 to 8.0 C, a load from 0 to 90 percent and a door (open or shut). Flag it as \
+spoiled when the temperature is above -5.0 C or the door is open; otherwise it is safe." '
+    .attempts > 1 and (.task.fields | map(.name) | sort) == ["door", "load", "temperature"] and (.task.labels | map(.name)) == ["spoiled", "safe"]'
 
 expect 0 "and with or: init" "$EDGESTILL" init parcels --device rpi5-8gb --quiet --task "Sort parcels. Each parcel has a weight from 0 to 30 kg, a \
 distance from 1 to 900 km and a service (economy or express). Flag it as urgent when the weight is over 20 kg or the service is express and the \

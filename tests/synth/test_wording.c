@@ -100,12 +100,36 @@ static void test_the_rest_stays(void **state) {
            "Each item has a report (daily or weekly) and a mark from 0 to 9.");
 }
 
+static void test_turning(void **state) {
+    (void)state;
+    static const char *const plain = "Check rooms. Each room has a heat between -5.0 and 8.0 C, a load (0 to "
+                                     "9) and a door (open or shut). It is bad when the "
+                                     "door is open; otherwise it is good.";
+    static const char *const turned[] = {"Check rooms. Each room has a load (0 to 9), a door (open or shut) "
+                                         "and a heat between -5.0 and 8.0 C. It is bad when the "
+                                         "door is open; otherwise it is good.",
+                                         "Check rooms. Each room has a door (open or shut), a heat between "
+                                         "-5.0 and 8.0 C and a load (0 to 9). It is bad when the "
+                                         "door is open; otherwise it is good."};
+    struct str out = {0};
+    for (int by = 0; by < 6; by++) {
+        assert_int_equal(wording_turned(plain, by, &out, NULL), 0);
+        assert_string_equal(str_text(&out), by % 3 ? turned[by % 3 - 1] : plain);
+    }
+    static const char *const without[] = {"", "Write a poem.", "Each room has a door",
+                                          "Each room has a door. It is shut.", "It has many doors. Fine."};
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        assert_int_equal(wording_turned(without[i], 1, &out, NULL), 0);
+        assert_string_equal(str_text(&out), without[i]);
+    }
+    str_release(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_conditions),
-        cmocka_unit_test(test_decisions),
-        cmocka_unit_test(test_the_rest_stays),
+        cmocka_unit_test(test_fields),    cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_decisions), cmocka_unit_test(test_the_rest_stays),
+        cmocka_unit_test(test_turning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
