@@ -41,11 +41,11 @@ static void write_source(void) {
 
 /* ---- one process, one file ---- */
 
+/* as_runner: loaded as edgestill-run loads it (src/llama/lm_load.c), not as llama.cpp does by default. */
 struct way_of_running {
     const char *gguf;
     int n_ctx, n_batch;
-    bool
-        as_runner; /* loaded as edgestill-run loads it (src/llama/lm_load.c), not as llama.cpp does by default */
+    bool as_runner;
 };
 
 struct seen {
