@@ -168,9 +168,8 @@ int64_t dataset_shared(const struct dataset *d) {
     return n < LEAST_SHARED ? 0 : n;
 }
 
-enum {
-    BY_ROW_PAYS = 4
-}; /* times fewer tokens: batches of one row are smaller, and so slower for each token */
+/* Times fewer tokens: batches of one row are smaller, and so slower for each token. */
+enum { BY_ROW_PAYS = 4 };
 
 bool dataset_scored_by_row(const struct dataset *d) {
     double prompts = 0, own = 0;
