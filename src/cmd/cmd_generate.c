@@ -210,25 +210,49 @@ static const char *no_gate(const struct generating *g, double bar) {
                : NULL;
 }
 
-/* Which rows of the training split the teacher is to answer, without what it may not see; entered in the ledger before it does. */
-static int share_rows(struct generating *g, int64_t most, struct rows *out) {
-    struct err *e = &g->c->err;
-    struct rows rows = {0};
-    int code = sharing_check(&g->project, &g->task, e);
-    if (code == 0)
-        code = rows_from_store(&rows, &g->task, g->store, PROJECT_RECORDS, STORE_TRAIN,
-                               &(struct rows_options){.own = true}, e);
-    if (code < 0)
-        return code;
-    struct sharing x = {.what = "gate",
+static int own_training_rows(struct generating *g, struct rows *out) {
+    int code = sharing_check(&g->project, &g->task, &g->c->err);
+    return code < 0 ? code
+                    : rows_from_store(out, &g->task, g->store, PROJECT_RECORDS, STORE_TRAIN,
+                                      &(struct rows_options){.own = true}, &g->c->err);
+}
+
+/* Before they are shown. */
+static int enter_in_ledger(struct generating *g, const char *what, int64_t n_rows) {
+    struct sharing x = {.what = what,
                         .from = below(&g->project, g->project.data.path),
                         .teacher = teacher_name(g->teacher),
-                        .n_rows = rows.n < most ? rows.n : most};
-    code = sharing_view(&g->project, &g->task, &rows, out, e);
+                        .n_rows = n_rows};
+    return sharing_enter(g->store, &g->project, &g->task, &x, &g->c->err);
+}
+
+/* Which rows of the training split the teacher is to answer, without what it may not see; entered in the ledger before it does. */
+static int share_rows(struct generating *g, int64_t most, struct rows *out) {
+    struct rows rows = {0};
+    int code = own_training_rows(g, &rows);
+    if (code < 0)
+        return code;
+    int64_t n = rows.n < most ? rows.n : most;
+    code = sharing_view(&g->project, &g->task, &rows, out, &g->c->err);
     rows_release(&rows);
-    if (code == 0 && (code = sharing_enter(g->store, &g->project, &g->task, &x, e)) < 0)
+    if (code == 0 && (code = enter_in_ledger(g, "gate", n)) < 0)
         rows_release(out);
     return code;
+}
+
+/* Own training rows among the examples that a large teacher writes by. */
+static int share_exemplars(struct generating *g) {
+    const struct project_data *d = &g->project.data;
+    struct rows rows = {0};
+    if (!d->share_rows || !d->path || teacher_style(g->teacher) != PROTOCOL_FULL)
+        return 0;
+    int code = own_training_rows(g, &rows);
+    int64_t n = code == 0 ? rows.n : 0;
+    rows_release(&rows);
+    if (code < 0 || n == 0)
+        return code;
+    code = sharing_fields(&g->project, &g->task, &g->o.shared_fields, &g->c->err);
+    return code == 0 ? enter_in_ledger(g, "exemplars", n) : code;
 }
 
 static int pass_gate(struct generating *g) {
@@ -318,6 +342,8 @@ static int generate(struct generating *g) {
         code = rehearse(g);
     if (code == 0 && !nothing_missing)
         code = pass_gate(g);
+    if (code == 0 && !nothing_missing)
+        code = share_exemplars(g);
     if (code < 0)
         return code;
     if (g->held_out.n > 0)

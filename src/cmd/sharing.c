@@ -60,6 +60,16 @@ json_t *sharing_columns(const struct project *p, const struct task *t) {
     return list;
 }
 
+int sharing_fields(struct project *p, const struct task *t, const bool **out, struct err *e) {
+    bool *fields = arena_calloc(&p->arena, (size_t)t->n_declared + 1, sizeof *fields);
+    for (int i = 0; i < t->n_declared && fields; i++)
+        fields[i] = is_shared(p, &t->fields[i]);
+    if (!fields)
+        return no_memory(e);
+    *out = fields;
+    return 0;
+}
+
 /* ---- rows ---- */
 
 struct viewing {

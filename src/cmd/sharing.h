@@ -21,13 +21,16 @@ int sharing_check(const struct project *p, const struct task *t, struct err *e);
 /* The fields that are shared, as a list of texts: those of share_columns, or all declared ones. NULL when out of memory. */
 json_t *sharing_columns(const struct project *p, const struct task *t);
 
+/* The same by field, in the arena of the project: [n_declared] of the task. ERR_NO_MEMORY. */
+int sharing_fields(struct project *p, const struct task *t, const bool **out, struct err *e);
+
 /* `rows` as the teacher is to see them: values of fields that are not shared are missing, and so is what is derived from them.
  * Labels and answers stay, which are never sent. *out is the caller's (rows_release) and needs `rows` no longer. */
 int sharing_view(const struct project *p, const struct task *t, const struct rows *rows, struct rows *out,
                  struct err *e);
 
 struct sharing {
-    const char *what; /* "gate", "eval" */
+    const char *what; /* "gate", "exemplars", "eval" */
     const char *from; /* where the rows are from */
     const char *teacher;
     int64_t n_rows; /* at most so many */

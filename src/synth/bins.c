@@ -163,3 +163,86 @@ int bins_of(const struct task *t, int field, struct protocol_hint *out, bool *de
     bool number = (f->type == FIELD_INTEGER || f->type == FIELD_NUMBER) && f->has_range;
     return number ? numeric_bins(t, field, out, decisive) : 0;
 }
+
+/* ---- boundaries ---- */
+
+static bool is_otherwise(const struct task_label *l) {
+    return l->definition && strcasecmp(l->definition, "otherwise") == 0;
+}
+
+static bool names_cut(const struct task *t, int field, int label, double cut) {
+    double cuts[CUTS_MAX];
+    const char *text = t->labels[label].definition;
+    int n = text ? cuts_of_definition(t, field, text, cuts, 0) : 0;
+    for (int i = 0; i < n; i++)
+        if (fabs(cuts[i] - cut) < unit_of(&t->fields[field]) / 2)
+            return true;
+    return false;
+}
+
+static bool names_value(const struct task *t, int field, int label) {
+    const char *text = t->labels[label].definition;
+    const struct task_field *f = &t->fields[field];
+    for (int k = 0; text && k < f->n_values; k++)
+        if (find_name(text, f->values[k]) && find_name(text, f->name))
+            return true;
+    return false;
+}
+
+/* Each two of the labels that name the boundary and "otherwise"; each of them with each other where nothing is. */
+static int add_boundaries(const struct task *t, const bool *named, const struct protocol_hint *at,
+                          struct boundary *out, int n) {
+    bool rest = false;
+    int n_named = 0;
+    for (int i = 0; i < t->n_labels; i++) {
+        rest = rest || is_otherwise(&t->labels[i]);
+        n_named += named[i];
+    }
+    for (int i = 0; i < t->n_labels; i++)
+        for (int k = i + 1; k < t->n_labels && n < BOUNDARIES_MAX; k++) {
+            bool in_i = named[i] || is_otherwise(&t->labels[i]),
+                 in_k = named[k] || is_otherwise(&t->labels[k]);
+            if (n_named > 0 && (rest || n_named > 1 ? in_i && in_k : named[i] || named[k]))
+                out[n++] = (struct boundary){i, k, *at};
+        }
+    return n;
+}
+
+/* A strip on either side of cut number `c` of n, up to the next cut. */
+static struct protocol_hint around(const struct task_field *f, int field, const double *cuts, int n, int c) {
+    double unit = unit_of(f), width = fmax(unit, on_grid(f, (f->max - f->min) / 30));
+    double low = c > 0 ? cuts[c - 1] + unit : f->min, high = c + 1 < n ? cuts[c + 1] : f->max;
+    return (struct protocol_hint){.field = field,
+                                  .low = on_grid(f, fmax(low, cuts[c] - width)),
+                                  .high = on_grid(f, fmin(high, cuts[c] + unit + width))};
+}
+
+static int field_boundaries(const struct task *t, int field, struct boundary *out, int n) {
+    const struct task_field *f = &t->fields[field];
+    bool named[TASK_LABELS_MAX] = {0};
+    if (f->type == FIELD_CATEGORY) {
+        for (int i = 0; i < t->n_labels; i++)
+            named[i] = names_value(t, field, i);
+        return add_boundaries(t, named, &(struct protocol_hint){.field = field}, out, n);
+    }
+    if ((f->type != FIELD_INTEGER && f->type != FIELD_NUMBER) || !f->has_range)
+        return n;
+    double cuts[CUTS_MAX];
+    int n_cuts = cuts_of(t, field, cuts);
+    for (int c = 0; c < n_cuts; c++) {
+        struct protocol_hint at = around(f, field, cuts, n_cuts, c);
+        for (int i = 0; i < t->n_labels; i++)
+            named[i] = names_cut(t, field, i, cuts[c]);
+        n = add_boundaries(t, named, &at, out, n);
+    }
+    return n;
+}
+
+int boundaries_of(const struct task *t, struct boundary *out) {
+    bool all[TASK_LABELS_MAX];
+    int n = 0;
+    for (int i = 0; i < t->n_declared; i++)
+        n = field_boundaries(t, i, out, n);
+    memset(all, true, sizeof all);
+    return n > 0 ? n : add_boundaries(t, all, &(struct protocol_hint){.field = -1}, out, 0);
+}

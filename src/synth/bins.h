@@ -13,4 +13,14 @@ enum { BINS_MAX = 24 };
  * too many values). *decisive: the definitions cut it, or name one of its values. */
 int bins_of(const struct task *t, int field, struct protocol_hint *out, bool *decisive);
 
+/* Where two labels meet: in one numeric field on either side of a cut (a range of one strip below it and one above), in the value of a
+ * category that the definitions name, or, in a task whose definitions name neither, anywhere (`at.field` -1). A cut is one between
+ * the labels whose definitions name it and the one that is "otherwise"; where there is no such label, all others. */
+struct boundary {
+    int first, second; /* labels */
+    struct protocol_hint at;
+};
+enum { BOUNDARIES_MAX = 24 };
+int boundaries_of(const struct task *t, struct boundary *out); /* [BOUNDARIES_MAX]; returns how many */
+
 #endif

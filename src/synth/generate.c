@@ -156,7 +156,8 @@ static int cross(struct generation *g, int64_t *added, struct err *e) {
     if (g->task->kind != TASK_CLASSIFY || generation_is_first(g->grid))
         return 0;
     int64_t main_set = (g->o.n_records + g->grid->n_labels - 1) / g->grid->n_labels * g->grid->n_labels;
-    int64_t wanted = (int64_t)(CROSSED_SHARE * (double)main_set); /* rounds come from where the errors are */
+    double share = CROSSED_SHARE * (1 - grid_pairs_share(g->grid));
+    int64_t wanted = (int64_t)(share * (double)main_set); /* rounds come from where the errors are */
     g->wave_written = g->wave_new = 0;
     return cross_records(g->store, g->task, g->similar, wanted, g->o.seed, added, e);
 }
@@ -238,6 +239,8 @@ int generate_run(struct teacher *t, struct store *s, const struct task *task,
     int rc = generate_check_task(s, task, e);
     if (rc == 0)
         rc = grid_init(&out->grid, task, o->n_records, e);
+    if (rc == 0 && teacher_style(t) == PROTOCOL_FULL)
+        rc = grid_add_pairs(&out->grid, task, e);
     if (rc == 0 && !(g.aimed_yield = calloc((size_t)out->grid.n_labels, sizeof *g.aimed_yield)))
         rc = err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     if (rc == 0)

@@ -10,6 +10,10 @@
  * function of what is committed, so a run that was killed goes on with the same questions, and those that were answered are
  * not asked again; and given the same answers, the same records come out, however long each took.
  *
+ * A teacher of the full style is shown up to three accepted records of what it is to write (of the cell, or else of the label), other ones
+ * in each question; their ids are noted in the store before the wave is asked, so that a run that goes on asks the same, and they
+ * are training records from then on. A quarter of each label's quota is asked for in pairs on a boundary (grid_add_pairs).
+ *
  * After the first wave of classify, records with crossed corners (cross.h) wait for their label beside those that were written.
  *
  * With several votes the commonest answer counts, its share of the votes becomes the record's weight, and without a majority the
@@ -40,6 +44,8 @@ struct generate_options {
     bool aim;
     int64_t wave_calls;          /* most WRITE questions in one wave [64, or a third of what is missing] */
     const struct rows *held_out; /* rows that must not be repeated; NULL: none */
+    /* [n_declared] the fields of own training rows that a teacher may be shown as exemplars; NULL: no own row is shown */
+    const bool *shared_fields;
     struct split_shares shares;
     bool has_shares; /* otherwise 80/10/10 */
     /* Called once, after the first small wave was judged and before the rest is asked; NULL: nobody wants to know. */

@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "synth/check.h"
 #include "synth/generate_internal.h"
+#include "synth/state.h"
 #include <string.h>
 
 #define ORIGIN "generate_run"
@@ -39,14 +40,23 @@ static int plan_wave(struct generation *g, struct err *e) {
     return 0;
 }
 
+static int build_request(struct generation *g, const struct ask *a, struct err *e) {
+    const struct grid_cell *c = &g->grid->cells[a->cell];
+    int n = grid_per_call(c, g->o.per_call),
+        rc = c->other < 0
+                 ? protocol_write(&g->request, teacher_style(g->teacher), g->task, c->label, n, &c->hint, e)
+                 : protocol_write_pairs(&g->request, g->task,
+                                        &(struct protocol_pairs){n / 2, c->label, c->other, c->hint}, e);
+    return rc == 0 ? generation_show_exemplars(g, a, e) : rc;
+}
+
 static int next_write(void *context, struct teacher_question *q, struct err *e) {
     struct generation *g = context;
     if (g->next == g->n_asks)
         return 0;
     const struct ask *a = &g->asks[g->next];
     const struct grid_cell *c = &g->grid->cells[a->cell];
-    int rc =
-        protocol_write(&g->request, teacher_style(g->teacher), g->task, c->label, g->o.per_call, &c->hint, e);
+    int rc = build_request(g, a, e);
     if (rc < 0)
         return rc;
     uint64_t name = hash64(c->name, strlen(c->name), g->o.seed);
@@ -72,9 +82,10 @@ static int take_write(void *context, int64_t tag, const struct teacher_answer *a
 
 static int add_record(struct generation *g, int index, const char *data, const char *reason, struct err *e) {
     const struct grid_cell *c = &g->grid->cells[g->ingested];
+    int label = c->other >= 0 && index % 2 ? c->other : c->label;
     struct store_record r = {.source = "teacher",
                              .data = data,
-                             .wanted = g->task->kind == TASK_CLASSIFY ? g->task->labels[c->label].name : NULL,
+                             .wanted = g->task->kind == TASK_CLASSIFY ? g->task->labels[label].name : NULL,
                              .cell = c->name,
                              .weight = 1,
                              .status = reason ? STORE_REJECTED : STORE_PENDING,
@@ -84,6 +95,35 @@ static int add_record(struct generation *g, int index, const char *data, const c
     return store_record_add(g->store, &r, NULL, e);
 }
 
+/* The first record of a pair is compared with later ones only once its twin, which is to be nearly like it, is through. */
+static int settle_twin(struct generation *g, struct err *e) {
+    struct arena a;
+    struct record r;
+    if (!g->twin)
+        return 0;
+    arena_init(&a);
+    int rc = state_record(g->task, &a, g->twin, &r, e);
+    if (rc == 0)
+        rc = similar_add(g->similar, &r, false, e);
+    arena_release(&a);
+    g->twin = NULL;
+    return rc;
+}
+
+static int add_similar(struct generation *g, int index, const struct record *r, const char *data,
+                       struct err *e) {
+    bool first = g->grid->cells[g->ingested].other >= 0 && index % 2 == 0;
+    if (!first)
+        return similar_add(g->similar, r, false, e);
+    g->twin_index = index;
+    g->twin = arena_strdup(&g->arena, data);
+    return g->twin ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
+}
+
+static enum similar_verdict compare(struct generation *g, const struct record *r, const char *data) {
+    return g->twin && strcmp(g->twin, data) == 0 ? SIMILAR_EXACT : similar_find(g->similar, r);
+}
+
 static int ingest_good(void *context, int index, const struct record *r, struct err *e) {
     static const enum reject verdicts[] = {[SIMILAR_EXACT] = REJECT_DUPLICATE,
                                            [SIMILAR_NEAR] = REJECT_NEAR_DUPLICATE,
@@ -91,7 +131,11 @@ static int ingest_good(void *context, int index, const struct record *r, struct 
     struct generation *g = context;
     struct str data = {0};
     int rc = record_to_json(g->task, r, &data);
-    enum similar_verdict verdict = similar_find(g->similar, r);
+    if (rc == 0 && index != g->twin_index + 1)
+        rc = settle_twin(g, e);
+    enum similar_verdict verdict = rc == 0 ? compare(g, r, data.data) : SIMILAR_NEW;
+    if (rc == 0)
+        rc = settle_twin(g, e);
     if (rc == 0)
         g->wave_written++;
     g->wave_new += verdict == SIMILAR_NEW;
@@ -99,7 +143,7 @@ static int ingest_good(void *context, int index, const struct record *r, struct 
         rc = add_record(g, index, data.data, verdict == SIMILAR_NEW ? NULL : reject_text(verdicts[verdict]),
                         e);
     if (rc == 0 && verdict == SIMILAR_NEW)
-        rc = similar_add(g->similar, r, false, e);
+        rc = add_similar(g, index, r, data.data, e);
     str_release(&data);
     return rc;
 }
@@ -117,6 +161,8 @@ static int ingest_one(struct generation *g, const struct ask *a, struct err *e) 
     int rc = teacher_recall(g->store, a->call, &arena, &answer, e);
     if (rc == 0)
         rc = check_written(g->task, &answer, &(struct check_sink){ingest_good, ingest_bad, g}, e);
+    int settled = settle_twin(g, rc == 0 ? e : NULL);
+    rc = rc == 0 ? settled : rc;
     arena_release(&arena);
     return rc;
 }
@@ -140,6 +186,8 @@ static int ingest(struct generation *g, struct err *e) {
 int generation_write(struct generation *g, struct err *e) {
     g->wave_written = g->wave_new = 0;
     int rc = plan_wave(g, e);
+    if (rc == 0)
+        rc = generation_exemplars(g, e);
     if (rc == 0)
         rc = teacher_run(g->teacher, &(struct teacher_job){next_write, take_write, g}, e);
     return rc == 0 ? ingest(g, e) : rc;

@@ -10,6 +10,10 @@ enum {
     DRY_OPEN = 160, /* the same for the cell without a hint, the last resort of its label */
 };
 
+static bool has_label(const struct grid_cell *c, int label) {
+    return c->label == label || c->other == label;
+}
+
 /* ---- cells ---- */
 
 static const char *cell_name(struct grid *g, const struct task *t, int label, const struct protocol_hint *h) {
@@ -23,7 +27,7 @@ static const char *cell_name(struct grid *g, const struct task *t, int label, co
 
 static bool add_cell(struct grid *g, const struct task *t, int label, struct protocol_hint h) {
     struct grid_cell *c = &g->cells[g->n_cells];
-    *c = (struct grid_cell){.label = label, .hint = h, .name = cell_name(g, t, label, &h)};
+    *c = (struct grid_cell){.label = label, .other = -1, .hint = h, .name = cell_name(g, t, label, &h)};
     g->n_cells += c->name != NULL;
     return c->name != NULL;
 }
@@ -74,7 +78,7 @@ int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct er
     int n_labels = t->kind == TASK_CLASSIFY ? t->n_labels : 1;
     *g = (struct grid){.n_labels = n_labels};
     arena_init(&g->arena);
-    size_t most = (size_t)(1 + BINS_MAX * (t->n_declared + t->n_answer)) * (size_t)n_labels;
+    size_t most = (size_t)(1 + BINS_MAX * (t->n_declared + t->n_answer)) * (size_t)n_labels + BOUNDARIES_MAX;
     g->cells = arena_calloc(&g->arena, most, sizeof *g->cells);
     g->labels = arena_calloc(&g->arena, (size_t)n_labels, sizeof *g->labels);
     bool ok = g->cells && g->labels;
@@ -87,6 +91,56 @@ int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct er
         return 0;
     grid_release(g);
     return err_set(e, ERR_NO_MEMORY, "grid_init", "out of memory");
+}
+
+/* ---- pairs ---- */
+
+/* A quarter of each label's quota over the boundaries that it has. */
+static void share_pairs(struct grid *g, struct grid_cell *pairs, int n) {
+    for (int label = 0; label < g->n_labels; label++) {
+        int64_t n_of = 0, quarter = g->labels[label].quota / 4, k = 0;
+        for (int i = 0; i < n; i++)
+            n_of += has_label(&pairs[i], label);
+        for (int i = 0; i < n; i++)
+            if (has_label(&pairs[i], label)) {
+                pairs[i].share += quarter / n_of + (k < quarter % n_of);
+                k++;
+            }
+        for (int i = 0; n_of > 0 && i < g->n_cells; i++)
+            if (g->cells[i].label == label && g->cells[i].other < 0)
+                g->cells[i].share -= g->cells[i].share / 4;
+    }
+}
+
+int grid_add_pairs(struct grid *g, const struct task *t, struct err *e) {
+    struct boundary all[BOUNDARIES_MAX];
+    int n = t->kind == TASK_CLASSIFY ? boundaries_of(t, all) : 0, rc = 0;
+    struct grid_cell *pairs = &g->cells[g->n_cells];
+    for (int i = 0; i < n && rc == 0; i++) {
+        struct str name = {0};
+        str_addf(&name, "%s beside %s", t->labels[all[i].first].name, t->labels[all[i].second].name);
+        protocol_pairs_text(t, &all[i].at, &name);
+        pairs[i] = (struct grid_cell){.label = all[i].first,
+                                      .other = all[i].second,
+                                      .hint = all[i].at,
+                                      .name = name.failed ? NULL : arena_strdup(&g->arena, name.data)};
+        str_release(&name);
+        if (!pairs[i].name)
+            rc = err_set(e, ERR_NO_MEMORY, "grid_add_pairs", "out of memory");
+    }
+    if (rc == 0) {
+        share_pairs(g, pairs, n);
+        g->n_cells += n;
+    }
+    return rc;
+}
+
+double grid_pairs_share(const struct grid *g) {
+    return g->n_cells > 0 && g->cells[g->n_cells - 1].other >= 0 ? 0.25 : 0;
+}
+
+int grid_per_call(const struct grid_cell *c, int per_call) {
+    return c->other < 0 ? per_call : per_call < 2 ? 2 : per_call / 2 * 2;
 }
 
 void grid_release(struct grid *g) {
@@ -122,14 +176,17 @@ int64_t grid_missing_all(const struct grid *g) {
 void grid_close_dry(struct grid *g) {
     for (int i = 0; i < g->n_cells; i++) {
         struct grid_cell *c = &g->cells[i];
-        int64_t most = c->hint.field < 0 ? DRY_OPEN : c->accepted == 0 ? DRY_NEVER : DRY_SINCE;
+        int64_t most = c->hint.field < 0 && c->other < 0 ? DRY_OPEN
+                       : c->accepted == 0                ? DRY_NEVER
+                                                         : DRY_SINCE;
         c->closed = c->closed || c->dry >= most;
     }
 }
 
+/* Of its own: pairs need another label that is short, too. */
 static bool has_open_cell(const struct grid *g, int label) {
     for (int i = 0; i < g->n_cells; i++)
-        if (g->cells[i].label == label && !g->cells[i].closed)
+        if (g->cells[i].label == label && g->cells[i].other < 0 && !g->cells[i].closed)
             return true;
     return false;
 }
@@ -151,7 +208,7 @@ static double smooth_yield(int64_t accepted, int64_t written) {
 double grid_yield(const struct grid *g, int label) {
     int64_t accepted = 0, written = 0;
     for (int i = 0; i < g->n_cells; i++)
-        if (g->cells[i].label == label) {
+        if (has_label(&g->cells[i], label)) {
             accepted += g->cells[i].accepted;
             written += g->cells[i].written - g->cells[i].pending;
         }
@@ -164,7 +221,10 @@ static struct grid_cell *neediest(struct grid *g, int label) {
     double least = 0;
     for (int i = 0; i < g->n_cells; i++) {
         struct grid_cell *c = &g->cells[i];
-        if (c->label != label || c->closed || (c->later && best && !best->later))
+        if (!has_label(c, label) || c->closed || (c->later && best && !best->later))
+            continue;
+        int partner = c->label == label ? c->other : c->label;
+        if (partner >= 0 && partner != label && g->labels[partner].unplanned <= 0)
             continue;
         double full = ((double)c->accepted + c->planned) / (double)(c->share > 0 ? c->share : 1);
         if (!best || full < least || (best->later && !c->later)) {
@@ -194,10 +254,12 @@ int64_t grid_plan(struct grid *g, int per_call, int64_t limit, int64_t *calls) {
         g->labels[i].unplanned = (double)grid_missing(g, i);
     for (int label; sum < limit && (label = neediest_label(g)) >= 0; sum++) {
         struct grid_cell *c = neediest(g, label);
-        double expected = per_call * smooth_yield(c->accepted, c->written - c->pending);
+        double expected = grid_per_call(c, per_call) * smooth_yield(c->accepted, c->written - c->pending);
         calls[c - g->cells]++;
         c->planned += expected;
-        g->labels[label].unplanned -= expected;
+        g->labels[c->label].unplanned -= c->other < 0 ? expected : expected / 2;
+        if (c->other >= 0)
+            g->labels[c->other].unplanned -= expected / 2;
     }
     return sum;
 }

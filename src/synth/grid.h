@@ -2,7 +2,9 @@
  * label with at most one hint (a bin of one field, see bins.h): the hints give the diversity that sampling alone does not.
  *
  * A label's quota is what must be met; a cell's share of it is a wish. Where the rule leaves no room ("suspicious with delay
- * from 40 to 60"), the cell runs dry, is closed, and the others fill the label's quota. */
+ * from 40 to 60"), the cell runs dry, is closed, and the others fill the label's quota.
+ *
+ * A cell of pairs has two labels: "suspicious beside normal with delay from 4 to 9". Each pair brings one record to either quota. */
 #ifndef SYNTH_GRID_H
 #define SYNTH_GRID_H
 
@@ -12,6 +14,7 @@
 
 struct grid_cell {
     int label;
+    int other; /* of the second record of each pair (grid_add_pairs); -1: a cell of one label */
     struct protocol_hint hint; /* field -1: none */
     const char *name;          /* "suspicious with delay from 0 to 20" */
     int64_t share;             /* of the label's quota */
@@ -40,7 +43,13 @@ struct grid {
 
 /* Equal quotas: n_records rounded up to a multiple of the number of labels. */
 int grid_init(struct grid *g, const struct task *t, int64_t n_records, struct err *e);
+/* For a teacher of the full style: cells from which pairs on a boundary between two labels are asked (bins.h), with a quarter of these
+ * labels' quotas; they are closed to a label whose partner is full. Nothing where the task is not of kind classify. */
+int grid_add_pairs(struct grid *g, const struct task *t, struct err *e);
+double grid_pairs_share(const struct grid *g); /* of the quotas that is asked in pairs: 0 or a quarter */
 void grid_release(struct grid *g);
+/* Records that one question of `per_call` asks of the cell: of pairs a whole number. */
+int grid_per_call(const struct grid_cell *c, int per_call);
 
 int grid_label_find(const struct task *t, const char *label); /* a stored label's place; -1: none */
 int grid_cell_find(const struct grid *g, const char *name);   /* -1: none */

@@ -1,14 +1,13 @@
 /* What generation will cost, before it costs anything. */
 #include "model/file.h"
 #include "plan/host.h"
-#include "synth/generate.h"
-#include "synth/rounds.h"
+#include "synth/generate_internal.h"
 #include "synth/state.h"
 #include "task/answer.h"
 #include <math.h>
 #include <string.h>
 
-enum { PER_CALL = 4 };
+enum { PER_CALL = 4, BYTES_A_FIELD = 32, SHOWN_LEAD = 80 };
 #define CHARACTERS_A_TOKEN 4.0 /* English and JSON; small vocabularies need more, and cost nothing */
 
 int generate_check_task(struct store *s, const struct task *task, struct err *e) {
@@ -41,6 +40,8 @@ static int question_bytes(enum protocol_style style, const struct task *task, in
     struct protocol_request r = {0};
     int rc = protocol_write(&r, style, task, 0, per_call, NULL, e);
     *write = (double)(r.system.len + r.user.len + r.schema.len);
+    if (style == PROTOCOL_FULL) /* and what it is shown */
+        *write += SHOWN_LEAD + EXEMPLARS * BYTES_A_FIELD * task->n_declared;
     size_t fields = 0;
     for (int i = 0; i < task->n_fields; i++)
         fields += strlen(task->fields[i].name) + 8;
@@ -126,13 +127,15 @@ struct quote_work {
     double written, pending;
 };
 
-static int count_work(struct store *s, const struct task *task, const struct generate_options *o,
-                      struct quote_work *w, struct err *e) {
+static int count_work(enum protocol_style style, struct store *s, const struct task *task,
+                      const struct generate_options *o, struct quote_work *w, struct err *e) {
     struct grid g;
     int rc = grid_init(&g, task, o->n_records, e);
     if (rc < 0)
         return rc;
-    if (s)
+    if (style == PROTOCOL_FULL)
+        rc = grid_add_pairs(&g, task, e);
+    if (rc == 0 && s)
         rc = rounds_apply(&g, s, e);
     if (rc == 0 && s)
         rc = state_load(&g, task, s, e);
@@ -152,7 +155,7 @@ int generate_foresee(const struct teacher_traits *t, struct store *s, const stru
     struct quote_work w;
     int per_call = o->per_call > 0 ? o->per_call : PER_CALL;
     double write_bytes = 0, label_bytes = 0;
-    int rc = count_work(s, task, o, &w, e);
+    int rc = count_work(t->style, s, task, o, &w, e);
     if (rc == 0)
         rc = question_bytes(t->style, task, per_call, &write_bytes, &label_bytes, e);
     if (rc < 0)
@@ -162,7 +165,7 @@ int generate_foresee(const struct teacher_traits *t, struct store *s, const stru
     bool full = t->style == PROTOCOL_FULL && t->thinks != 0; /* as most large ones do */
     double calls = written / per_call, thoughts = full ? 400 : 0;
     bool classify = task->kind == TASK_CLASSIFY;
-    double record_tokens = (double)task->n_declared * 8;
+    double record_tokens = (double)task->n_declared * (BYTES_A_FIELD / CHARACTERS_A_TOKEN);
     double label_tokens = classify ? 16.0 * task->n_labels + 24 : 24 + (double)answer_bytes_max(task) / 6;
     labelled *= o->votes > 1 && !(classify && t->scores) ? o->votes : 1;
     struct generate_quote q = {.missing = w.missing};

@@ -27,8 +27,9 @@ static int count_record(void *context, const struct store_record *r, struct err 
     if (cell < 0)
         return 0;
     struct grid_cell *c = &l->grid->cells[cell];
+    int wanted = c->other < 0 ? c->label : grid_label_find(l->task, r->wanted);
     /* A spare was right, only late: it counts as a yield of its cell, not as accepted. */
-    bool right = (accepted || r->status == STORE_SPARE) && label == c->label;
+    bool right = (accepted || r->status == STORE_SPARE) && label == wanted;
     c->calls += r->write_index == 0;
     c->written++;
     c->pending += r->status == STORE_PENDING;

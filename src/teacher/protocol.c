@@ -232,10 +232,7 @@ void protocol_hint_text(const struct task *t, const struct protocol_hint *hint, 
     add_number(f, hint->high, out);
 }
 
-int protocol_write(struct protocol_request *r, enum protocol_style style, const struct task *t, int label,
-                   int n_records, const struct protocol_hint *hint, struct err *e) {
-    if (t->kind != TASK_CLASSIFY)
-        return protocol_compose(r, style, t, n_records, hint, e);
+static void begin_write(struct protocol_request *r, enum protocol_style style, const struct task *t) {
     protocol_begin(r);
     str_add(&r->system, "Write records for the task. Fields: ");
     protocol_fields_line(t, &r->system);
@@ -244,12 +241,68 @@ int protocol_write(struct protocol_request *r, enum protocol_style style, const 
     str_add(&r->system, ". Answer in JSON.");
     if (style == PROTOCOL_FULL)
         str_add(&r->system, write_explained);
+}
+
+int protocol_write(struct protocol_request *r, enum protocol_style style, const struct task *t, int label,
+                   int n_records, const struct protocol_hint *hint, struct err *e) {
+    if (t->kind != TASK_CLASSIFY)
+        return protocol_compose(r, style, t, n_records, hint, e);
+    begin_write(r, style, t);
     str_addf(&r->user, "Write %d records labelled %s", n_records, t->labels[label].name);
     protocol_hint_text(t, hint, &r->user);
     str_add_char(&r->user, '.');
     protocol_write_schema(t, n_records, hint, &r->schema);
     r->schema_name = "records";
     return protocol_finish(r, style, 32 + n_records * protocol_record_bytes(t), e);
+}
+
+/* ---- pairs and exemplars ---- */
+
+static bool is_number(const struct task_field *f) {
+    return f->type == FIELD_INTEGER || f->type == FIELD_NUMBER;
+}
+
+void protocol_pairs_text(const struct task *t, const struct protocol_hint *at, struct str *out) {
+    if (at->field >= 0 && is_number(&t->fields[at->field]))
+        protocol_hint_text(t, at, out);
+    else if (at->field >= 0)
+        str_addf(out, " by %s", t->fields[at->field].name);
+}
+
+int protocol_write_pairs(struct protocol_request *r, const struct task *t, const struct protocol_pairs *p,
+                         struct err *e) {
+    const char *first = t->labels[p->first].name, *second = t->labels[p->second].name;
+    const struct task_field *f = p->at.field >= 0 ? &t->fields[p->at.field] : NULL;
+    begin_write(r, PROTOCOL_FULL, t);
+    str_addf(&r->user, "Write %d pairs of records, %d in all, from the boundary between %s and %s", p->n,
+             2 * p->n, first, second);
+    protocol_pairs_text(t, &p->at, &r->user);
+    str_addf(&r->user,
+             ". The two of a pair stand one after the other: the first must deserve the label %s, the second "
+             "the label %s.",
+             first, second);
+    if (f && is_number(f))
+        str_addf(&r->user,
+                 " They are alike in every field but %s, which lies just on either side of the "
+                 "boundary: only that makes the difference.",
+                 f->name);
+    else if (f)
+        str_addf(&r->user, " They are alike in every field but %s: only that makes the difference.", f->name);
+    else
+        str_add(&r->user, " They are alike in every field but one, and differ there in no more than what "
+                          "makes the difference.");
+    str_add(&r->user, " One pair differs from the next in every field.");
+    protocol_write_schema(t, 2 * p->n, f && is_number(f) ? &p->at : NULL, &r->schema);
+    r->schema_name = "records";
+    return protocol_finish(r, PROTOCOL_FULL, 32 + 2 * p->n * protocol_record_bytes(t), e);
+}
+
+int protocol_show(struct protocol_request *r, const char *const *records, int n, struct err *e) {
+    if (n > 0)
+        str_add(&r->user, "\n\nSome that are there already; write others, no copies or variations of these:");
+    for (int i = 0; i < n; i++)
+        str_addf(&r->user, "\n%s", records[i]);
+    return str_check(&r->user, e);
 }
 
 /* ---- LABEL ---- */

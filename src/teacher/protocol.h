@@ -11,7 +11,8 @@
  *            user   "Record: delay: 5; approved share: 0.62; visit type: emergency"
  *            answer one line for each condition, then "Answer: suspicious"
  *
- * The style `full`, for large general teachers, appends an explanation to the system text. */
+ * The style `full`, for large general teachers, appends an explanation to the system text, and WRITE's user text goes on with exemplars:
+ * records that are there, one a line as JSON, from which the new ones are to differ. It is also asked for pairs on a boundary. */
 #ifndef TEACHER_PROTOCOL_H
 #define TEACHER_PROTOCOL_H
 
@@ -49,6 +50,23 @@ int protocol_write(struct protocol_request *r, enum protocol_style style, const 
                    int n_records, const struct protocol_hint *hint, struct err *e);
 int protocol_label(struct protocol_request *r, enum protocol_style style, const struct task *t,
                    const struct record *record, struct err *e);
+
+/* WRITE of pairs, full style and classify only: two records that are alike in every field but one, the first of one label and the second
+ * of another. They stand one after the other in the answer's `records`, so the place says which label each is to have. */
+struct protocol_pairs {
+    int n;             /* pairs */
+    int first, second; /* labels */
+    /* the field that may differ, of a number with the range in which both lie (on either side of the boundary); `value` says
+     * nothing; field -1: the teacher chooses one */
+    struct protocol_hint at;
+};
+int protocol_write_pairs(struct protocol_request *r, const struct task *t, const struct protocol_pairs *p,
+                         struct err *e);
+/* " by visit type", " with delay from 4 to 9" or nothing, appended: part of the text and of the quota cell's name. */
+void protocol_pairs_text(const struct task *t, const struct protocol_hint *at, struct str *out);
+
+/* Records that are there already [n], as JSON, are shown at the end of a WRITE request of the full style; none: it stays as it is. */
+int protocol_show(struct protocol_request *r, const char *const *records, int n, struct err *e);
 
 /* What asks for a record's right answer: LABEL of a classify task; otherwise
  *     ANSWER system "Answer a record of the task: <sentence> The answer: A. Answer in JSON."   user "Record: ..."

@@ -132,12 +132,14 @@ static void without_leave_no_own_value_leaves(void **state) {
     (void)state;
     json_t *result = NULL;
     open_project("  share_columns: [delay]\n"); /* by itself it gives no leave */
-    must("generate", &result, WORDS("--yes"));
+    must("generate", &result, WORDS("--yes", "--records", "240"));
     assert_true(script.n_write > 0 && script.n_label > 0);
     assert_true(n_requests("delay: ") > 0);
     assert_int_equal(n_requests("delay: 70"), 0);
     assert_int_equal(n_requests("approved share: 5."), 0);
     assert_int_equal(n_requests("Ada-"), 0);
+    assert_true(script.n_shown > 0); /* what the teacher wrote itself */
+    assert_int_equal(n_requests("\\\"delay\\\":70"), 0);
     const char *why = json_string_value(json_object_get(json_object_get(result, "gate"), "skipped"));
     assert_non_null(strstr(why, "share_rows"));
     assert_null(shared(result, 0));
@@ -161,11 +163,16 @@ static void with_it_the_named_columns_do(void **state) {
     assert_string_equal(json_string_value(json_object_get(entry, "from")), "rows.csv");
     assert_int_equal(json_integer_value(json_object_get(entry, "rows")), n);
     assert_columns(entry, "[\"delay\"]");
+    /* own training rows are among the exemplars, too, with that column alone */
+    assert_true(n_requests("{\\\"delay\\\":70") > 0);
+    assert_int_equal(n_requests("\\\"approved share\\\":5."), 0);
+    assert_string_equal(json_string_value(json_object_get(shared(result, 1), "what")), "exemplars");
+    assert_columns(shared(result, 1), "[\"delay\"]");
     json_decref(result);
     assert_true(report_says("Own rows shown to a teacher"));
     must("generate", &result, WORDS("--yes", "--gate", "0.5", "--records", "80"));
-    assert_non_null(shared(result, 0));
-    assert_null(shared(result, 1)); /* the same again is no other entry */
+    assert_non_null(shared(result, 1));
+    assert_null(shared(result, 2)); /* the same again is no other entry */
     /* records that the teacher has written since are none that it could be tried on */
     assert_int_equal(json_integer_value(json_object_get(json_object_get(result, "gate"), "rows")), n);
     json_decref(result);
@@ -177,6 +184,7 @@ static void without_names_all_fields_of_the_task_do(void **state) {
     open_project("  share_rows: true\n");
     must("generate", &result, WORDS("--yes", "--gate", "0.5"));
     assert_int_equal(n_requests("delay: 70"), n_requests("approved share: 5."));
+    assert_true(n_requests("\\\"approved share\\\":5.") > 0);
     assert_true(n_requests("approved share: 5.") > 0);
     assert_int_equal(n_requests("Ada-"), 0);
     assert_columns(shared(result, 0), "[\"delay\",\"approved share\",\"visit type\"]");

@@ -83,11 +83,44 @@ static void add_record(struct rng *rng, const struct chat_script *c, const char 
              share % 100, visit ? "emergency" : "routine");
 }
 
+static void add_claim(struct str *out, int delay, int share, int visit) {
+    str_addf(out, "%s{\"delay\":%d,\"approved share\":%d.%02d,\"visit type\":\"%s\"}",
+             out->data[out->len - 1] == '[' ? "" : ",", delay, share / 100, share % 100,
+             visit ? "emergency" : "routine");
+}
+
+/* Two that differ in the field asked about alone, suspicious and then normal; the other way round where it is wrong. */
+static void add_pair(struct rng *rng, const struct chat_script *c, const char *user, struct str *out) {
+    struct asked_range range = read_range(user);
+    bool by_share = strstr(user, " with approved share ") != NULL;
+    int a[2] = {0}, b[2] = {0};
+    for (int i = 0; i < 2000; i++) {
+        a[0] = b[0] = (int)rng_range(rng, range.low, range.high);
+        a[1] = b[1] = (int)rng_range(rng, range.share_low, range.share_high);
+        if (by_share)
+            b[1] = (int)rng_range(rng, range.share_low, range.share_high);
+        else
+            b[0] = (int)rng_range(rng, range.low, range.high);
+        if (chat_script_rule(a[0], a[1] / 100.0) == 0 && chat_script_rule(b[0], b[1] / 100.0) == 1)
+            break;
+    }
+    int visit = (int)rng_range(rng, 0, 1);
+    bool swapped = rng_chance(rng, c->wrong_share);
+    const int *first = swapped ? b : a, *second = swapped ? a : b;
+    add_claim(out, rng_chance(rng, c->invalid_share) ? 99 : first[0], first[1], visit);
+    add_claim(out, second[0], second[1], visit);
+}
+
 static void write_content(struct chat_script *c, const char *user, struct rng *rng, struct str *out) {
     int n = 0;
     sscanf(user, "Write %d", &n);
+    bool pairs = strstr(user, " pairs of records") != NULL;
+    c->n_pairs += pairs;
+    c->n_shown += strstr(user, "\n{") != NULL;
     str_add(out, "{\"records\":[");
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && pairs; i++)
+        add_pair(rng, c, user, out);
+    for (int i = 0; i < n && !pairs; i++) {
         str_add(out, i ? "," : "");
         add_record(rng, c, user, out);
     }

@@ -54,6 +54,7 @@ struct chat_script {
     int bad_drafts;                        /* so many useless drafts first */
     atomic_int delay_ms;
     /* counted */
+    atomic_int n_pairs, n_shown; /* requests for pairs, requests that show records; both among n_write */
     atomic_int n_draft, n_write, n_label, n_probe, n_fault, n_answered;
     atomic_int n_not_to_think; /* requests that ask for no thoughts */
 };

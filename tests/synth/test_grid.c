@@ -2,6 +2,7 @@
 #include "../support/chat_script.h"
 #include "synth/bins.h"
 #include "synth/grid.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -78,6 +79,65 @@ static void bins_follow_the_thresholds(void **state) {
     }
 }
 
+/* A cut lies between the labels that name it and "otherwise"; a category, where its values are named; else anywhere. */
+static void boundaries_are_where_labels_meet(void **state) {
+    (void)state;
+    struct task_label three[] = {{"early", "the delay is under 2"},
+                                 {"due", "the delay is from 2 to 6 and the visit type is emergency"},
+                                 {"late", "otherwise"}};
+    struct boundary b[BOUNDARIES_MAX];
+    struct task_label *two = task.labels;
+    assert_int_equal(boundaries_of(&task, b), 3); /* delay at 2 and at 7, share at 0.80 */
+    assert_true(b[0].first == 0 && b[0].second == 1 && b[0].at.low == 0 && b[0].at.high == 4);
+    assert_true(b[1].at.low == 4 && b[1].at.high == 9);
+    assert_true(b[2].at.field == 1 && fabs(b[2].at.low - 0.76) < 1e-9 && fabs(b[2].at.high - 0.83) < 1e-9);
+    task.labels = three;
+    task.n_labels = 3;
+    int n = boundaries_of(&task, b), between[3] = {0}, by_type = 0;
+    for (int i = 0; i < n; i++) {
+        between[b[i].first + b[i].second - 1] +=
+            b[i].at.field == 0; /* 0: early and due, 1: early and late, 2: due and late */
+        by_type += b[i].at.field == 2 && b[i].first == 1 && b[i].second == 2;
+    }
+    assert_true(between[0] >= 1 && between[1] >= 1 && between[2] >= 1);
+    assert_int_equal(by_type, 1);
+    two[0].definition = "it looks odd";
+    task.labels = two;
+    task.n_labels = 2;
+    assert_int_equal(boundaries_of(&task, b), 1);
+    assert_int_equal(b[0].at.field, -1);
+}
+
+static void pairs_get_a_quarter_and_need_two_labels_that_are_short(void **state) {
+    (void)state;
+    int64_t calls[64], shares = 0, of_pairs = 0;
+    int n_pairs = 0, n_asked = 0;
+    int before = grid.n_cells;
+    assert_true(grid_pairs_share(&grid) == 0);
+    assert_int_equal(grid_add_pairs(&grid, &task, NULL), 0);
+    assert_true(grid_pairs_share(&grid) == 0.25);
+    assert_true(grid_cell_find(&grid, "suspicious beside normal with delay from 4 to 9") >= before);
+    grid_plan(&grid, 4, INT64_MAX, calls);
+    for (int i = 0; i < grid.n_cells; i++) {
+        bool pair = grid.cells[i].other >= 0;
+        assert_int_equal(pair, i >= before);
+        n_pairs += pair;
+        n_asked += pair && calls[i] > 0;
+        shares += grid.cells[i].share;
+        of_pairs += pair ? grid.cells[i].share : 0;
+        assert_int_equal(grid_per_call(&grid.cells[i], 5), pair ? 4 : 5);
+        assert_int_equal(grid_per_call(&grid.cells[i], 1), pair ? 2 : 1);
+    }
+    assert_int_equal(n_pairs, 3);
+    assert_int_equal(n_asked, 3);
+    assert_int_equal(of_pairs, 24); /* of 102: a quarter of each label's 51 */
+    assert_in_range(shares, 102 - 6, 102 + 24);
+    grid.labels[0].accepted = grid.labels[0].quota;
+    assert_true(grid_plan(&grid, 4, INT64_MAX, calls) > 0);
+    for (int i = before; i < grid.n_cells; i++)
+        assert_int_equal(calls[i], 0);
+}
+
 static void corners_that_decide_get_half_of_the_quota(void **state) {
     (void)state;
     int64_t decisive = 0, other = 0;
@@ -151,6 +211,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(cells_are_labels_times_hints),
         CASE(bins_follow_the_thresholds),
+        CASE(boundaries_are_where_labels_meet),
+        CASE(pairs_get_a_quarter_and_need_two_labels_that_are_short),
         CASE(corners_that_decide_get_half_of_the_quota),
         CASE(a_plan_asks_for_what_is_missing),
         CASE(poor_cells_are_asked_more),

@@ -62,6 +62,42 @@ static void write_text(void **state) {
     protocol_release(&r);
 }
 
+/* Pairs name the label of each place, the field that may differ and where; what is shown stands last, and nothing else changes. */
+static void pairs_and_exemplars_text(void **state) {
+    (void)state;
+    struct protocol_request r = {0}, alone = {0};
+    struct protocol_pairs p = {.n = 2, .first = 0, .second = 1, .at = {.field = 0, .low = 4, .high = 9}};
+    assert_int_equal(protocol_write(&alone, PROTOCOL_FULL, &task, 0, 4, NULL, NULL), 0);
+    assert_int_equal(protocol_write_pairs(&r, &task, &p, NULL), 0);
+    assert_string_equal(r.system.data, alone.system.data);
+    assert_string_equal(
+        r.user.data,
+        "Write 2 pairs of records, 4 in all, from the boundary between suspicious and normal with delay from "
+        "4 "
+        "to 9. The two of a pair stand one after the other: the first must deserve the label suspicious, the "
+        "second the label normal. They are alike in every field but delay, which lies just on either side of "
+        "the boundary: only that makes the difference. One pair differs from the next in every field.");
+    assert_non_null(strstr(r.schema.data, "\"minItems\":4,\"maxItems\":4"));
+    assert_non_null(strstr(r.schema.data, "\"delay\":{\"type\":\"integer\",\"minimum\":4,\"maximum\":9}"));
+    p.at = (struct protocol_hint){.field = 2};
+    assert_int_equal(protocol_write_pairs(&r, &task, &p, NULL), 0);
+    assert_non_null(strstr(r.user.data, "normal by visit type. "));
+    assert_non_null(strstr(r.schema.data, "\"enum\":[\"routine\",\"emergency\"]"));
+    p.at.field = -1;
+    assert_int_equal(protocol_write_pairs(&r, &task, &p, NULL), 0);
+    assert_non_null(strstr(r.user.data, "alike in every field but one"));
+    static const char *const shown[] = {"{\"delay\":1}", "{\"delay\":2}"};
+    assert_int_equal(protocol_show(&alone, NULL, 0, NULL), 0);
+    assert_string_equal(alone.user.data, "Write 4 records labelled suspicious.");
+    assert_int_equal(protocol_show(&alone, shown, 2, NULL), 0);
+    assert_string_equal(
+        alone.user.data,
+        "Write 4 records labelled suspicious.\n\nSome that are there already; write others, no "
+        "copies or variations of these:\n{\"delay\":1}\n{\"delay\":2}");
+    protocol_release(&r);
+    protocol_release(&alone);
+}
+
 static const char *value_of(void *context, const struct task_field *f) {
     (void)context;
     return strcmp(f->name, "delay") == 0            ? "5"
@@ -243,6 +279,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draft_text),
         cmocka_unit_test(write_text),
+        cmocka_unit_test(pairs_and_exemplars_text),
         cmocka_unit_test(label_text),
         cmocka_unit_test(schemas_are_json),
         cmocka_unit_test(a_repair_tells_a_large_teacher_what_was_wrong),
