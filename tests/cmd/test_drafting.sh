@@ -38,6 +38,9 @@ for name in wishes beds; do
     expect 0 "$name: which another project takes in" "$EDGESTILL" import -C other-$name $name.csv --quiet
     expect 0 "$name: and gives out" "$EDGESTILL" export -C other-$name again.csv --quiet
     equal "$name: as it was" "$(cat again.csv)" "$(sed 's/,teacher$/,own/' $name.csv)"
+    expect 0 "$name: more of them" "$EDGESTILL" generate --yes --price-in 1 --price-out 4 --budget 5 --records 72 -C $name --json
+    json "$name: all of them" "$out" '.records.accepted.records == 72'
+    check "$name: asked for beside some that were there" grep -aq "Some that are there already" $name/records.sqlite
 done
 check "wishes: a level is the one that was said" jq -se 'all(.messages as $m | ($m[1].content | fromjson | .level | tostring) as $l
     | $m[0].content | test(" to " + $l + "\n"))' wishes.jsonl
