@@ -99,15 +99,49 @@ static int module_score(const char *path) {
     return points;
 }
 
-/* The best module of the folder, as a path (free()), or NULL. */
+/* What llama.cpp's modules are called, each before those whose instructions it has all and more: the first that this machine can run
+ * is the best, and the others need not be read from a slow card to be asked. */
+static const char *const by_demand[] = {
+    "sapphirerapids", "zen4",      "cooperlake", "icelake",    "cascadelake", "cannonlake",
+    "skylakex",       "alderlake", "haswell",    "piledriver", "ivybridge",   "sandybridge",
+    "sse42",          "x64",       "armv9.2_2",  "armv9.2_1",  "armv8.6_2",   "armv8.6_1",
+    "armv8.2_3",      "armv8.2_2", "armv8.2_1",  "armv8.0_1"};
+enum { N_BY_DEMAND = sizeof by_demand / sizeof *by_demand };
+
+static char *known_module(const char *folder, int i) {
+    char name[64];
+    snprintf(name, sizeof name, "libggml-cpu-%s.so", by_demand[i]);
+    return file_join(folder, name);
+}
+
+static bool is_known(const char *file) {
+    char name[64];
+    for (int i = 0; i < N_BY_DEMAND; i++) {
+        snprintf(name, sizeof name, "libggml-cpu-%s.so", by_demand[i]);
+        if (strcmp(file, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The best module of the folder, as a path (free()), or NULL. Those that are not known by name are all asked. */
 static char *best_module(const char *folder) {
     char *best = NULL;
     int best_score = 0;
+    for (int i = 0; i < N_BY_DEMAND && best_score == 0; i++) {
+        free(best);
+        best = known_module(folder, i);
+        best_score = best && file_exists(best) ? module_score(best) : 0;
+    }
+    if (best_score == 0) {
+        free(best);
+        best = NULL;
+    }
     DIR *d = opendir(folder);
-    if (!d)
-        return NULL;
-    for (const struct dirent *entry; (entry = readdir(d));) {
-        char *path = is_cpu_module(entry->d_name) ? file_join(folder, entry->d_name) : NULL;
+    for (const struct dirent *entry; d && (entry = readdir(d));) {
+        if (!is_cpu_module(entry->d_name) || is_known(entry->d_name))
+            continue;
+        char *path = file_join(folder, entry->d_name);
         int score = path ? module_score(path) : 0;
         bool better = score > best_score || (score > 0 && score == best_score && strcmp(path, best) < 0);
         if (better) {
@@ -118,7 +152,8 @@ static char *best_module(const char *folder) {
             free(path);
         }
     }
-    closedir(d);
+    if (d)
+        closedir(d);
     return best;
 }
 

@@ -3,8 +3,11 @@
 #include "../support/tiny_gguf.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "config.h"
 #include "llama/quantize.h"
 #include "llama/writer.h"
+#include <dirent.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -608,6 +611,37 @@ static void test_versions_are_known(void **state) {
     assert_true(strlen(lm_backend_name()) > 0);
 }
 
+/* By the order of their names, without asking all: the one that finds itself the best. */
+static void test_the_best_kernel_is_found(void **state) {
+    (void)state;
+    const char *folder = getenv("EDGESTILL_LLAMA_BACKENDS");
+    char best[64] = "";
+    int most = 0;
+    DIR *d = opendir(folder ? folder : EDGESTILL_LLAMA_BACKENDS);
+    if (!d)
+        skip(); /* kernels are part of the library */
+    for (const struct dirent *entry; (entry = readdir(d));) {
+        char *path = file_join(folder ? folder : EDGESTILL_LLAMA_BACKENDS, entry->d_name);
+        void *module =
+            str_starts(entry->d_name, "libggml-cpu-") ? dlopen(path, RTLD_LAZY | RTLD_LOCAL) : NULL;
+        int (*score)(void) = NULL;
+        if (module)
+            *(void **)&score = dlsym(module, "ggml_backend_score");
+        int points = score ? score() : 0;
+        if (points > most) {
+            most = points;
+            snprintf(best, sizeof best, "%s", entry->d_name + strlen("libggml-cpu-"));
+            best[strcspn(best, ".") + (strncmp(best, "armv", 4) == 0 ? 2 : 0)] = 0;
+        }
+        if (module)
+            dlclose(module);
+        free(path);
+    }
+    closedir(d);
+    if (most > 0)
+        assert_int_equal(strncmp(lm_backend_name(), best, strlen(best)), 0);
+}
+
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
@@ -628,6 +662,7 @@ int main(void) {
         cmocka_unit_test(test_many_labels),
         cmocka_unit_test(test_bad_labels_are_refused),
         cmocka_unit_test(test_versions_are_known),
+        cmocka_unit_test(test_the_best_kernel_is_found),
     };
     return cmocka_run_group_tests(tests, make_models, NULL);
 }
