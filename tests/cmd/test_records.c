@@ -87,11 +87,7 @@ static void check_first_batch(const json_t *batch, int64_t accepted_in_the_end) 
         accepted += json_integer_value(json_object_get(cell, "accepted"));
         assert_true(json_integer_value(json_object_get(cell, "written")) <= 4);
     }
-    if (written == 0) { /* seen once in some fifteen runs, on a busy machine alone: not understood yet */
-        print_message("skipped: the first batch was told as empty (%zu cells)\n", json_array_size(batch));
-        return;
-    }
-    assert_true(json_array_size(batch) > 4);
+    assert_true(json_array_size(batch) > 4 && written > 0);
     assert_true(accepted > 0 && accepted < accepted_in_the_end);
 }
 
@@ -112,6 +108,7 @@ static void check_rejects(const json_t *records) {
                "(written as "));
 }
 
+/* More than the first batch can hold, one question a cell: 25 cells, 80 records, of which some sixty are accepted. */
 static void from_a_sentence_to_records(void **state) {
     (void)state;
     struct err e;
@@ -128,11 +125,12 @@ static void from_a_sentence_to_records(void **state) {
     assert_int_equal(RUN("generate", &e, "--json"), ERR_GATE); /* costs: needs a yes */
     assert_int_equal(script.n_write, 0);
     json_t *result = NULL;
-    assert_int_equal(run("generate", &e, &result, (const char *const[]){"--yes", NULL}), 0);
-    assert_int_equal(at(result, "accepted", "suspicious"), 30);
-    assert_int_equal(at(result, "accepted", "normal"), 30);
-    assert_int_equal(at(result, "splits", "test"), 6);
-    assert_true(json_integer_value(json_object_get(json_object_get(result, "quote"), "calls")) > 60);
+    assert_int_equal(run("generate", &e, &result, (const char *const[]){"--yes", "--records", "180", NULL}),
+                     0);
+    assert_int_equal(at(result, "accepted", "suspicious"), 90);
+    assert_int_equal(at(result, "accepted", "normal"), 90);
+    assert_int_equal(at(result, "splits", "test"), 18);
+    assert_true(json_integer_value(json_object_get(json_object_get(result, "quote"), "calls")) > 180);
     assert_string_equal(json_string_value(json_object_get(json_object_get(result, "way"), "own_rows")),
                         "none");
     check_first_batch(json_object_get(result, "first_batch"), at(result, "sources", "teacher"));
@@ -140,12 +138,13 @@ static void from_a_sentence_to_records(void **state) {
     json_decref(result);
     assert_true(file_exists("p/records.manifest.json"));
     int asked = script.n_write + script.n_label;
-    assert_int_equal(run("generate", &e, &result, (const char *const[]){"--yes", NULL}), 0);
+    assert_int_equal(run("generate", &e, &result, (const char *const[]){"--yes", "--records", "180", NULL}),
+                     0);
     assert_true(json_is_true(json_object_get(result, "up_to_date")));
     json_decref(result);
     assert_int_equal(script.n_write + script.n_label, asked);
-    /* what was written beyond the first sixty may do for a few more, not for twice as many again */
-    MUST("generate", "--yes", "--records", "180");
+    /* what was written beyond the first 180 may do for a few more, not for twice as many again */
+    MUST("generate", "--yes", "--records", "540");
     assert_true(script.n_write + script.n_label > asked);
 }
 
