@@ -1,5 +1,5 @@
 /* What a large teacher's WRITE questions show, and pairs on a boundary: against a scripted teacher that is asked in the full style. */
-#include "../support/chat_script.h"
+#include "../support/scripted.h"
 #include "base/file.h"
 #include "format/json.h"
 #include "synth/generate.h"
@@ -19,37 +19,24 @@
 
 enum { N = 320, RECORDS_MAX = 4096, REQUESTS_MAX = 1024 };
 
-static char folder[64], path[128];
-static struct task task;
-static struct chat_script script;
-static struct http_script *server;
-static struct store *store;
+static struct scripted fixture;
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/edgestill-exemplars-XXXXXX");
-    if (!mkdtemp(folder) || chat_script_task(&task, NULL) < 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/records.sqlite", folder);
-    script = (struct chat_script){.by_body = true, .wrong_share = 0.1, .copy_share = 0.05};
-    server = http_script_start(chat_script_serve, &script);
-    return server && store_open(&store, path, STORE_WRITE, NULL) == 0 ? 0 : -1;
+    return scripted_begin(&fixture,
+                          (struct chat_script){.by_body = true, .wrong_share = 0.1, .copy_share = 0.05});
 }
 
 static int tear_down(void **state) {
     (void)state;
-    store_close(store);
-    store = NULL;
-    http_script_stop(server);
-    task_release(&task);
-    return file_remove_tree(folder, NULL);
+    return scripted_end(&fixture);
 }
 
 static int run_with(struct teacher_config c, struct generate_options o, struct err *e) {
     char url[64];
     struct teacher *t = NULL;
     struct generate_report r;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(server));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(fixture.server));
     c.kind = "openai";
     c.url = url;
     c.model = "scripted";
@@ -57,12 +44,12 @@ static int run_with(struct teacher_config c, struct generate_options o, struct e
     c.parallel = 8;
     c.net.backoff_ms = 1;
     c.net.direct = true;
-    int rc = teacher_open(&t, &c, store, e);
+    int rc = teacher_open(&t, &c, fixture.store, e);
     if (rc < 0)
         return rc;
     o.n_records = o.n_records ? o.n_records : N;
     o.seed = 1;
-    rc = generate_run(t, store, &task, &o, NULL, &r, e);
+    rc = generate_run(t, fixture.store, &fixture.task, &o, NULL, &r, e);
     generate_report_release(&r);
     teacher_close(t);
     return rc;
@@ -96,14 +83,14 @@ static int see(void *context, const struct store_record *r, struct err *e) {
     *x = (struct seen_record){.call = r->write_call,
                               .index = r->write_index,
                               .own = str_equal(r->source, "own"),
-                              .label = task_label_index(&task, r->label),
-                              .wanted = task_label_index(&task, r->wanted),
+                              .label = task_label_index(&fixture.task, r->label),
+                              .wanted = task_label_index(&fixture.task, r->wanted),
                               .accepted = r->status == STORE_ACCEPTED,
                               .pair = r->cell && strstr(r->cell, " beside "),
                               .split = r->split};
     snprintf(x->data, sizeof x->data, "%s", r->data);
     arena_init(&a);
-    int rc = state_record(&task, &a, r->data, &record, e);
+    int rc = state_record(&fixture.task, &a, r->data, &record, e);
     if (rc == 0) {
         x->delay = record.values[0].number;
         x->share = record.values[1].number;
@@ -114,7 +101,7 @@ static int see(void *context, const struct store_record *r, struct err *e) {
 
 static void load_records(void) {
     n_records = 0;
-    assert_int_equal(store_status_each(store, STORE_ALL_STATUSES, see, NULL, NULL), 0);
+    assert_int_equal(store_status_each(fixture.store, STORE_ALL_STATUSES, see, NULL, NULL), 0);
 }
 
 static int count_label(int label, bool pairs_alone) {
@@ -152,7 +139,7 @@ static void load_requests(void) {
     struct arena a;
     forget_requests();
     arena_init(&a);
-    for (int64_t id = 1; store_call_get(store, id, &a, &call, NULL) == 0; id++) {
+    for (int64_t id = 1; store_call_get(fixture.store, id, &a, &call, NULL) == 0; id++) {
         if (strcmp(call.purpose, "write") != 0 || call.state != STORE_CALL_ANSWERED)
             continue;
         json_t *root = json_loads(call.request, 0, NULL);
@@ -211,7 +198,7 @@ static void questions_show_records_of_their_label_and_others_each_time(void **st
             n_same += shown_by(requests[k]) && strcmp(shown, shown_by(requests[k])) == 0;
     }
     assert_true(n_shown >= 10);
-    assert_int_equal(n_shown, script.n_shown);
+    assert_int_equal(n_shown, fixture.script.n_shown);
     assert_true(n_same * 20 <= n_shown); /* by chance, from one wave to the next */
     assert_null(shown_by(requests[0]));  /* there was nothing to show */
 }
@@ -222,8 +209,8 @@ static void a_plain_teacher_is_asked_as_it_was_taught(void **state) {
     if (run_with((struct teacher_config){.style = "plain"}, (struct generate_options){0}, &e) < 0)
         fail_msg("%s", e.message);
     check_balance(N);
-    assert_int_equal(script.n_pairs, 0);
-    assert_int_equal(script.n_shown, 0);
+    assert_int_equal(fixture.script.n_pairs, 0);
+    assert_int_equal(fixture.script.n_shown, 0);
 }
 
 /* The first of each two was asked as suspicious, the second as normal; both quotas are filled from them. */
@@ -232,7 +219,7 @@ static void pairs_fill_both_quotas(void **state) {
     int n_twins = 0, wanted[2] = {0};
     must_run((struct generate_options){0});
     check_balance(N);
-    assert_true(script.n_pairs >= 5);
+    assert_true(fixture.script.n_pairs >= 5);
     load_requests();
     for (int i = 0; i < n_requests; i++)
         if (strstr(requests[i], " pairs of records"))
@@ -260,7 +247,7 @@ static void pairs_fill_both_quotas(void **state) {
 static void twins_are_no_copies_of_each_other(void **state) {
     (void)state;
     int n_near = 0;
-    task.fields[0].max = 6000;
+    fixture.task.fields[0].max = 6000;
     must_run((struct generate_options){.n_records = 80});
     load_records();
     for (int i = 0; i + 1 < n_records; i++)
@@ -306,14 +293,14 @@ static void a_wave_that_was_broken_off_asks_the_same(void **state) {
             fail_msg("%s", e.message);
         n_stops += rc == ERR_BUDGET;
         int64_t shown = 0;
-        assert_int_equal(store_records_each(store, STORE_ALL_SPLITS, drop_shown, &shown, NULL), 0);
+        assert_int_equal(store_records_each(fixture.store, STORE_ALL_SPLITS, drop_shown, &shown, NULL), 0);
         if (rc == ERR_BUDGET && shown > 0 && !dropped) {
             struct store_record r = {.id = shown,
                                      .weight = 1,
                                      .status = STORE_REJECTED,
                                      .split = STORE_TRAIN,
                                      .reason = "dropped"};
-            assert_int_equal(store_record_update(store, &r, NULL), 0);
+            assert_int_equal(store_record_update(fixture.store, &r, NULL), 0);
             dropped = true;
         }
     }
@@ -321,11 +308,11 @@ static void a_wave_that_was_broken_off_asks_the_same(void **state) {
     assert_true(n_stops >= 5 && dropped);
     check_balance(N);
     check_all_used();
-    assert_int_equal(script.n_write, n_requests);
+    assert_int_equal(fixture.script.n_write, n_requests);
 }
 
 static void records_hash(char hex[SHA256_HEX]) {
-    assert_int_equal(store_records_hash(store, STORE_ALL_SPLITS, hex, NULL), 0);
+    assert_int_equal(store_records_hash(fixture.store, STORE_ALL_SPLITS, hex, NULL), 0);
 }
 
 /* Killed again and again, the run ends with the records of one that was not, and asks nothing twice that was answered. */
@@ -335,16 +322,16 @@ static void killed_at_any_moment(void **state) {
     int rounds = getenv("EDGESTILL_SOAK") ? 300 : 8, kills = 0;
     must_run((struct generate_options){0});
     records_hash(whole);
-    int asked = script.n_write + script.n_label;
-    store_close(store);
-    store = NULL;
-    assert_int_equal(unlink(path), 0);
-    script.delay_ms = 2;
-    script.n_write = script.n_label = 0;
+    int asked = fixture.script.n_write + fixture.script.n_label;
+    store_close(fixture.store);
+    fixture.store = NULL;
+    assert_int_equal(unlink(fixture.path), 0);
+    fixture.script.delay_ms = 2;
+    fixture.script.n_write = fixture.script.n_label = 0;
     for (int i = 0; i < rounds; i++) {
         pid_t child = fork();
         if (child == 0)
-            _exit(store_open(&store, path, STORE_WRITE, NULL) == 0 &&
+            _exit(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL) == 0 &&
                           run_with((struct teacher_config){0}, (struct generate_options){0}, NULL) == 0
                       ? 0
                       : 1);
@@ -356,13 +343,13 @@ static void killed_at_any_moment(void **state) {
     }
     usleep(20000);
     assert_true(kills >= 3);
-    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    assert_int_equal(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL), 0);
     must_run((struct generate_options){0});
     records_hash(pieces);
     assert_string_equal(whole, pieces);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
-    assert_true(script.n_write + script.n_label <= l.n_answered + l.n_doubt);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
+    assert_true(fixture.script.n_write + fixture.script.n_label <= l.n_answered + l.n_doubt);
     assert_int_equal(l.n_answered, asked);
     check_all_used();
 }
@@ -385,7 +372,7 @@ static void add_own_rows(void) {
                                  .status = STORE_ACCEPTED,
                                  .split = i == OWN_ROWS - 1 ? STORE_TEST : STORE_TRAIN,
                                  .write_index = i + 2};
-        assert_int_equal(store_record_add(store, &r, NULL, NULL), 0);
+        assert_int_equal(store_record_add(fixture.store, &r, NULL, NULL), 0);
     }
 }
 
@@ -399,17 +386,17 @@ static int count_requests(const char *text) {
 static void own_rows_are_shown_with_leave_alone(void **state) {
     (void)state;
     static const bool delay_alone[] = {true, false, false};
-    script.copy_share = script.wrong_share = 0;
+    fixture.script.copy_share = fixture.script.wrong_share = 0;
     add_own_rows();
     must_run((struct generate_options){0});
     load_requests();
-    assert_true(script.n_shown > 0);
+    assert_true(fixture.script.n_shown > 0);
     for (int i = 0; i < OWN_ROWS; i++)
         assert_int_equal(count_requests(own_rows[i][0]), 0);
     assert_int_equal(count_requests("{\"delay\":41}") + count_requests("{\"delay\":1}"), 0);
-    store_close(store);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    store_close(fixture.store);
+    assert_int_equal(unlink(fixture.path), 0);
+    assert_int_equal(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL), 0);
     add_own_rows();
     must_run((struct generate_options){.shared_fields = delay_alone});
     load_requests();
@@ -427,8 +414,8 @@ static void the_quote_counts_what_is_shown(void **state) {
     struct generate_quote with, without;
     struct generate_options o = {.n_records = N};
     plain.style = PROTOCOL_PLAIN;
-    assert_int_equal(generate_foresee(&full, NULL, &task, &o, &with, NULL), 0);
-    assert_int_equal(generate_foresee(&plain, NULL, &task, &o, &without, NULL), 0);
+    assert_int_equal(generate_foresee(&full, NULL, &fixture.task, &o, &with, NULL), 0);
+    assert_int_equal(generate_foresee(&plain, NULL, &fixture.task, &o, &without, NULL), 0);
     assert_int_equal(with.missing, N);
     must_run((struct generate_options){0});
     load_requests();

@@ -1,6 +1,6 @@
 /* Generation against a scripted teacher: exact quotas, every reject counted, kills survived, the same records from the same
  * answers. */
-#include "../support/chat_script.h"
+#include "../support/scripted.h"
 #include "base/file.h"
 #include "synth/generate.h"
 #include "synth/labeller.h"
@@ -17,38 +17,25 @@
 
 #include <cmocka.h>
 
-static char folder[64], path[128];
-static struct task task;
-static struct chat_script script;
-static struct http_script *server;
-static struct store *store;
+static struct scripted fixture;
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/edgestill-generate-XXXXXX");
-    if (!mkdtemp(folder) || chat_script_task(&task, NULL) < 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/records.sqlite", folder);
-    script =
-        (struct chat_script){.by_body = true, .wrong_share = 0.15, .invalid_share = 0.05, .copy_share = 0.1};
-    server = http_script_start(chat_script_serve, &script);
-    return server && store_open(&store, path, STORE_WRITE, NULL) == 0 ? 0 : -1;
+    return scripted_begin(
+        &fixture,
+        (struct chat_script){.by_body = true, .wrong_share = 0.15, .invalid_share = 0.05, .copy_share = 0.1});
 }
 
 static int tear_down(void **state) {
     (void)state;
-    store_close(store);
-    store = NULL;
-    http_script_stop(server);
-    task_release(&task);
-    return file_remove_tree(folder, NULL);
+    return scripted_end(&fixture);
 }
 
 static struct teacher *open_teacher(struct teacher_config c) {
     char url[64];
     struct teacher *t = NULL;
     struct err e = {0};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(server));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(fixture.server));
     c.kind = "openai";
     c.url = url;
     c.model = "scripted";
@@ -56,7 +43,7 @@ static struct teacher *open_teacher(struct teacher_config c) {
     c.sampling = true;
     c.net.backoff_ms = 1;
     c.net.direct = true;
-    if (teacher_open(&t, &c, store, &e) < 0)
+    if (teacher_open(&t, &c, fixture.store, &e) < 0)
         fail_msg("%s", e.message);
     return t;
 }
@@ -66,7 +53,7 @@ static int run(int64_t n, struct generate_options o, struct err *e) {
     struct generate_report r;
     o.n_records = n;
     o.seed = o.seed ? o.seed : 1;
-    int rc = generate_run(t, store, &task, &o, NULL, &r, e);
+    int rc = generate_run(t, fixture.store, &fixture.task, &o, NULL, &r, e);
     generate_report_release(&r);
     teacher_close(t);
     return rc;
@@ -104,9 +91,9 @@ static int tally_record(void *context, const struct store_record *r, struct err 
     struct arena a;
     struct record record;
     arena_init(&a);
-    int rc = state_record(&task, &a, r->data, &record, e);
+    int rc = state_record(&fixture.task, &a, r->data, &record, e);
     if (rc == 0) {
-        int label = task_label_index(&task, r->label);
+        int label = task_label_index(&fixture.task, r->label);
         t->label[label]++;
         t->split[r->split]++;
         t->wrong += label != chat_script_rule(record.values[0].number, record.values[1].number);
@@ -121,7 +108,7 @@ static int tally_record(void *context, const struct store_record *r, struct err 
 
 static void tally(struct tally *t) {
     *t = (struct tally){0};
-    assert_int_equal(store_status_each(store, STORE_ALL_STATUSES, tally_record, t, NULL), 0);
+    assert_int_equal(store_status_each(fixture.store, STORE_ALL_STATUSES, tally_record, t, NULL), 0);
 }
 
 static void check_whole(int64_t n) {
@@ -147,39 +134,39 @@ static void quotas_are_met_exactly_and_rejects_counted(void **state) {
     tally(&t);
     assert_true(t.reject[0] > 0 && t.reject[1] > 0);
     assert_int_equal(t.rejected, t.reject[0] + t.reject[1] + t.reject[2]);
-    int asked = script.n_write + script.n_label;
+    int asked = fixture.script.n_write + fixture.script.n_label;
     assert_int_equal(run(200, (struct generate_options){0}, &e), 0); /* nothing left to do */
-    assert_int_equal(script.n_write + script.n_label, asked);
+    assert_int_equal(fixture.script.n_write + fixture.script.n_label, asked);
 }
 
 static void more_and_fewer_records_keep_what_was_paid_for(void **state) {
     (void)state;
     assert_int_equal(run(80, (struct generate_options){0}, NULL), 0);
     check_whole(80);
-    int asked = script.n_write;
+    int asked = fixture.script.n_write;
     assert_int_equal(run(40, (struct generate_options){0}, NULL), 0);
-    assert_int_equal(script.n_write, asked);
+    assert_int_equal(fixture.script.n_write, asked);
     struct tally t;
     tally(&t);
     assert_int_equal(t.label[0], 20);
     assert_int_equal(t.label[1], 20);
     assert_int_equal(run(80, (struct generate_options){0}, NULL),
                      0); /* the spares return, with their splits */
-    assert_int_equal(script.n_write, asked);
+    assert_int_equal(fixture.script.n_write, asked);
     check_whole(80);
     assert_int_equal(run(400, (struct generate_options){0}, NULL), 0);
-    assert_true(script.n_write > asked);
+    assert_true(fixture.script.n_write > asked);
     check_whole(400);
 }
 
 static void records_hash(char hex[SHA256_HEX]) {
-    assert_int_equal(store_records_hash(store, STORE_ALL_SPLITS, hex, NULL), 0);
+    assert_int_equal(store_records_hash(fixture.store, STORE_ALL_SPLITS, hex, NULL), 0);
 }
 
 static void start_anew(void) {
-    store_close(store);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    store_close(fixture.store);
+    assert_int_equal(unlink(fixture.path), 0);
+    assert_int_equal(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL), 0);
 }
 
 static void the_same_answers_give_the_same_records(void **state) {
@@ -188,7 +175,7 @@ static void the_same_answers_give_the_same_records(void **state) {
     assert_int_equal(run(100, (struct generate_options){0}, NULL), 0);
     records_hash(first);
     start_anew();
-    script.delay_ms = 3; /* another order of arrival */
+    fixture.script.delay_ms = 3; /* another order of arrival */
     assert_int_equal(run(100, (struct generate_options){0}, NULL), 0);
     records_hash(second);
     assert_string_equal(first, second);
@@ -205,15 +192,15 @@ static void killed_at_any_moment(void **state) {
     assert_int_equal(run(120, (struct generate_options){0}, NULL), 0);
     records_hash(whole);
     start_anew();
-    store_close(store);
-    store = NULL;
-    script.delay_ms = 2;
-    script.n_write = script.n_label = 0;
+    store_close(fixture.store);
+    fixture.store = NULL;
+    fixture.script.delay_ms = 2;
+    fixture.script.n_write = fixture.script.n_label = 0;
     int rounds = getenv("EDGESTILL_SOAK") ? 300 : 8, kills = 0;
     for (int i = 0; i < rounds; i++) {
         pid_t child = fork();
         if (child == 0) {
-            if (store_open(&store, path, STORE_WRITE, NULL) < 0)
+            if (store_open(&fixture.store, fixture.path, STORE_WRITE, NULL) < 0)
                 _exit(1);
             _exit(run(120, (struct generate_options){0}, NULL) == 0 ? 0 : 1);
         }
@@ -225,49 +212,50 @@ static void killed_at_any_moment(void **state) {
     }
     usleep(20000);
     assert_true(kills >= 3);
-    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    assert_int_equal(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL), 0);
     assert_int_equal(run(120, (struct generate_options){0}, NULL), 0);
     records_hash(pieces);
     assert_string_equal(whole, pieces);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_sent, 0);
-    assert_true(script.n_write + script.n_label <= l.n_answered + l.n_doubt);
+    assert_true(fixture.script.n_write + fixture.script.n_label <= l.n_answered + l.n_doubt);
 }
 
 static void faults_do_not_change_the_outcome(void **state) {
     (void)state;
-    script.fault_share = 0.2;
-    script.faults = 1u << CHAT_500 | 1u << CHAT_429 | 1u << CHAT_RESET | 1u << CHAT_HALF |
-                    1u << CHAT_TRUNCATED | 1u << CHAT_REFUSED | 1u << CHAT_FENCED;
+    fixture.script.fault_share = 0.2;
+    fixture.script.faults = 1u << CHAT_500 | 1u << CHAT_429 | 1u << CHAT_RESET | 1u << CHAT_HALF |
+                            1u << CHAT_TRUNCATED | 1u << CHAT_REFUSED | 1u << CHAT_FENCED;
     struct err e = {0};
     if (run(100, (struct generate_options){0}, &e) < 0)
         fail_msg("%s", e.message);
     check_whole(100);
-    assert_true(script.n_fault > 10);
+    assert_true(fixture.script.n_fault > 10);
 }
 
 /* A teacher that is asked for one label and writes the other: its records lend their values to crossed ones in the corners that
  * turned out to have the label. */
 static void a_label_that_is_hard_to_write_is_aimed_at(void **state) {
     (void)state;
-    script.never = "suspicious";
-    script.wrong_share = script.copy_share = script.invalid_share = 0;
+    fixture.script.never = "suspicious";
+    fixture.script.wrong_share = fixture.script.copy_share = fixture.script.invalid_share = 0;
     struct err e = {0};
     if (run(200, (struct generate_options){.aim = true}, &e) < 0)
         fail_msg("%s", e.message);
     check_whole(200);
     struct tally t;
     tally(&t);
-    assert_true(t.reject[2] < 20);                              /* without aiming: over a hundred */
-    assert_true(script.n_write + script.n_label < 200 * 3 / 2); /* and two questions a record and more */
+    assert_true(t.reject[2] < 20); /* without aiming: over a hundred */
+    assert_true(fixture.script.n_write + fixture.script.n_label <
+                200 * 3 / 2); /* and two questions a record and more */
 }
 
 static void a_label_that_cannot_be_written_is_said(void **state) {
     (void)state;
-    task.labels[0].definition = "it looks odd"; /* nothing to cross */
-    script.never = "suspicious";
-    script.wrong_share = script.copy_share = 0;
+    fixture.task.labels[0].definition = "it looks odd"; /* nothing to cross */
+    fixture.script.never = "suspicious";
+    fixture.script.wrong_share = fixture.script.copy_share = 0;
     struct err e = {0};
     assert_int_equal(run(60, (struct generate_options){0}, &e), ERR_TEACHER);
     if (!strstr(e.message, "of 30 records and gets no more"))
@@ -280,26 +268,26 @@ static void a_label_that_cannot_be_written_is_said(void **state) {
 
 static void a_useless_teacher_is_found_out_at_once(void **state) {
     (void)state;
-    script.invalid_share = 1;
+    fixture.script.invalid_share = 1;
     struct err e = {0};
     assert_int_equal(run(1000, (struct generate_options){0}, &e), ERR_TEACHER);
     assert_non_null(strstr(e.message, "can be used"));
-    assert_true(script.n_write <= 64);
+    assert_true(fixture.script.n_write <= 64);
 }
 
 /* What is there stays; nobody pays on for copies of it. */
 static void a_teacher_that_repeats_itself_is_stopped(void **state) {
     (void)state;
-    script.wrong_share = script.invalid_share = 0;
+    fixture.script.wrong_share = fixture.script.invalid_share = 0;
     struct err e = {0};
     assert_int_equal(run(100, (struct generate_options){0}, &e), 0);
-    int asked = script.n_write;
-    script.copy_share = 0.99;
+    int asked = fixture.script.n_write;
+    fixture.script.copy_share = 0.99;
     assert_int_equal(run(2000, (struct generate_options){0}, &e), ERR_TEACHER);
     if (!strstr(e.message, "were not there already"))
         fail_msg("%s", e.message);
     assert_non_null(strstr(e.hint, "--records"));
-    assert_true(script.n_write - asked < 400); /* 900 would be needed for four new ones a call */
+    assert_true(fixture.script.n_write - asked < 400); /* 900 would be needed for four new ones a call */
     struct tally t;
     tally(&t);
     assert_int_equal(t.copies, 0);
@@ -310,9 +298,9 @@ static void held_out_rows_are_not_repeated(void **state) {
     (void)state;
     assert_int_equal(run(60, (struct generate_options){0}, NULL), 0);
     struct rows rows;
-    assert_int_equal(
-        rows_from_store(&rows, &task, store, "records", STORE_ALL_SPLITS, &(struct rows_options){0}, NULL),
-        0);
+    assert_int_equal(rows_from_store(&rows, &fixture.task, fixture.store, "records", STORE_ALL_SPLITS,
+                                     &(struct rows_options){0}, NULL),
+                     0);
     assert_int_equal(rows.n, 60);
     rows.n = 30; /* the same questions get the same answers: half of them are held out now */
     start_anew();
@@ -336,42 +324,44 @@ static int weights(void *context, const struct store_record *r, struct err *e) {
 
 static void votes_become_weights(void **state) {
     (void)state;
-    script.fickle_share = 0.15;
-    script.wrong_share = 0;
+    fixture.script.fickle_share = 0.15;
+    fixture.script.wrong_share = 0;
     assert_int_equal(run(60, (struct generate_options){.votes = 3}, NULL), 0);
     int64_t n[3] = {0};
-    assert_int_equal(store_status_each(store, STORE_ALL_STATUSES, weights, n, NULL), 0);
+    assert_int_equal(store_status_each(fixture.store, STORE_ALL_STATUSES, weights, n, NULL), 0);
     assert_int_equal(n[0] + n[1], 60);
     assert_true(n[0] > 20 && n[1] > 5);
     assert_int_equal(n[2], 0); /* without a majority nothing is accepted */
-    int asked = script.n_label;
+    int asked = fixture.script.n_label;
     assert_int_equal(run(60, (struct generate_options){.votes = 3}, NULL), 0);
-    assert_int_equal(script.n_label, asked);
+    assert_int_equal(fixture.script.n_label, asked);
 }
 
 static void another_task_is_not_mixed_in(void **state) {
     (void)state;
     struct err e = {0};
-    assert_int_equal(generate_check_task(store, &task, NULL), 0);
-    assert_int_equal(generate_check_task(store, &task, NULL), 0);
-    task.labels[0].definition = "the delay is under 3 days";
-    assert_int_equal(generate_check_task(store, &task, &e), ERR_MISMATCH);
+    assert_int_equal(generate_check_task(fixture.store, &fixture.task, NULL), 0);
+    assert_int_equal(generate_check_task(fixture.store, &fixture.task, NULL), 0);
+    fixture.task.labels[0].definition = "the delay is under 3 days";
+    assert_int_equal(generate_check_task(fixture.store, &fixture.task, &e), ERR_MISMATCH);
 }
 
 static void the_quote_is_near_what_comes(void **state) {
     (void)state;
     struct generate_quote q;
     struct teacher *t = open_teacher((struct teacher_config){.price_in = 10, .price_out = 10});
-    assert_int_equal(generate_quote(t, store, &task, &(struct generate_options){.n_records = 200}, &q, NULL),
+    assert_int_equal(generate_quote(t, fixture.store, &fixture.task,
+                                    &(struct generate_options){.n_records = 200}, &q, NULL),
                      0);
     teacher_close(t);
     assert_int_equal(q.missing, 200);
     assert_true(q.money > 0 && q.money_high >= q.money && q.seconds > 0);
     assert_int_equal(run(200, (struct generate_options){0}, NULL), 0);
-    int asked = script.n_write + script.n_label;
+    int asked = fixture.script.n_write + fixture.script.n_label;
     assert_in_range(asked, q.calls / 2, q.calls_high);
     t = open_teacher((struct teacher_config){0});
-    assert_int_equal(generate_quote(t, store, &task, &(struct generate_options){.n_records = 200}, &q, NULL),
+    assert_int_equal(generate_quote(t, fixture.store, &fixture.task,
+                                    &(struct generate_options){.n_records = 200}, &q, NULL),
                      0);
     assert_int_equal(q.missing, 0);
     assert_int_equal(q.calls, 0);
@@ -382,15 +372,15 @@ static void the_teacher_labels_rows(void **state) {
     (void)state;
     assert_int_equal(run(40, (struct generate_options){0}, NULL), 0);
     struct rows rows;
-    assert_int_equal(
-        rows_from_store(&rows, &task, store, "records", STORE_ALL_SPLITS, &(struct rows_options){0}, NULL),
-        0);
-    int labels[40], asked = script.n_label;
+    assert_int_equal(rows_from_store(&rows, &fixture.task, fixture.store, "records", STORE_ALL_SPLITS,
+                                     &(struct rows_options){0}, NULL),
+                     0);
+    int labels[40], asked = fixture.script.n_label;
     struct teacher *t = open_teacher((struct teacher_config){0});
-    assert_int_equal(labeller_run(t, &task, rows.records, rows.n, labels, NULL, NULL), 0);
+    assert_int_equal(labeller_run(t, &fixture.task, rows.records, rows.n, labels, NULL, NULL), 0);
     for (int i = 0; i < 40; i++)
         assert_int_equal(labels[i], rows.records[i].label);
-    assert_int_equal(script.n_label, asked); /* the journal knows them all */
+    assert_int_equal(fixture.script.n_label, asked); /* the journal knows them all */
     teacher_close(t);
     rows_release(&rows);
 }

@@ -1,5 +1,5 @@
 /* Error-driven rounds against a scripted teacher: where they come from, what they leave alone, how they end. */
-#include "../support/chat_script.h"
+#include "../support/scripted.h"
 #include "base/file.h"
 #include "synth/generate.h"
 #include "synth/rounds.h"
@@ -15,30 +15,16 @@
 
 enum { MAIN_SET = 80 };
 
-static char folder[64], path[128];
-static struct task task;
-static struct chat_script script;
-static struct http_script *server;
-static struct store *store;
+static struct scripted fixture;
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/edgestill-rounds-XXXXXX");
-    if (!mkdtemp(folder) || chat_script_task(&task, NULL) < 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/records.sqlite", folder);
-    script = (struct chat_script){.by_body = true, .wrong_share = 0.1};
-    server = http_script_start(chat_script_serve, &script);
-    return server && store_open(&store, path, STORE_WRITE, NULL) == 0 ? 0 : -1;
+    return scripted_begin(&fixture, (struct chat_script){.by_body = true, .wrong_share = 0.1});
 }
 
 static int tear_down(void **state) {
     (void)state;
-    store_close(store);
-    store = NULL;
-    http_script_stop(server);
-    task_release(&task);
-    return file_remove_tree(folder, NULL);
+    return scripted_end(&fixture);
 }
 
 static void generate(void) {
@@ -46,7 +32,7 @@ static void generate(void) {
     struct teacher *t = NULL;
     struct err e = {0};
     struct generate_report r;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(server));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1", http_script_port(fixture.server));
     struct teacher_config c = {.kind = "openai",
                                .url = url,
                                .model = "scripted",
@@ -54,9 +40,9 @@ static void generate(void) {
                                .sampling = true,
                                .parallel = 8,
                                .net = {.backoff_ms = 1, .direct = true}};
-    if (teacher_open(&t, &c, store, &e) < 0 ||
-        generate_run(t, store, &task, &(struct generate_options){.n_records = MAIN_SET, .seed = 1}, NULL, &r,
-                     &e) < 0)
+    if (teacher_open(&t, &c, fixture.store, &e) < 0 ||
+        generate_run(t, fixture.store, &fixture.task,
+                     &(struct generate_options){.n_records = MAIN_SET, .seed = 1}, NULL, &r, &e) < 0)
         fail_msg("%s", e.message);
     generate_report_release(&r);
     teacher_close(t);
@@ -76,10 +62,10 @@ static int count(void *context, const struct store_record *r, struct err *e) {
     if (r->id <= t->after)
         return 0;
     arena_init(&a);
-    int rc = state_record(&task, &a, r->data, &record, e);
+    int rc = state_record(&fixture.task, &a, r->data, &record, e);
     if (rc == 0) {
         t->n++;
-        t->label[task_label_index(&task, r->label)]++;
+        t->label[task_label_index(&fixture.task, r->label)]++;
         t->split[r->split]++;
         t->short_delay += record.values[0].number >= 2 && record.values[0].number <= 6;
     }
@@ -89,23 +75,23 @@ static int count(void *context, const struct store_record *r, struct err *e) {
 
 static struct tally tally(int64_t after) {
     struct tally t = {.after = after};
-    assert_int_equal(store_records_each(store, STORE_ALL_SPLITS, count, &t, NULL), 0);
+    assert_int_equal(store_records_each(fixture.store, STORE_ALL_SPLITS, count, &t, NULL), 0);
     return t;
 }
 
 /* A student that errs on suspicious claims of 2 to 6 days: every accepted record stands for a validation row. */
 static int plan(int64_t each, bool errs, struct round *r, struct err *e) {
     struct rows rows;
-    assert_int_equal(
-        rows_from_store(&rows, &task, store, "records", STORE_ALL_SPLITS, &(struct rows_options){0}, NULL),
-        0);
+    assert_int_equal(rows_from_store(&rows, &fixture.task, fixture.store, "records", STORE_ALL_SPLITS,
+                                     &(struct rows_options){0}, NULL),
+                     0);
     bool *wrong = calloc((size_t)rows.n, sizeof *wrong);
     for (int64_t i = 0; i < rows.n && errs; i++) {
         double delay = rows.records[i].values[0].number;
         wrong[i] = rows.records[i].label == 0 && delay >= 2 && delay <= 6;
     }
     *r = (struct round){.each = each, .money = 1.5, .records = rows.n};
-    int rc = rounds_plan(store, &task, MAIN_SET, &rows, wrong, r, e);
+    int rc = rounds_plan(fixture.store, &fixture.task, MAIN_SET, &rows, wrong, r, e);
     free(wrong);
     rows_release(&rows);
     return rc;
@@ -121,7 +107,7 @@ static void a_round_comes_from_where_the_errors_are(void **state) {
     assert_int_equal(before.n, MAIN_SET);
     if (plan(20, true, &r, &e) < 0)
         fail_msg("%s", e.message);
-    assert_int_equal(rounds_latest(store, &n, &known, NULL), 0);
+    assert_int_equal(rounds_latest(fixture.store, &n, &known, NULL), 0);
     assert_int_equal(n, 1);
     assert_int_equal(known.each, 20);
     assert_int_equal(known.quota, MAIN_SET / 2 + 20);
@@ -138,9 +124,9 @@ static void a_round_comes_from_where_the_errors_are(void **state) {
     assert_int_equal(all.split[STORE_VALIDATION], before.split[STORE_VALIDATION]);
     assert_int_equal(all.split[STORE_TEST], before.split[STORE_TEST]);
     assert_int_equal(all.split[STORE_TRAIN], before.split[STORE_TRAIN] + 40);
-    int asked = script.n_write;
+    int asked = fixture.script.n_write;
     generate(); /* it is done */
-    assert_int_equal(script.n_write, asked);
+    assert_int_equal(fixture.script.n_write, asked);
 }
 
 static void a_student_without_errors_gets_no_round(void **state) {
@@ -151,7 +137,7 @@ static void a_student_without_errors_gets_no_round(void **state) {
     generate();
     assert_int_equal(plan(20, false, &r, &e), ERR_INPUT);
     assert_non_null(strstr(e.message, "right"));
-    assert_int_equal(rounds_latest(store, &n, NULL, NULL), 0);
+    assert_int_equal(rounds_latest(fixture.store, &n, NULL, NULL), 0);
     assert_int_equal(n, 0);
 }
 
@@ -161,12 +147,12 @@ static void a_round_taken_back_leaves_nothing(void **state) {
     int n = -1;
     generate();
     assert_int_equal(plan(20, true, &r, NULL), 0);
-    assert_int_equal(rounds_end(store, -1, NULL), 0);
-    assert_int_equal(rounds_latest(store, &n, NULL, NULL), 0);
+    assert_int_equal(rounds_end(fixture.store, -1, NULL), 0);
+    assert_int_equal(rounds_latest(fixture.store, &n, NULL, NULL), 0);
     assert_int_equal(n, 0);
-    int asked = script.n_write;
+    int asked = fixture.script.n_write;
     generate();
-    assert_int_equal(script.n_write, asked);
+    assert_int_equal(fixture.script.n_write, asked);
     assert_int_equal(tally(0).n, MAIN_SET);
     assert_int_equal(plan(10, true, &r, NULL), 0); /* its place is free again */
     assert_int_equal(r.number, 1);
@@ -178,12 +164,12 @@ static void a_round_that_finds_no_more_ends_with_what_it_has(void **state) {
     int n = 0;
     generate();
     assert_int_equal(plan(20, true, &r, NULL), 0);
-    script.never = "suspicious";
+    fixture.script.never = "suspicious";
     generate();
     struct tally t = tally(0);
     assert_int_equal(t.label[0], t.label[1]); /* the balance stays exact */
     assert_true(t.label[0] >= MAIN_SET / 2 && t.label[0] < MAIN_SET / 2 + 20);
-    assert_int_equal(rounds_latest(store, &n, &known, NULL), 0);
+    assert_int_equal(rounds_latest(fixture.store, &n, &known, NULL), 0);
     assert_int_equal(known.each, t.label[0] - MAIN_SET / 2);
     assert_int_equal(known.quota, t.label[0]);
 }

@@ -1,5 +1,5 @@
 /* Asking with a journal: nothing lost, nothing asked twice, nothing over the budget, no key anywhere. */
-#include "../support/chat_script.h"
+#include "../support/scripted.h"
 #include "base/file.h"
 #include "teacher/teacher.h"
 #include <setjmp.h>
@@ -14,43 +14,29 @@
 
 #include <cmocka.h>
 
-static char folder[64], path[128];
-static struct task task;
-static struct chat_script script;
-static struct http_script *server;
-static struct store *store;
+static struct scripted fixture;
 
 static int set_up(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/edgestill-teacher-XXXXXX");
-    if (!mkdtemp(folder) || chat_script_task(&task, NULL) < 0)
-        return -1;
-    snprintf(path, sizeof path, "%s/records.sqlite", folder);
-    script = (struct chat_script){.by_body = true};
-    server = http_script_start(chat_script_serve, &script);
-    return server && store_open(&store, path, STORE_WRITE, NULL) == 0 ? 0 : -1;
+    return scripted_begin(&fixture, (struct chat_script){.by_body = true});
 }
 
 static int tear_down(void **state) {
     (void)state;
-    store_close(store);
-    store = NULL;
-    http_script_stop(server);
-    task_release(&task);
-    return file_remove_tree(folder, NULL);
+    return scripted_end(&fixture);
 }
 
 static struct teacher *open_teacher(struct teacher_config c) {
     static char url[64];
     struct teacher *t = NULL;
     struct err e = {0};
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1/", http_script_port(server));
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/v1/", http_script_port(fixture.server));
     c.kind = "openai";
     c.url = url;
     c.model = c.model ? c.model : "scripted";
     c.net.backoff_ms = 1;
     c.net.direct = true;
-    if (teacher_open(&t, &c, store, &e) < 0)
+    if (teacher_open(&t, &c, fixture.store, &e) < 0)
         fail_msg("%s", e.message);
     return t;
 }
@@ -81,16 +67,16 @@ static int next_label(void *context, struct teacher_question *q, struct err *e) 
         return 0;
     struct record r;
     arena_reset(&a->arena);
-    int rc = record_build(&task, &a->arena, true, value_of, &a->next, &r, e);
+    int rc = record_build(&fixture.task, &a->arena, true, value_of, &a->next, &r, e);
     if (rc == 0)
-        rc = protocol_label(&a->request, PROTOCOL_PLAIN, &task, &r, e);
+        rc = protocol_label(&a->request, PROTOCOL_PLAIN, &fixture.task, &r, e);
     *q = (struct teacher_question){.purpose = "label", .tag = a->next++, .request = &a->request};
     return rc < 0 ? rc : 1;
 }
 
 static int take_label(void *context, int64_t tag, const struct teacher_answer *answer, struct err *e) {
     struct asking *a = context;
-    a->labels[tag] = protocol_label_read(&task, answer->content);
+    a->labels[tag] = protocol_label_read(&fixture.task, answer->content);
     a->taken++;
     a->journalled += answer->from_journal;
     return a->taken == a->stop_after ? err_set(e, ERR_FAILED, "test", "enough") : 0;
@@ -118,22 +104,22 @@ static void answers_come_and_are_asked_once(void **state) {
     assert_int_equal(a.taken, 300);
     assert_int_equal(a.journalled, 0);
     check_labels(&a);
-    assert_int_equal(script.n_label, 300);
-    assert_true(http_script_connections(server) <= 8);
+    assert_int_equal(fixture.script.n_label, 300);
+    assert_true(http_script_connections(fixture.server) <= 8);
     assert_int_equal(ask(t, &a, 310, NULL), 0); /* only the new ones are asked */
     assert_int_equal(a.taken, 310);
     assert_int_equal(a.journalled, 300);
-    assert_int_equal(script.n_label, 310);
+    assert_int_equal(fixture.script.n_label, 310);
     teacher_close(t);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, "label", &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, "label", &l, NULL), 0);
     assert_int_equal(l.n_answered, 310);
     assert_int_equal(l.used.tokens_in, 31000);
     assert_int_equal(l.used.tokens_out, 15500);
     assert_int_equal(l.n_doubt + l.n_sent + l.n_failed, 0);
     t = open_teacher((struct teacher_config){.model = "another"}); /* another teacher is asked anew */
     assert_int_equal(ask(t, &a, 5, NULL), 0);
-    assert_int_equal(script.n_label, 315);
+    assert_int_equal(fixture.script.n_label, 315);
     teacher_close(t);
 }
 
@@ -142,7 +128,7 @@ static int take_and_look(void *context, int64_t tag, const struct teacher_answer
     struct asking *a = context;
     struct store_ledger l;
     (void)tag, (void)answer;
-    int rc = store_ledger(store, NULL, &l, e);
+    int rc = store_ledger(fixture.store, NULL, &l, e);
     a->labels[a->taken++] = rc == 0 ? (int)l.n_sent : -1;
     return rc;
 }
@@ -156,7 +142,7 @@ static void the_next_question_leaves_with_the_answers_commit(void **state) {
     assert_int_equal(a.taken, 12);
     for (int i = 0; i < 12; i++)
         assert_int_equal(a.labels[i], i < 11);
-    assert_int_equal(script.n_label, 12);
+    assert_int_equal(fixture.script.n_label, 12);
     teacher_close(t);
     arena_release(&a.arena);
     protocol_release(&a.request);
@@ -169,9 +155,9 @@ static int same_label(void *context, struct teacher_question *q, struct err *e) 
         return 0;
     struct record r;
     arena_reset(&a->arena);
-    int rc = record_build(&task, &a->arena, true, value_of, &zero, &r, e);
+    int rc = record_build(&fixture.task, &a->arena, true, value_of, &zero, &r, e);
     if (rc == 0)
-        rc = protocol_label(&a->request, PROTOCOL_PLAIN, &task, &r, e);
+        rc = protocol_label(&a->request, PROTOCOL_PLAIN, &fixture.task, &r, e);
     *q = (struct teacher_question){.purpose = "label", .tag = a->next++, .request = &a->request};
     return rc < 0 ? rc : 1;
 }
@@ -183,7 +169,7 @@ static void equal_questions_share_an_answer(void **state) {
     struct teacher *t = open_teacher((struct teacher_config){.parallel = 4});
     assert_int_equal(teacher_run(t, &(struct teacher_job){same_label, take_label, &a}, NULL), 0);
     assert_int_equal(a.taken, 20);
-    assert_int_equal(script.n_label, 1);
+    assert_int_equal(fixture.script.n_label, 1);
     teacher_close(t);
     arena_release(&a.arena);
     protocol_release(&a.request);
@@ -191,9 +177,10 @@ static void equal_questions_share_an_answer(void **state) {
 
 static void every_fault_is_survived_and_accounted_for(void **state) {
     (void)state;
-    script.fault_share = 0.3;
-    script.faults = 1u << CHAT_500 | 1u << CHAT_429 | 1u << CHAT_RESET | 1u << CHAT_HALF |
-                    1u << CHAT_NOT_JSON | 1u << CHAT_NOT_CHAT | 1u << CHAT_EMPTY | 1u << CHAT_NOT_UTF8;
+    fixture.script.fault_share = 0.3;
+    fixture.script.faults = 1u << CHAT_500 | 1u << CHAT_429 | 1u << CHAT_RESET | 1u << CHAT_HALF |
+                            1u << CHAT_NOT_JSON | 1u << CHAT_NOT_CHAT | 1u << CHAT_EMPTY |
+                            1u << CHAT_NOT_UTF8;
     struct asking a = {0};
     struct teacher *t = open_teacher((struct teacher_config){.parallel = 8, .price_in = 1, .price_out = 1});
     struct err e = {0};
@@ -206,9 +193,9 @@ static void every_fault_is_survived_and_accounted_for(void **state) {
     assert_int_equal(rc, 0);
     assert_int_equal(a.taken, 200);
     check_labels(&a);
-    assert_true(script.n_fault > 20);
+    assert_true(fixture.script.n_fault > 20);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_answered, 200);
     assert_int_equal(l.n_sent, 0);
     assert_true(l.n_doubt > 0 && l.n_failed > 0);
@@ -226,7 +213,7 @@ static void the_budget_is_never_passed(void **state) {
     assert_int_equal(ask(t, &a, 200, &e), ERR_BUDGET);
     assert_non_null(strstr(e.message, "$10.00"));
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_sent + l.n_doubt, 0);
     assert_true(l.used.money <= 10);
     assert_true(l.used.money > 8);
@@ -234,18 +221,18 @@ static void the_budget_is_never_passed(void **state) {
     teacher_close(t);
     c.budget = 1; /* less than was spent: nothing is asked, but the journal still answers */
     t = open_teacher(c);
-    int served = script.n_label;
+    int served = fixture.script.n_label;
     err_clear(&e);
     assert_int_equal(ask(t, &a, 200, &e), ERR_BUDGET);
-    assert_int_equal(script.n_label, served);
+    assert_int_equal(fixture.script.n_label, served);
     assert_int_equal(a.taken, l.n_answered);
     teacher_close(t);
 }
 
 static void doubts_count_against_the_budget(void **state) {
     (void)state;
-    script.fault_share = 1;
-    script.faults = 1u << CHAT_RESET;
+    fixture.script.fault_share = 1;
+    fixture.script.faults = 1u << CHAT_RESET;
     struct asking a = {0};
     struct err e = {0};
     struct teacher *t = open_teacher((struct teacher_config){.parallel = 2,
@@ -256,7 +243,7 @@ static void doubts_count_against_the_budget(void **state) {
                                                              .net = {.max_attempts = 100}});
     assert_int_equal(ask(t, &a, 10, &e), ERR_BUDGET);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_sent, 0);
     assert_true(l.n_doubt > 1);
     assert_true(l.reserved.money <= 5);
@@ -267,31 +254,31 @@ static void the_key_is_sent_and_never_kept(void **state) {
     (void)state;
     static const char secret[] = "sk-very-secret-0123456789";
     char key_file[128];
-    snprintf(key_file, sizeof key_file, "%s/key", folder);
+    snprintf(key_file, sizeof key_file, "%s/key", fixture.folder);
     assert_int_equal(file_write(key_file, secret, sizeof secret - 1, NULL), 0);
     struct teacher_config c = {
         .kind = "openai", .url = "http://127.0.0.1:1/v1", .model = "m", .key_file = key_file};
     struct teacher *t = NULL;
     struct err e = {0};
     chmod(key_file, 0644);
-    assert_int_equal(teacher_open(&t, &c, store, &e), ERR_AUTH); /* readable by others */
+    assert_int_equal(teacher_open(&t, &c, fixture.store, &e), ERR_AUTH); /* readable by others */
     chmod(key_file, 0600);
-    script.key = secret;
+    fixture.script.key = secret;
     struct asking a = {0};
     t = open_teacher((struct teacher_config){.key_file = key_file});
     assert_int_equal(ask(t, &a, 5, NULL), 0);
     teacher_close(t);
-    script.key = "another"; /* the server then echoes what it was sent */
+    fixture.script.key = "another"; /* the server then echoes what it was sent */
     t = open_teacher((struct teacher_config){.key_file = key_file});
     err_clear(&e);
     assert_int_equal(ask(t, &a, 6, &e), ERR_AUTH);
     assert_non_null(strstr(e.message, "wrong key"));
     assert_null(strstr(e.message, secret));
     teacher_close(t);
-    store_close(store);
-    store = NULL;
+    store_close(fixture.store);
+    fixture.store = NULL;
     struct str bytes = {0};
-    assert_int_equal(file_read(path, 0, &bytes, NULL), 0);
+    assert_int_equal(file_read(fixture.path, 0, &bytes, NULL), 0);
     assert_null(memmem(bytes.data, bytes.len, secret, sizeof secret - 1));
     str_release(&bytes);
 }
@@ -303,7 +290,7 @@ static void a_missing_key_is_said_before_anything_is_sent(void **state) {
     unsetenv("EDGESTILL_TEST_KEY");
     struct teacher_config c = {
         .kind = "openai", .url = "http://127.0.0.1:1/v1", .model = "m", .key_env = "EDGESTILL_TEST_KEY"};
-    assert_int_equal(teacher_open(&t, &c, store, &e), ERR_AUTH);
+    assert_int_equal(teacher_open(&t, &c, fixture.store, &e), ERR_AUTH);
     assert_non_null(strstr(e.message, "EDGESTILL_TEST_KEY"));
     static const struct teacher_config bad[] = {
         {.kind = "openai", .url = "ftp://x", .model = "m"},
@@ -314,11 +301,11 @@ static void a_missing_key_is_said_before_anything_is_sent(void **state) {
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         err_clear(&e);
-        assert_int_equal(teacher_open(&t, &bad[i], store, &e), ERR_INPUT);
+        assert_int_equal(teacher_open(&t, &bad[i], fixture.store, &e), ERR_INPUT);
     }
     err_clear(&e);
     c = (struct teacher_config){.kind = "embedded", .gguf = "/nonexistent/teacher.gguf"};
-    assert_int_equal(teacher_open(&t, &c, store, &e), ERR_NOT_FOUND);
+    assert_int_equal(teacher_open(&t, &c, fixture.store, &e), ERR_NOT_FOUND);
     assert_null(t);
 }
 
@@ -339,7 +326,7 @@ static int next_write(void *context, struct teacher_question *q, struct err *e) 
     struct writing *w = context;
     if (w->next == w->n)
         return 0;
-    int rc = protocol_write(&w->request, PROTOCOL_PLAIN, &task, 0, 4, NULL, e);
+    int rc = protocol_write(&w->request, PROTOCOL_PLAIN, &fixture.task, 0, 4, NULL, e);
     *q = (struct teacher_question){.purpose = "write",
                                    .tag = w->next,
                                    .seed = (uint64_t)w->next,
@@ -359,7 +346,7 @@ static int take_write(void *context, int64_t tag, const struct teacher_answer *a
 
 static void what_an_endpoint_refuses_is_given_up_and_remembered(void **state) {
     (void)state;
-    script.refuse_schema = script.refuse_sampling = true;
+    fixture.script.refuse_schema = fixture.script.refuse_sampling = true;
     struct writing w = {.n = 12};
     n_said = 0;
     struct teacher *t = open_teacher((struct teacher_config){.parallel = 4, .sampling = true, .say = say});
@@ -368,7 +355,7 @@ static void what_an_endpoint_refuses_is_given_up_and_remembered(void **state) {
     assert_int_equal(n_said, 3); /* schema, then JSON mode; temperature */
     teacher_close(t);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_answered, 12);
     w.n = 15;
     w.next = 12;
@@ -377,7 +364,7 @@ static void what_an_endpoint_refuses_is_given_up_and_remembered(void **state) {
     assert_int_equal(teacher_run(t, &(struct teacher_job){next_write, take_write, &w}, NULL), 0);
     assert_int_equal(n_said, 3);
     teacher_close(t);
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_failed, failed);
     protocol_release(&w.request);
 }
@@ -389,14 +376,14 @@ static void a_taker_may_stop_and_nothing_is_lost(void **state) {
     struct teacher *t = open_teacher((struct teacher_config){.parallel = 4});
     assert_int_equal(ask(t, &a, 50, &e), ERR_FAILED);
     assert_string_equal(e.message, "enough");
-    int served = script.n_label;
+    int served = fixture.script.n_label;
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_answered, served);
     a.stop_after = 0;
     assert_int_equal(ask(t, &a, 50, NULL), 0);
     assert_int_equal(a.journalled, served);
-    assert_int_equal(script.n_label, 50);
+    assert_int_equal(fixture.script.n_label, 50);
     teacher_close(t);
 }
 
@@ -406,8 +393,8 @@ static void a_dead_teacher_is_an_error_that_loses_nothing(void **state) {
     struct err e = {0};
     struct teacher *t = open_teacher((struct teacher_config){.net = {.max_attempts = 2}});
     assert_int_equal(ask(t, &a, 5, NULL), 0);
-    http_script_stop(server);
-    server = NULL;
+    http_script_stop(fixture.server);
+    fixture.server = NULL;
     assert_int_equal(ask(t, &a, 8, &e), ERR_NET);
     assert_int_equal(a.taken, 5);
     assert_true(e.hint[0] != 0);
@@ -418,14 +405,14 @@ static void a_dead_teacher_is_an_error_that_loses_nothing(void **state) {
  * asks only what has no answer. */
 static void killed_at_any_moment(void **state) {
     (void)state;
-    script.delay_ms = 2;
-    store_close(store);
-    store = NULL;
+    fixture.script.delay_ms = 2;
+    store_close(fixture.store);
+    fixture.store = NULL;
     for (int round = 0; round < 5; round++) {
         pid_t child = fork();
         if (child == 0) {
             struct asking a = {0};
-            if (store_open(&store, path, STORE_WRITE, NULL) < 0)
+            if (store_open(&fixture.store, fixture.path, STORE_WRITE, NULL) < 0)
                 _exit(1);
             _exit(ask(open_teacher((struct teacher_config){.parallel = 4}), &a, 150, NULL) == 0 ? 0 : 1);
         }
@@ -434,10 +421,10 @@ static void killed_at_any_moment(void **state) {
         waitpid(child, NULL, 0);
     }
     usleep(50000); /* the server's last answers */
-    int served = script.n_label;
-    assert_int_equal(store_open(&store, path, STORE_WRITE, NULL), 0);
+    int served = fixture.script.n_label;
+    assert_int_equal(store_open(&fixture.store, fixture.path, STORE_WRITE, NULL), 0);
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, NULL, &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, NULL, &l, NULL), 0);
     assert_int_equal(l.n_sent, 0);
     assert_true(served <= l.n_answered + l.n_doubt); /* every one that may be billed is accounted for */
     int64_t answered = l.n_answered;
@@ -446,7 +433,7 @@ static void killed_at_any_moment(void **state) {
     assert_int_equal(ask(t, &a, 150, NULL), 0);
     check_labels(&a);
     assert_int_equal(a.journalled, answered);
-    assert_int_equal(script.n_label, served + 150 - answered);
+    assert_int_equal(fixture.script.n_label, served + 150 - answered);
     teacher_close(t);
 }
 
@@ -468,24 +455,24 @@ static void an_endpoint_is_probed_once_and_remembered(void **state) {
     struct teacher *t = open_teacher(c);
     assert_int_equal(teacher_thinks(t), -1);
     assert_int_equal(ask(t, &a, 10, NULL), 0);
-    assert_int_equal(script.n_probe, 1);
+    assert_int_equal(fixture.script.n_probe, 1);
     assert_int_equal(teacher_thinks(t), 0);
     assert_string_equal(said.text, ""); /* it does everything: nothing to say */
     struct store_ledger l;
-    assert_int_equal(store_ledger(store, "probe", &l, NULL), 0);
+    assert_int_equal(store_ledger(fixture.store, "probe", &l, NULL), 0);
     assert_int_equal(l.n_answered, 1);
     assert_int_equal(l.used.tokens_out, 50);
     assert_int_equal(ask(t, &a, 20, NULL), 0);
     teacher_close(t);
     t = open_teacher(c);
     assert_int_equal(ask(t, &a, 30, NULL), 0);
-    assert_int_equal(script.n_probe, 1);
+    assert_int_equal(fixture.script.n_probe, 1);
     assert_int_equal(teacher_thinks(t), 0);
     teacher_close(t);
     c.model = "another";
     t = open_teacher(c);
     assert_int_equal(ask(t, &a, 1, NULL), 0);
-    assert_int_equal(script.n_probe, 2);
+    assert_int_equal(fixture.script.n_probe, 2);
     teacher_close(t);
 }
 
@@ -493,7 +480,8 @@ static void what_an_endpoint_lacks_is_said_and_done_without(void **state) {
     (void)state;
     struct asking a = {0};
     struct said said = {0};
-    script.refuse_logprobs = script.ignore_schema = script.no_usage = script.thinks = true;
+    fixture.script.refuse_logprobs = fixture.script.ignore_schema = fixture.script.no_usage =
+        fixture.script.thinks = true;
     struct teacher_config c = {.probe = true, .say = collect, .say_context = &said};
     struct teacher *t = open_teacher(c);
     assert_int_equal(ask(t, &a, 10, NULL), 0);
@@ -508,7 +496,7 @@ static void what_an_endpoint_lacks_is_said_and_done_without(void **state) {
     said.text[0] = 0;
     t = open_teacher(c);
     assert_int_equal(ask(t, &a, 40, NULL), 0);
-    assert_int_equal(script.n_probe, 1);
+    assert_int_equal(fixture.script.n_probe, 1);
     assert_string_equal(said.text, "");
     teacher_close(t);
 }
@@ -518,11 +506,11 @@ static void a_teacher_can_be_asked_not_to_think(void **state) {
     struct asking a = {0};
     struct teacher *t = open_teacher((struct teacher_config){.no_thinking = true});
     assert_int_equal(ask(t, &a, 5, NULL), 0);
-    assert_int_equal(script.n_not_to_think, 5);
-    script.refuse_thinking = true;
+    assert_int_equal(fixture.script.n_not_to_think, 5);
+    fixture.script.refuse_thinking = true;
     assert_int_equal(ask(t, &a, 10, NULL), 0);
     check_labels(&a);
-    assert_int_equal(script.n_not_to_think, 5);
+    assert_int_equal(fixture.script.n_not_to_think, 5);
     teacher_close(t);
 }
 
@@ -533,7 +521,7 @@ static void a_probe_keeps_to_the_budget(void **state) {
     struct teacher *t = open_teacher((struct teacher_config){
         .probe = true, .price_in = 1, .price_out = 1, .has_budget = true, .budget = 1e-6});
     assert_int_equal(ask(t, &a, 10, &e), ERR_BUDGET);
-    assert_int_equal(script.n_probe, 0);
+    assert_int_equal(fixture.script.n_probe, 0);
     teacher_close(t);
 }
 
