@@ -172,7 +172,7 @@ BENCHES := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 
 # ---- What there is to make --------------------------------------------------------------------------------------------
 
-.PHONY: all tests check-programs test plain-runner soak demo verify-teacher tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
+.PHONY: all tests check-programs test plain-runner soak demo check-nodes verify-teacher tidy format install uninstall clean distclean help seed-tool seed-models setup FORCE
 FORCE:
 
 all: $(LIB) $(PROGRAMS) $(SIMULATOR) $(EXPORTER) $(ARM_PROGRAMS) ## everything (the default)
@@ -290,6 +290,9 @@ soak: all tests ## the long repetitions
 
 demo: all ## the main job, end to end, on the embedded default
 	@tools/demo.sh
+
+check-nodes: tests ## where memory comes to lie on an emulated machine of two nodes (needs qemu-system-x86 and busybox-static)
+	@tools/check-nodes.sh
 
 verify-teacher: all ## try a teacher of yours: TEACHER_URL=…/v1 TEACHER_MODEL=… TEACHER_KEY_ENV=… (costs a little)
 	@tools/verify-teacher.sh

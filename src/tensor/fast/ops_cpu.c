@@ -182,7 +182,8 @@ static void cpu_embed_backward(const struct ops *o, float *dtable, const float *
 /* ---- memory ---- */
 
 /* Pages lie on the memory node of the thread that touches them first. Large memory is cleared piece by piece by all threads in turn, so
- * it is spread over the nodes that compute (decision 21), and starting takes less time. */
+ * it is spread over the nodes that compute (decision 21), and starting takes less time. A piece is what a huge page covers, and begins
+ * where one does, so that no page falls to whoever of two threads is first. */
 struct clearing {
     char *p;
     size_t size_bytes;
@@ -202,11 +203,12 @@ static void clear_pieces(void *context, int64_t i, int64_t end, int thread) {
 static void *cpu_alloc(const struct ops *o, size_t size_bytes) {
     if (size_bytes < FEWEST_PIECES * (size_t)PIECE_BYTES || size_bytes > SIZE_MAX - PIECE_BYTES)
         return host_memory_alloc(o, size_bytes);
-    struct clearing c = {aligned_alloc(64, (size_bytes + 63) / 64 * 64), size_bytes, o->n_threads};
-    if (!c.p)
+    void *p;
+    if (posix_memalign(&p, PIECE_BYTES, size_bytes))
         return NULL;
+    struct clearing c = {p, size_bytes, o->n_threads};
     thread_pool_for(cpu_of(o)->pool, c.n_threads, clear_pieces, &c);
-    return c.p;
+    return p;
 }
 
 /* ---- opening ---- */
