@@ -55,7 +55,7 @@ struct lm_options {
     bool logits_all_rows; /* n_outputs = n_batch */
     bool lock_memory;     /* keep the weights from being swapped out */
     bool no_repack;       /* keep weights as they are in the file: less memory, slower */
-    bool drop_copied;     /* give back the file's pages that repacking has copied */
+    bool drop_copied;     /* give back the pages of the file that are not read again: llama/unread.h */
     /* large allocations that this process has when the weights are read, in huge pages where the kernel has them: the
      * copies that repacking makes; for a process that holds one model */
     bool huge_pages;

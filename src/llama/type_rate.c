@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/interrupt.h"
 #include "base/rng.h"
-#include "llama/compat.h"
+#include "llama/layout.h"
 #include "llama/lm.h"
 #include <math.h>
 #include <stdlib.h>
@@ -56,24 +56,6 @@ static void set_threads(ggml_backend_t backend, ggml_backend_dev_t device, int n
         ggml_backend_dev_backend_reg(device), "ggml_backend_set_n_threads");
     if (set)
         set(backend, n_threads);
-}
-
-/* The first of the device's own layouts in which it can compute the product, as llama.cpp chooses when it loads a model; else
- * plain memory. */
-static ggml_backend_buffer_type_t layout_of(ggml_backend_dev_t device, struct ggml_tensor *w,
-                                            const struct ggml_tensor *product) {
-    ggml_backend_dev_get_extra_bufts_t list =
-        (ggml_backend_dev_get_extra_bufts_t)ggml_backend_reg_get_proc_address(
-            ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts");
-    for (ggml_backend_buffer_type_t *b = list ? list(device) : NULL; b && *b; b++) {
-        w->buffer = ggml_backend_buft_alloc_buffer(*b, 0);
-        bool can = w->buffer && ggml_backend_dev_supports_op(device, product);
-        ggml_backend_buffer_free(w->buffer);
-        w->buffer = NULL;
-        if (can)
-            return *b;
-    }
-    return ggml_backend_dev_buffer_type(device);
 }
 
 static int product_init(struct product *p, enum ggml_type type, int n_threads, struct err *e) {

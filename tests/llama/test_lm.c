@@ -97,65 +97,6 @@ static void test_loading_as_a_device_is_the_same(void **state) {
     }
 }
 
-/* Of this process's memory: pages of the file with that inode; large allocations, and those of them that the kernel was asked to
- * give in huge pages ("hg"). */
-struct seen {
-    int64_t mapped, large, huge; /* bytes */
-};
-
-static struct seen look(unsigned long inode) {
-    struct seen seen = {0};
-    FILE *f = fopen("/proc/self/smaps", "r");
-    char line[512], access[5] = "";
-    unsigned long size = 0, of = 0, kb = 0, from, to;
-    assert_non_null(f);
-    while (fgets(line, sizeof line, f)) {
-        if (sscanf(line, "%lx-%lx %4s %*s %*s %lu", &from, &to, access, &of) == 4)
-            size = to - from;
-        else if (sscanf(line, "Rss: %lu kB", &kb) == 1 && of == inode)
-            seen.mapped += (int64_t)kb << 10;
-        else if (strncmp(line, "VmFlags:", 8) == 0 && of == 0 && strcmp(access, "rw-p") == 0 &&
-                 size >= 8 << 20) {
-            seen.large += (int64_t)size;
-            seen.huge += strstr(line, " hg") ? (int64_t)size : 0;
-        }
-    }
-    fclose(f);
-    return seen;
-}
-
-/* Weights that are repacked count once: their copies are asked for in huge pages, and the file's own pages are given back. */
-static void test_copies_count_once(void **state) {
-    (void)state;
-    struct err e = {0};
-    struct stat file;
-    const struct tiny_gguf t = {.n_layer = 2,
-                                .n_embd = 512,
-                                .n_head = 8,
-                                .n_kv = 8,
-                                .n_ff = 6144,
-                                .n_vocab = 400,
-                                .seed = 5,
-                                .type = GGML_TYPE_F16};
-    assert_int_equal(tiny_gguf_write("large-f16.gguf", &t, &e), 0);
-    assert_int_equal(
-        quantize_file("large-f16.gguf", "large.gguf", &(struct quantize_options){.type = "Q4_0"}, &e), 0);
-    assert_int_equal(stat("large.gguf", &file), 0);
-    int64_t before = look(file.st_ino).large;
-    struct lm *m = open_model("large.gguf", NULL);
-    struct seen plain = look(file.st_ino);
-    lm_free(m);
-    if (plain.large == before || access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) {
-        print_message("skipped: nothing is repacked here, or the kernel has no huge pages\n");
-        skip();
-    }
-    m = open_model("large.gguf", &(struct lm_options){.drop_copied = true, .huge_pages = true});
-    struct seen lean = look(file.st_ino);
-    lm_free(m);
-    assert_true(plain.mapped > file.st_size / 2 && lean.mapped < file.st_size / 2);
-    assert_true(lean.huge - plain.huge > file.st_size / 2);
-}
-
 /* ---- refusals ---- */
 
 static void expect_refusal(const char *path, const struct lm_options *o, int code, const char *words) {
@@ -646,7 +587,6 @@ int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_loading_as_a_device_is_the_same),
-        cmocka_unit_test(test_copies_count_once),
         cmocka_unit_test(test_broken_files_are_refused),
         cmocka_unit_test(test_damaged_headers_do_not_crash),
         cmocka_unit_test(test_bad_calls_are_refused),
