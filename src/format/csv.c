@@ -5,6 +5,7 @@
 #include "format/csv.h"
 
 #include "base/mem.h"
+#include "format/text_file.h"
 
 #include <csv.h>
 #include <errno.h>
@@ -18,9 +19,10 @@ enum { BUFFER_BYTES = 64 * 1024, MOST_COLUMNS = 10000 };
 
 struct csv_reader {
     char *name;
-    FILE *file;        /* NULL when reading memory */
-    char *buffer;      /* of the file's bytes */
-    const char *bytes; /* not yet given to libcsv */
+    const char *encoding; /* NULL: UTF-8 */
+    FILE *file;           /* NULL when reading memory */
+    char *buffer;         /* of the file's bytes */
+    const char *bytes;    /* not yet given to libcsv */
     size_t n_bytes;
     struct csv_parser parser;
     bool parser_open, at_end, after_cr;
@@ -307,10 +309,8 @@ int csv_reader_open(struct csv_reader **out, const char *path, const struct csv_
     struct csv_reader *r = reader_new(path);
     if (!r)
         return err_set(e, ERR_NO_MEMORY, "csv_reader_open", "%s: out of memory", path);
-    r->file = fopen(path, "re");
-    if (!r->file) {
-        int code = err_set_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "csv_reader_open",
-                                 "%s: cannot open", path);
+    int code = text_file_open(&r->file, &r->encoding, path, e);
+    if (code < 0) {
         csv_reader_close(r);
         return code;
     }
@@ -345,6 +345,10 @@ void csv_reader_close(struct csv_reader *r) {
 }
 
 /* ---- access ---- */
+
+const char *csv_reader_encoding(const struct csv_reader *r) {
+    return r->encoding;
+}
 
 int csv_reader_n_columns(const struct csv_reader *r) {
     return r->n_columns;

@@ -1,5 +1,4 @@
-/* CSV through libcsv, row by row: a header line names the columns; RFC 4180 quoting; UTF-8 with or without a byte order
- * mark; lines end in LF, CR LF or CR; empty lines are skipped.
+/* CSV through libcsv, row by row: a header line names the columns; RFC 4180 quoting; encoded as text_file.h knows; lines end in LF, CR LF or CR; empty lines are skipped.
  *
  *     struct csv_reader *r;
  *     csv_reader_open(&r, "claims.csv", NULL, &e);
@@ -31,6 +30,7 @@ int csv_reader_open_text(struct csv_reader **out, const char *name, const char *
                          const struct csv_options *o, struct err *e);
 void csv_reader_close(struct csv_reader *r); /* NULL is fine */
 
+const char *csv_reader_encoding(const struct csv_reader *r); /* of the file; NULL: UTF-8 */
 int csv_reader_n_columns(const struct csv_reader *r);
 const char *csv_reader_name(const struct csv_reader *r, int column);
 int csv_reader_column(const struct csv_reader *r, const char *name); /* -1: there is none */

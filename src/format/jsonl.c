@@ -2,6 +2,7 @@
 #include "format/jsonl.h"
 
 #include "format/json.h"
+#include "format/text_file.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,6 +12,7 @@
 
 struct jsonl_reader {
     char *name;
+    const char *encoding; /* NULL: UTF-8 */
     FILE *file;
     struct str text; /* the line */
     int64_t line;
@@ -25,10 +27,8 @@ int jsonl_reader_open(struct jsonl_reader **out, const char *path, struct err *e
         jsonl_reader_close(r);
         return err_set(e, ERR_NO_MEMORY, "jsonl_reader_open", "%s: out of memory", path);
     }
-    r->file = fopen(path, "re");
-    if (!r->file) {
-        int code = err_set_errno(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "jsonl_reader_open",
-                                 "%s: cannot open", path);
+    int code = text_file_open(&r->file, &r->encoding, path, e);
+    if (code < 0) {
         jsonl_reader_close(r);
         return code;
     }
@@ -84,6 +84,10 @@ int jsonl_reader_next(struct jsonl_reader *r, struct arena *a, struct node **out
     int line = r->line < INT_MAX ? (int)r->line : INT_MAX;
     int code = json_node_parse(a, r->name, line, str_text(&r->text), r->text.len, out, e);
     return code < 0 ? code : 1;
+}
+
+const char *jsonl_reader_encoding(const struct jsonl_reader *r) {
+    return r->encoding;
 }
 
 int64_t jsonl_reader_line(const struct jsonl_reader *r) {

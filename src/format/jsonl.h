@@ -19,7 +19,8 @@ void jsonl_reader_close(struct jsonl_reader *r); /* NULL is fine */
 
 /* 1: *out is the next value, in `a`; 0: no more; negative: error, and the next call goes on with the line after. */
 int jsonl_reader_next(struct jsonl_reader *r, struct arena *a, struct node **out, struct err *e);
-int64_t jsonl_reader_line(const struct jsonl_reader *r); /* of the latest value */
-bool jsonl_reader_cut_off(const struct jsonl_reader *r); /* the latest line had no line end */
+const char *jsonl_reader_encoding(const struct jsonl_reader *r); /* of the file (text_file.h); NULL: UTF-8 */
+int64_t jsonl_reader_line(const struct jsonl_reader *r);         /* of the latest value */
+bool jsonl_reader_cut_off(const struct jsonl_reader *r);         /* the latest line had no line end */
 
 #endif

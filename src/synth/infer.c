@@ -423,6 +423,8 @@ static int judge_rows(struct inferring *f, struct err *e) {
     const struct profile_column *label = NULL;
     int64_t never = 0;
     label_columns(&f->p, &label);
+    if (f->p.encoding)
+        find(f, INFER_ENCODING, NULL, "is %s text, not UTF-8: read as that", f->p.encoding);
     if (f->p.cut)
         find(f, INFER_ROWS, NULL, "the first %d rows were looked at; the file has more",
              (int)PROFILE_ROWS_MAX);

@@ -37,7 +37,12 @@ struct infer_options {
     X(MISSING, "missing")                                                                                    \
     X(UNREADABLE, "unreadable")                                                                              \
     X(RELATION, "relation")                                                                                  \
-    X(RARE, "rare label") X(CONTRADICTION, "contradiction") X(TYPE, "type") X(KIND, "kind") X(ROWS, "rows")
+    X(RARE, "rare label")                                                                                    \
+    X(CONTRADICTION, "contradiction")                                                                        \
+    X(TYPE, "type")                                                                                          \
+    X(KIND, "kind")                                                                                          \
+    X(ROWS, "rows")                                                                                          \
+    X(ENCODING, "encoding")
 enum infer_what {
 #define X(name, text) INFER_##name,
     INFER_FINDINGS(X)

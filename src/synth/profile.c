@@ -211,6 +211,7 @@ static int read_csv(struct reading *r, const char *path, struct err *e) {
     int rc = csv_reader_open(&csv, path, NULL, e);
     if (rc < 0)
         return rc;
+    r->p->encoding = csv_reader_encoding(csv);
     while (more && (rc = csv_reader_next(csv, e)) > 0) {
         for (int i = 0; i < csv_reader_n_columns(csv) && rc >= 0; i++) {
             struct profile_column *c = column_of(r, csv_reader_name(csv, i), false, e);
@@ -255,6 +256,7 @@ static int read_jsonl(struct reading *r, const char *path, struct err *e) {
     int rc = jsonl_reader_open(&lines, path, e);
     if (rc < 0)
         return rc;
+    r->p->encoding = jsonl_reader_encoding(lines);
     arena_init(&scratch);
     while (more && (rc = jsonl_reader_next(lines, &scratch, &row, e)) > 0) {
         if (row->type != NODE_MAP)

@@ -61,6 +61,7 @@ struct profile {
     struct profile_column *columns;
     int n_columns;
     int64_t n_rows;
+    const char *encoding; /* of the file; NULL: UTF-8 */
     bool cut;             /* the file has more */
     bool nested_label;    /* the label is an object */
     int64_t n_unlabelled; /* rows whose label is missing */

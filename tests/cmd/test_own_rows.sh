@@ -45,6 +45,26 @@ else
     skip "at a terminal" "there is no script(1)"
 fi
 
+# ---- encodings ----
+
+{ printf 'note,outcome\n'; for i in $(seq 0 59); do
+    printf 'naïve Größe %d – fünf €,%s\n' "$i" "$([ $((i % 2)) = 0 ] && echo schön || echo häßlich)"
+done; } >utf8.csv
+made() { # made PROJECT ROWS: the task that is inferred from them
+    expect 0 "$1: init" "$EDGESTILL" init "$1" --task "Say whether it is pretty." --device rpi5-8gb --base embedded --data "$2" \
+        --label outcome --teacher none --quiet
+    expect 0 "$1: task" "$EDGESTILL" task -C "$1" --json
+}
+made utf8 utf8.csv
+jq .task "$out" >utf8.json
+json "UTF-8 is nothing to speak of" "$out" '.findings | any(.what == "encoding") | not'
+for encoding in WINDOWS-1252 UTF-16; do # as spreadsheets save them
+    iconv -f UTF-8 -t $encoding utf8.csv >$encoding.csv
+    made $encoding $encoding.csv
+    json "$encoding: it is said" "$out" ".findings | any(.what == \"encoding\" and (.text | test(\"$encoding\")))"
+    check "$encoding: the task is the same" diff <(jq '.task | del(.name)' "$out") <(jq 'del(.name)' utf8.json)
+done
+
 # ---- splits ----
 
 project grouped --group patient
