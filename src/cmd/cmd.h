@@ -15,7 +15,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum option_type { OPTION_FLAG, OPTION_STRING, OPTION_INT, OPTION_NUMBER, OPTION_LIST /* may be repeated */ };
+enum option_type {
+    OPTION_FLAG,
+    OPTION_STRING,
+    OPTION_INT, /* of 32 bits */
+    OPTION_INT64,
+    OPTION_NUMBER,
+    OPTION_LIST /* may be repeated */
+};
 
 struct option_def {
     const char *name; /* long name without dashes */

@@ -37,7 +37,7 @@ static const struct option_def options[] = {
     {"teacher-key-env", OPTION_STRING, "VAR",
      "environment variable that holds the key; the key itself is not stored", NULL},
     {"records", OPTION_INT, "N", "training records to make", "1000"},
-    {"seed", OPTION_INT, "N", "seed of everything random", "1"},
+    {"seed", OPTION_INT64, "N", "seed of everything random", "1"},
     {0},
 };
 

@@ -63,7 +63,7 @@ static const struct option_def options[] = {
     {"trim", OPTION_FLAG, NULL,
      "train on a vocabulary cut to what the task needs: less memory, and faster where answers are long",
      NULL},
-    {"seed", OPTION_INT, "N", "another order of the records, other first adapters (default: the project's)",
+    {"seed", OPTION_INT64, "N", "another order of the records, other first adapters (default: the project's)",
      NULL},
     {"threads", OPTION_INT, "N", "threads to compute with (default: one a core)", NULL},
     {"restart", OPTION_FLAG, NULL, "forget an unfinished run and start anew", NULL},

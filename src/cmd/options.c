@@ -67,8 +67,13 @@ static int unknown_option(const struct parse *p, const char *argument) {
 static int check_value(const struct parse *p, const struct option_def *def, const char *text) {
     int64_t whole;
     double number;
-    if (def->type == OPTION_INT && !str_to_i64(text, &whole)) {
+    bool is_whole = def->type == OPTION_INT || def->type == OPTION_INT64;
+    if (is_whole && !str_to_i64(text, &whole)) {
         usage_error(p, "--%s needs a whole number, not \"%s\"", def->name, text);
+        return hint_help(p);
+    }
+    if (def->type == OPTION_INT && (whole < INT32_MIN || whole > INT32_MAX)) {
+        usage_error(p, "--%s: %s is beyond what it can be", def->name, text);
         return hint_help(p);
     }
     if (def->type == OPTION_NUMBER && !str_to_double(text, &number)) {

@@ -3,8 +3,8 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "config.h"
-#include "deliver/runtime.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -21,6 +21,7 @@ enum { MOST_WORDS = 24 };
 struct command {
     struct arena arena;
     const char *words[MOST_WORDS + 1]; /* ends with NULL */
+    const char *emulator;              /* "EDGESTILL_EMULATOR=…"; NULL: none */
     int n;
     bool failed;
 };
@@ -42,31 +43,23 @@ bool trial_is_emulated(const char *arch) {
     return strcmp(arch, own) != 0;
 }
 
-static int add_emulator(struct command *c, const struct trial *q, struct err *e) {
-    if (strcmp(q->arch, "arm64") != 0)
-        return err_set(e, ERR_UNSUPPORTED, "trial_run", "there is no emulator for %s here", q->arch);
-    add(c, EDGESTILL_QEMU_ARM64);
-    if (q->core) {
-        add(c, "-cpu");
-        add(c, q->core);
+/* What `run` puts before the program, for another architecture. */
+static const char *emulator(struct arena *a, const struct trial *q, struct err *e) {
+    if (strcmp(q->arch, "arm64") != 0 || access(EDGESTILL_QEMU_ARM64, X_OK) != 0) {
+        err_set(e, ERR_UNSUPPORTED, "trial_run", "there is no emulator for %s here", q->arch);
+        err_hint(e, "that for arm64 comes with the package qemu-user-static");
+        return NULL;
     }
-    return 0;
+    return arena_printf(a, "EDGESTILL_EMULATOR=%s%s%s", EDGESTILL_QEMU_ARM64, q->core ? " -cpu " : "",
+                        q->core ? q->core : "");
 }
 
-/* As the bundle's own `run` starts it, which a shell of this machine could not do for a foreign architecture. */
+/* The bundle's own `run`, as users start it. */
 static int build_command(struct command *c, const struct trial *q, struct err *e) {
     bool emulated = trial_is_emulated(q->arch);
-    int rc = emulated ? add_emulator(c, q, e) : 0;
-    if (rc < 0)
-        return rc;
-    add(c, arena_printf(&c->arena, "%s/lib/%s", q->folder, runtime_loader(q->arch)));
-    add(c, "--inhibit-rpath");
-    add(c, "");
-    add(c, "--library-path");
-    add(c, arena_printf(&c->arena, "%s/lib", q->folder));
-    add(c, arena_printf(&c->arena, "%s/bin/edgestill-run", q->folder));
-    add(c, "--bundle");
-    add(c, q->folder);
+    if (emulated && !(c->emulator = emulator(&c->arena, q, e)))
+        return ERR_UNSUPPORTED;
+    add(c, arena_printf(&c->arena, "%s/run", q->folder));
     add(c, "--selftest");
     add(c, "--receipt");
     add(c, q->receipt);
@@ -83,20 +76,36 @@ static int build_command(struct command *c, const struct trial *q, struct err *e
     return c->failed ? err_set(e, ERR_NO_MEMORY, "trial_run", "no memory for the command") : 0;
 }
 
-static int start(const struct command *c, bool quiet, pid_t *pid, struct err *e) {
+/* This process's environment, and the emulator where there is one. */
+static const char **environment(struct command *c) {
+    size_t n = 0, kept = 0;
+    while (environ[n])
+        n++;
+    const char **out = arena_calloc(&c->arena, n + 2, sizeof *out);
+    for (size_t i = 0; out && i < n; i++)
+        if (!str_starts(environ[i], "EDGESTILL_EMULATOR="))
+            out[kept++] = environ[i];
+    if (out && c->emulator)
+        out[kept] = c->emulator;
+    return out;
+}
+
+static int start(struct command *c, bool quiet, pid_t *pid, struct err *e) {
     posix_spawn_file_actions_t actions;
+    const char **variables = environment(c);
+    if (!variables)
+        return err_set(e, ERR_NO_MEMORY, "trial_run", "no memory for the environment");
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     if (quiet)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
     fflush(stdout);
-    int failed = posix_spawnp(pid, c->words[0], &actions, NULL, (char *const *)(uintptr_t)c->words, environ);
+    int failed = posix_spawn(pid, c->words[0], &actions, NULL, (char *const *)(uintptr_t)c->words,
+                             (char *const *)(uintptr_t)variables);
     posix_spawn_file_actions_destroy(&actions);
     if (!failed)
         return 0;
-    err_set(e, ERR_UNSUPPORTED, "trial_run", "%s cannot be started: %s", c->words[0], strerror(failed));
-    err_hint(e, "the emulator comes with the package qemu-user-static");
-    return ERR_UNSUPPORTED;
+    return err_set(e, ERR_FAILED, "trial_run", "%s cannot be started: %s", c->words[0], strerror(failed));
 }
 
 static int outcome(int status, const struct trial *q, struct err *e) {

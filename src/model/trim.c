@@ -56,14 +56,19 @@ static int put_tokens(struct trim *t, struct err *e) {
 /* An array of four-byte values, one a token. */
 static int put_values(struct trim *t, int64_t key, struct err *e) {
     const struct gguf_context *g = model_file_gguf(t->f);
-    const char *name = gguf_get_key(g, key), *from = gguf_get_arr_data(g, key);
+    const char *name = gguf_get_key(g, key);
+    enum gguf_type of = gguf_get_arr_type(g, key);
+    if ((of != GGUF_TYPE_INT32 && of != GGUF_TYPE_FLOAT32) || (int64_t)gguf_get_arr_n(g, key) != t->n_before)
+        return err_set(e, ERR_FORMAT, "model_trim", "%s: %s is no list of one number of 32 bits a token",
+                       model_file_path(t->f), name);
+    const char *from = gguf_get_arr_data(g, key);
     char *to = malloc((size_t)t->n_after * 4);
     if (!to)
         return no_memory(e);
     for (int32_t id = 0; id < t->n_before; id++)
         if (t->keep[id])
             memcpy(to + (size_t)t->new_id[id] * 4, from + (size_t)id * 4, 4);
-    if (gguf_get_arr_type(g, key) == GGUF_TYPE_INT32)
+    if (of == GGUF_TYPE_INT32)
         model_writer_i32s(t->w, name, (const int32_t *)(const void *)to, (size_t)t->n_after);
     else
         model_writer_f32s(t->w, name, (const float *)(const void *)to, (size_t)t->n_after);

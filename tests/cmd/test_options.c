@@ -13,6 +13,7 @@
 static const struct option_def defs[] = {
     {"device", OPTION_STRING, "NAME", "the device", NULL},
     {"records", OPTION_INT, "N", "how many", "10"},
+    {"seed", OPTION_INT64, "N", "a seed", NULL},
     {"share", OPTION_NUMBER, "X", "a share of all | part", NULL},
     {"label", OPTION_LIST, "NAME", "a label", NULL},
     {"yes", OPTION_FLAG, NULL, "accept", NULL},
@@ -34,10 +35,12 @@ static void every_way(void **state) {
     struct err e = {0};
     const char *const *labels;
     assert_int_equal(PARSE(&c, &e, "a", "--device", "pi", "--records=-3", "--share", "0.25", "--label", "x",
-                           "--label=y", "--yes", "-C", "dir", "-q", "--json", "-", "--", "--device"),
+                           "--seed", "4294967297", "--label=y", "--yes", "-C", "dir", "-q", "--json", "-",
+                           "--", "--device"),
                      0);
     assert_string_equal(cmd_string(&c, "device"), "pi");
     assert_int_equal(cmd_int(&c, "records", 0), -3);
+    assert_true(cmd_int(&c, "seed", 0) == 4294967297);
     assert_true(cmd_number(&c, "share", 0) == 0.25);
     assert_int_equal(cmd_list(&c, "label", &labels), 2);
     assert_string_equal(labels[1], "y");
@@ -80,6 +83,8 @@ static void mistakes(void **state) {
          "see: edgestill try --help"},
         {"--records=1.5", NULL, "try: --records needs a whole number, not \"1.5\"",
          "see: edgestill try --help"},
+        {"--records", "4294967297", "try: --records: 4294967297 is beyond what it can be",
+         "see: edgestill try --help"}, /* it would have been 1 */
         {"--share", "half", "try: --share needs a number, not \"half\"", "see: edgestill try --help"},
         {"--yes=no", NULL, "try: --yes takes no value, but \"no\" is given", "see: edgestill try --help"},
     };
