@@ -201,7 +201,8 @@ static void find(struct unread *u, struct cursor *c, const unsigned char *file) 
     uint64_t data = ((uint64_t)(c->at - file) + alignment - 1) / alignment * alignment;
     for (int64_t i = 0; i < u->n; i++)
         u->parts[i].begin += data, u->parts[i].end += data;
-    qsort(u->parts, (size_t)u->n, sizeof *u->parts, by_copying);
+    if (u->n > 0)
+        qsort(u->parts, (size_t)u->n, sizeof *u->parts, by_copying);
 }
 
 void unread_find(struct unread *out, const char *path) {
