@@ -11,8 +11,9 @@ static const enum mix offered[] = {MIX_Q8_0,   MIX_Q6_K, MIX_Q5_K_M, MIX_Q4_K_M,
                                    MIX_IQ4_NL, MIX_Q4_0, MIX_Q3_K_M, MIX_Q2_K};
 enum { N_OFFERED = sizeof offered / sizeof *offered };
 
-/* Share of the records that train; and of the epochs allowed, what early stopping usually leaves. */
-static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.6;
+/* Share of the records that train; and of the epochs allowed, what early stopping usually leaves: 0.65 to 1, in the middle 0.8, in ten
+ * trainings of the demonstration's task on 100 to 800 records. */
+static const double TRAINING_SHARE = 0.8, EPOCHS_USED = 0.8;
 
 /* Decisions closer than this differ by nothing that matters; a quantised cache, which rounds, must save more than it. */
 static const double SAME_TIME = 1.02, ROUNDED_CACHE = 1.1;
