@@ -55,7 +55,7 @@ struct err {
     int code;          /* 0 or an enum err_code */
     char origin[48];   /* module_function that noticed it */
     char message[640]; /* what and where, with file, line and value where there are any */
-    char hint[320];    /* what to do next; may be empty */
+    char hint[640];    /* what to do next; may be empty */
 };
 
 /* Set code, origin and message unless `e` is set already. Returns `code`, so that `return err_set(...)` reads

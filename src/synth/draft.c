@@ -18,8 +18,9 @@ enum { ATTEMPTS = 4 };
     "the embedded teacher knows sentences such as \"Check parcels. Each parcel has a weight from 0 to 50 "   \
     "kg "                                                                                                    \
     "and a kind (letter or box). Flag it as heavy when the weight is over 20 kg; otherwise it is light.\": " \
-    "names of one or two words, two labels, up to three conditions. For others use a larger teacher "        \
-    "(edgestill init --teacher URL) or write task.yaml yourself (docs/formats.md)"
+    "names of one or two words, two labels, up to three conditions. For others, and for answers in JSON or " \
+    "in words, use a larger teacher (edgestill init --teacher URL --teacher-model NAME), rows of your own "  \
+    "(edgestill init --data FILE --label COLUMN) or a task.yaml that you write yourself (docs/formats.md)"
 
 struct drafting {
     struct teacher *teacher;

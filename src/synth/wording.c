@@ -1,6 +1,7 @@
 /* Rewording by a table of patterns, applied from top to bottom, each until it matches no more. POSIX extended expressions, letters of
  * either case; \b is GNU's end of a word. */
 #include "synth/wording.h"
+#include <ctype.h>
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 
 struct rule {
     const char *pattern,
-        *into; /* \1 to \9: what a group matched; a capital stays where the match began with one */
+        *into; /* \1 to \9: what a group matched, after ~ in small letters; a capital stays where the match began with one */
 };
 
 static const struct rule rules[] = {
@@ -71,6 +72,7 @@ static const struct rule rules[] = {
     {"\\b(label|call|mark) the " WORD " (as )?(" WORD ") (when|if|whenever)\\b", "Flag it as \\3 \\4"},
     {"\\b(label|call) it as\\b", "\\1 it"},
     {"\\b(mark|flag) it (" WORD ") (when|if|whenever)\\b", "\\1 it as \\2 \\3"},
+    {BEGIN "(" WORD ") (it|them) (when|if|whenever)\\b", "\\1Flag it as ~\\2 when"},
     {"\\bit (counts as|must be|should be|is (considered|deemed|called|regarded as|classified as|flagged "
      "as|marked as|label+ed)|should be "
      "(considered|called|classified as|flagged as|marked as|label+ed)) ",
@@ -125,6 +127,12 @@ static const struct rule rules[] = {
     {", (otherwise|else) (" WORD ")[.]?$", "; otherwise \\2."},
     {", (" WORD ") otherwise[.]?$", "; otherwise it is \\1."},
     {"([^;,]) otherwise it is ", "\\1; otherwise it is "},
+    {"; (otherwise|else) (" WORD ") (it|them)[.]?$", "; otherwise it is \\2."},
+
+    /* a field is named with its article, or the teacher takes the condition for one of the field before it */
+    {"\\b(when|and|or) (" THING ") is ", "\\1 the \\2 is "},
+    {"\\bthe when\\b", "when the"},
+    {"\\bthe (the|it|its|otherwise|else)\\b", "\\1"},
 
     /* and tidy up */
     {"  +", " "},
@@ -138,6 +146,8 @@ enum { N_RULES = sizeof rules / sizeof *rules, GROUPS = 10, MOST_TIMES = 100 };
 static void add_replacement(struct str *out, const char *into, const char *text, const regmatch_t *m) {
     size_t begin = out->len;
     for (; *into; into++) {
+        bool small = into[0] == '~' && into[1] == '\\';
+        into += small;
         int group = into[0] == '\\' ? into[1] - '0' : -1;
         if (group < 0) {
             str_add_char(out, *into);
@@ -146,7 +156,7 @@ static void add_replacement(struct str *out, const char *into, const char *text,
         into++;
         if (m[group].rm_so >= 0)
             for (regoff_t i = m[group].rm_so; i < m[group].rm_eo; i++)
-                str_add_char(out, text[i]);
+                str_add_char(out, small ? (char)tolower((unsigned char)text[i]) : text[i]);
     }
     char first = text[m[0].rm_so]; /* a sentence's capital */
     if (out->len > begin && first >= 'A' && first <= 'Z' && out->data[begin] >= 'a' &&

@@ -44,6 +44,16 @@ static void test_fields(void **state) {
 static void test_conditions(void **state) {
     (void)state;
     static const char *const pairs[][2] = {
+        {"Flag it as worn when flow is over 5 and the age is under 7 and seal wear is at least 2; otherwise "
+         "it is fine.",
+         "Flag it as worn when the flow is over 5 and the age is under 7 and the seal wear is at least 2; "
+         "otherwise it is fine."},
+        {"Flag it as worn when the flow is over 5, or when seal is wet or when it is over 9; otherwise it is "
+         "fine.",
+         "Flag it as worn when the flow is over 5, or when the seal is wet or when it is over 9; otherwise "
+         "it is fine."},
+        {"Check pumps. Reject it if the flow is over 5; otherwise accept it.",
+         "Check pumps. Flag it as reject when the flow is over 5; otherwise it is accept."},
         {"Flag it as worn if the flow exceeds 5, or if the age is no less than 7; otherwise it is fine.",
          "Flag it as worn when the flow is over 5, or when the age is at least 7; otherwise it is fine."},
         {"Flag it as worn when the flow >= 5 and the age < 7.5; otherwise it is fine.",
