@@ -38,6 +38,7 @@ struct inferring {
     bool *use; /* by column: a field of the task */
     bool *category;
     enum date_order *order;
+    bool keep_giving, keep_identifiers; /* by default: there is nothing else to decide by */
     enum task_kind kind;
     struct relation relations[RELATIONS_MAX]; /* derived fields of the task */
     int n_relations;
@@ -91,11 +92,39 @@ static bool looks_like_identifier(const struct profile_column *c) {
         return false;
     if (c->type == FIELD_INTEGER)
         return c->rising || c->max - c->min >= 1e6;
-    return c->type == FIELD_TEXT && c->words < 1.2;
+    return c->type == FIELD_TEXT && c->words < 1.2 && !c->near_number && !c->near_date;
 }
 
 static bool gives_away(const struct inferring *f, const struct profile_column *c) {
     return c->determined >= GIVES_AWAY && c->n_distinct * 5 <= c->n && f->p.majority < 0.95;
+}
+
+/* No field at all, whatever is asked. */
+static bool cannot_be_field(const struct inferring *f, const struct profile_column *c) {
+    return c->of_label || c->structured || c->n == 0 || (c->n_distinct == 1 && c->n_missing == 0) ||
+           str_equal(c->name, f->o->group);
+}
+
+/* Where only doubtful columns are there, those that tell the label are what the user wants to decide by; failing these, those that
+ * look like identifiers. */
+static void judge_doubts(struct inferring *f) {
+    bool sound = false;
+    for (int i = 0; i < f->p.n_columns; i++) {
+        const struct profile_column *c = &f->p.columns[i];
+        if (cannot_be_field(f, c))
+            continue;
+        bool identifier = looks_like_identifier(c), gives = !identifier && gives_away(f, c);
+        sound = sound || (!identifier && !gives);
+        f->keep_giving = f->keep_giving || gives;
+    }
+    f->keep_identifiers = !sound && !f->keep_giving;
+    f->keep_giving = f->keep_giving && !sound;
+}
+
+/* A question whether the column stays; what is usual comes first. */
+static bool ask_to_keep(struct inferring *f, struct infer_finding *x, const char *keep, const char *leave,
+                        bool usual) {
+    return (ask(f, x, usual ? keep : leave, usual ? leave : keep, NULL) == 0) == usual;
 }
 
 static void judge_column(struct inferring *f, int i) {
@@ -119,19 +148,19 @@ static void judge_column(struct inferring *f, int i) {
         struct infer_finding *x =
             find(f, INFER_IDENTIFIER, c->name,
                  "has another value in every row, as an identifier has; a model would learn rows by heart");
-        f->use[i] = ask(f, x, "leave it out", "keep it", NULL) == 1;
+        f->use[i] = ask_to_keep(f, x, "keep it", "leave it out", f->keep_identifiers);
     } else if (gives_away(f, c)) {
         struct infer_finding *x =
             find(f, INFER_LEAK, c->name,
                  "alone gives the label in %lld%% of the rows: is it known before the decision?",
                  percent(c->determined));
-        f->use[i] = ask(f, x, "no, leave it out", "yes, keep it", NULL) == 1;
+        f->use[i] = ask_to_keep(f, x, "yes, keep it", "no, leave it out", f->keep_giving);
     } else if (c->by_threshold >= GIVES_AWAY && f->p.majority < 0.95) {
         struct infer_finding *x =
             find(f, INFER_LEAK, c->name,
                  "gives the label in %lld%% of the rows by one threshold: is it known before the decision?",
                  percent(c->by_threshold));
-        f->use[i] = ask(f, x, "yes, keep it", "no, leave it out", NULL) == 0;
+        f->use[i] = ask_to_keep(f, x, "yes, keep it", "no, leave it out", true);
     }
 }
 
@@ -165,9 +194,13 @@ static void judge_type(struct inferring *f, int i) {
             find(f, INFER_TYPE, c->name, "has dates such as '%.20s': day or month first?", c->values[0].text);
         f->order[i] = ask(f, x, "day first", "month first", NULL) == 0 ? DATE_DAY_FIRST : DATE_MONTH_FIRST;
     }
-    if (c->decimal_comma)
+    if (c->near_date)
         find(f, INFER_UNREADABLE, c->name,
-             "has numbers with a decimal comma ('%.20s'), which are read as text: write them with a point",
+             "has dates in more than one order, read as text: write them all as 2026-01-31");
+    if (c->near_number)
+        find(f, INFER_UNREADABLE, c->name,
+             "has numbers with signs or with commas that may be either ('%.20s'), read as text: write the "
+             "numbers alone, with a point",
              c->values[0].text);
     if (c->n_missing > 0 && !c->of_label)
         find(f, INFER_MISSING, c->name, "is missing in %lld of %lld rows: optional", (long long)c->n_missing,
@@ -221,10 +254,14 @@ static int judge_kind(struct inferring *f, struct err *e) {
     }
     if (f->kind == TASK_CLASSIFY && (n > 1 || f->p.nested_label))
         return err_set(e, ERR_INPUT, ORIGIN, "a task of kind classify has one label column, not %d", n);
-    if (f->kind == TASK_CLASSIFY && (label->n_distinct < 2 || label->n_distinct > PROFILE_VALUES_MAX))
-        return err_set(e, ERR_INPUT, ORIGIN,
-                       "column '%s' of %s has %lld different labels; 2 to %d are possible", label->name,
-                       f->o->path, (long long)label->n_distinct, (int)PROFILE_VALUES_MAX);
+    if (f->kind == TASK_CLASSIFY && (label->n_distinct < 2 || label->n_distinct > PROFILE_VALUES_MAX)) {
+        err_set(e, ERR_INPUT, ORIGIN, "column '%s' of %s has %lld different labels; 2 to %d are possible",
+                label->name, f->o->path, (long long)label->n_distinct, (int)PROFILE_VALUES_MAX);
+        return err_hint(
+            e, label->n_distinct < 2
+                   ? "add rows of another label, or name the right column in edgestill.yaml (data: label)"
+                   : "put labels together, or let the model write texts: --kind respond");
+    }
     if (json) {
         err_set(e, ERR_INPUT, ORIGIN, "column '%s' of %s holds JSON inside of a text", label->name,
                 f->o->path);
@@ -259,10 +296,19 @@ static int judge_relations(struct inferring *f, struct err *e) {
     return n < 0 ? n : 0;
 }
 
+static int check_any_field(const struct inferring *f, struct err *e) {
+    for (int i = 0; i < f->p.n_columns; i++)
+        if (f->use[i])
+            return 0;
+    err_set(e, ERR_INPUT, ORIGIN, "no column of %s is left that a record could be made of", f->o->path);
+    return err_hint(e, "beside the label it needs a column that is known before the decision and is not the "
+                       "same in every row");
+}
+
 /* ---- the task as JSON ---- */
 
 /* A column's name as a field may be called: no blanks in a row, no colon. */
-static void field_name(const struct profile_column *c, struct str *name) {
+static void plain_name(const struct profile_column *c, struct str *name) {
     for (const char *at = c->name + strspn(c->name, " "); *at; at++) {
         unsigned char ch = (unsigned char)*at;
         bool blank = ch <= 0x20 || ch == 0x7f || ch == ':';
@@ -276,9 +322,25 @@ static void field_name(const struct profile_column *c, struct str *name) {
         str_add(name, "field");
 }
 
-static void add_name(const struct profile_column *c, struct str *out) {
+/* The same, with a number behind it where columns before have that name, in whatever letters: fields are told apart without case. */
+static void field_name(const struct profile *p, int column, struct str *name) {
+    int n_same = 0;
+    struct str other = {0};
+    plain_name(&p->columns[column], name);
+    for (int i = 0; i < column; i++) {
+        str_clear(&other);
+        plain_name(&p->columns[i], &other);
+        n_same += strcasecmp(str_text(&other), str_text(name)) == 0;
+    }
+    if (n_same > 0)
+        str_addf(name, " %d", n_same + 1);
+    str_release(&other);
+}
+
+static void add_name(const struct profile *p, int column, struct str *out) {
+    const struct profile_column *c = &p->columns[column];
     struct str name = {0};
-    field_name(c, &name);
+    field_name(p, column, &name);
     str_add(out, "{\"name\":");
     json_text_string(out, str_text(&name));
     if (!str_equal(str_text(&name), c->name)) {
@@ -326,7 +388,7 @@ static void add_type(const struct inferring *f, int i, struct str *out) {
     if ((type == FIELD_INTEGER || type == FIELD_NUMBER) && c->min < c->max)
         add_range(c, out);
     if (type == FIELD_NUMBER)
-        str_addf(out, ",\"decimals\":%d", c->decimals);
+        str_addf(out, ",\"decimals\":%d%s", c->decimals, c->comma ? ",\"comma\":true" : "");
     if (type == FIELD_DATE && f->order[i] != DATE_ISO)
         str_addf(out, ",\"order\":\"%s\"", task_order_name(f->order[i]));
     if (type == FIELD_TEXT && c->of_label) {
@@ -342,7 +404,7 @@ static void add_fields(const struct inferring *f, bool of_label, struct str *out
         if (c->of_label != of_label || (!of_label && !f->use[i]) || c->structured)
             continue;
         str_add(out, gap);
-        add_name(c, out);
+        add_name(&f->p, i, out);
         add_type(f, i, out);
         str_add(out, c->n_missing > 0 ? ",\"optional\":true}" : "}");
         gap = ",";
@@ -353,8 +415,8 @@ static void add_derived(const struct inferring *f, struct str *out) {
     for (int i = 0; i < f->n_relations; i++) {
         const struct relation *r = &f->relations[i];
         struct str a = {0}, b = {0}, name = {0};
-        field_name(&f->p.columns[r->a], &a);
-        field_name(&f->p.columns[r->b], &b);
+        field_name(&f->p, r->a, &a);
+        field_name(&f->p, r->b, &b);
         str_addf(&name, "%s %s %s", str_text(&a), r->op == DERIVED_RATIO ? "per" : "less", str_text(&b));
         str_add(out, i ? ",{\"name\":" : "],\"derived\":[{\"name\":");
         json_text_string(out, str_text(&name));
@@ -426,24 +488,24 @@ static int judge_rows(struct inferring *f, struct err *e) {
     if (f->p.encoding)
         find(f, INFER_ENCODING, NULL, "is %s text, not UTF-8: read as that", f->p.encoding);
     if (f->p.cut)
-        find(f, INFER_ROWS, NULL, "the first %d rows were looked at; the file has more",
-             (int)PROFILE_ROWS_MAX);
+        find(f, INFER_ROWS, NULL, "has more than %d rows: these were looked at", (int)PROFILE_ROWS_MAX);
     for (int i = 0; f->kind == TASK_CLASSIFY && i < label->n_values; i++)
         if (label->values[i].n < RARE_ROWS)
             find(f, INFER_RARE, label->name,
-                 "the label '%.60s' has %lld rows: too few to learn from without more of it",
-                 label->values[i].text, (long long)label->values[i].n);
+                 "has the label '%.60s' in %lld row%s: too few to learn from without more of it",
+                 label->values[i].text, (long long)label->values[i].n, label->values[i].n == 1 ? "" : "s");
     if (f->p.n_unlabelled > 0)
         find(f, INFER_MISSING, label->name,
              "is missing in %lld rows, which cannot be used so: fill it in or take them out",
              (long long)f->p.n_unlabelled);
     int rc = profile_contradictions(&f->p, f->use, &never, e);
     if (rc == 0 && never > 0)
-        find(f, INFER_CONTRADICTION, NULL,
-             "%lld rows have the fields of another row but another %s: no model can be right in more than "
-             "%.1f%%",
-             (long long)never, f->kind == TASK_CLASSIFY ? "label" : "answer",
-             100 - 100 * (double)never / (double)f->p.n_rows);
+        find(
+            f, INFER_CONTRADICTION, NULL,
+            "has %lld rows with the fields of another row but another %s: no model can be right in more than "
+            "%.1f%%",
+            (long long)never, f->kind == TASK_CLASSIFY ? "label" : "answer",
+            100 - 100 * (double)never / (double)f->p.n_rows);
     return rc;
 }
 
@@ -459,12 +521,13 @@ static int infer(struct inferring *f, struct err *e) {
     f->out->n_rows = f->p.n_rows;
     if ((rc = judge_kind(f, e)) < 0)
         return rc;
+    judge_doubts(f);
     for (int i = 0; i < f->p.n_columns; i++) {
         judge_column(f, i);
         if (f->use[i] || (f->p.columns[i].of_label && f->kind == TASK_EXTRACT))
             judge_type(f, i);
     }
-    if ((rc = judge_relations(f, e)) == 0)
+    if ((rc = check_any_field(f, e)) == 0 && (rc = judge_relations(f, e)) == 0)
         rc = judge_rows(f, e);
     return rc == 0 ? make_task(f, e) : rc;
 }

@@ -12,6 +12,8 @@
 
 #define ORIGIN "profile_read"
 
+enum { COMMA_TEXT_MAX = 32 };
+
 struct reading {
     struct profile *p;
     const char *label;
@@ -121,10 +123,27 @@ static int decimals_in(const char *text) {
     return n < TASK_DECIMALS_MAX ? n : TASK_DECIMALS_MAX;
 }
 
-static bool has_decimal_comma(const char *text) {
-    const char *comma = strchr(text, ',');
-    size_t n = strspn(text, "0123456789,-");
-    return comma && !text[n] && !strchr(comma + 1, ',') && comma[1] && comma != text;
+/* "4,5" as "4.5"; false when it is no such number. */
+static bool decimal_comma(const char *text, char out[COMMA_TEXT_MAX], bool *three) {
+    size_t n = strlen(text), whole = strcspn(text, ",");
+    if (whole == n || n >= COMMA_TEXT_MAX || strspn(text, "0123456789,-") != n ||
+        strchr(text + whole + 1, ',') || !text[whole + 1] || whole == 0)
+        return false;
+    memcpy(out, text, n + 1);
+    out[whole] = '.';
+    *three = n - whole - 1 == 3 && whole <= 3 + (size_t)(text[0] == '-') && text[text[0] == '-'] != '0';
+    return true;
+}
+
+/* Digits with no letters but a mark or two around them: "$5.50", "12%", "1,234.5". */
+static bool looks_like_number(const char *text) {
+    size_t n = strlen(text), digits = 0;
+    for (size_t i = 0; i < n; i++)
+        digits += text[i] >= '0' && text[i] <= '9';
+    size_t at = strcspn(text, "0123456789");
+    size_t run = strspn(text + at, "0123456789.,'");
+    return digits > 0 && n < COMMA_TEXT_MAX && at <= 3 && n - at - run <= 3 && !memchr(text, '-', n) &&
+           strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#_/") == 0;
 }
 
 static void see_number(struct profile_column *c, const char *text, double x) {
@@ -168,7 +187,8 @@ static int see(struct reading *r, struct profile_column *c, const char *text, st
     struct profile *p = r->p;
     int64_t days;
     double x;
-    bool day_first, month_first;
+    char with_point[COMMA_TEXT_MAX];
+    bool day_first, month_first, iso, three = false;
     int rc = make_room(c, p->n_rows, e);
     if (rc < 0)
         return rc;
@@ -179,15 +199,22 @@ static int see(struct reading *r, struct profile_column *c, const char *text, st
     hash = hash ? hash : 1;
     c->n++;
     c->hash[p->n_rows] = hash;
-    if (str_to_double(text, &x)) {
-        see_number(c, text, x);
+    bool comma = decimal_comma(text, with_point, &three);
+    const char *number = comma ? with_point : text;
+    if (str_to_double(number, &x)) {
+        see_number(c, number, x);
         c->number[p->n_rows] = x;
+        c->n_comma += comma;
+        c->n_three += three;
+        c->n_point += !comma && strchr(text, '.') != NULL;
     }
     slashed_date(text, &day_first, &month_first);
-    c->n_as_iso += value_date_days(text, &days);
+    iso = value_date_days(text, &days);
+    c->n_as_iso += iso;
+    c->n_dated += iso || day_first || month_first;
+    c->n_near += looks_like_number(text);
     c->n_day_first += day_first;
     c->n_month_first += month_first;
-    c->n_comma += has_decimal_comma(text);
     see_words(c, text);
     return keep_value(p, c, text, hash, e);
 }
@@ -277,11 +304,14 @@ static int read_jsonl(struct reading *r, const char *path, struct err *e) {
 static void decide_type(struct profile_column *c) {
     c->words = c->n ? (double)c->sum_words / (double)c->n : 0;
     c->rising = c->rising && c->n_as_number == c->n && c->n > 1;
-    c->decimal_comma =
-        c->n > 0 && c->n_comma > 0 && c->n_comma + c->n_as_number >= c->n && c->n_as_number < c->n;
     c->type = FIELD_TEXT;
     if (c->n == 0)
         return;
+    c->comma = c->n_comma > 0 && c->n_point == 0 && c->n_three < c->n_comma;
+    if (c->n_comma > 0 && !c->comma) {
+        c->near_number = c->n_near == c->n;
+        return;
+    }
     if (c->n_as_integer == c->n && fabs(c->min) < 1e15 && fabs(c->max) < 1e15)
         c->type = FIELD_INTEGER;
     else if (c->n_as_number == c->n)
@@ -294,6 +324,8 @@ static void decide_type(struct profile_column *c) {
                                    : DATES_NONE;
     if (c->dates != DATES_NONE)
         c->type = FIELD_DATE;
+    c->near_date = c->type == FIELD_TEXT && c->n_dated == c->n;
+    c->near_number = c->type == FIELD_TEXT && !c->near_date && c->n_near == c->n;
 }
 
 struct pair {

@@ -36,7 +36,9 @@ struct profile_column {
     enum field_type type; /* INTEGER, NUMBER, DATE, else TEXT: whether a category is for infer.c to say */
     enum profile_dates dates;
     int decimals; /* most digits after the point, up to TASK_DECIMALS_MAX */
-    bool decimal_comma;
+    bool comma;   /* some numbers have a decimal comma, and it can be nothing else */
+    bool near_number,
+        near_date; /* text, of numbers with something around them, or of dates in more than one order */
     double min, max;
     int64_t longest; /* characters */
     double words;    /* mean of a value */
@@ -51,8 +53,9 @@ struct profile_column {
     uint64_t *hash;
     double *number;
     int64_t hash_capacity, number_capacity;
-    int64_t n_as_integer, n_as_number, n_as_iso, n_day_first, n_month_first,
-        n_comma; /* values that could be one */
+    int64_t n_as_integer, n_as_number, n_as_iso, n_day_first, n_month_first, n_comma, n_dated,
+        n_near;               /* values that could be one */
+    int64_t n_point, n_three; /* numbers with a point; with three digits behind a comma, as thousands have */
     int64_t sum_words;
 };
 

@@ -70,6 +70,7 @@ struct task_field {
     const char **values; /* CATEGORY */
     int n_values;
     enum date_order order; /* DATE */
+    bool comma;            /* NUMBER: own rows may write 4,5 for 4.5 */
     int max_chars;         /* TEXT: characters at most; 0: as long as a value may be */
     bool optional;         /* may be missing; other declared fields must be there in a strict record */
     bool in_prompt;        /* false: only feeds derived fields */

@@ -151,9 +151,18 @@ static int load_order(struct task_field *f, const struct node *n, struct err *e)
     return 0;
 }
 
+static int load_comma(struct task_field *f, const struct node *n, struct err *e) {
+    int rc = node_bool(n, "comma", false, &f->comma, e);
+    if (rc == 0 && f->comma && f->type != FIELD_NUMBER)
+        return node_error(node_get(n, "comma"), e, TASK_ORIGIN,
+                          "field '%s': only a number has a decimal 'comma'", f->name);
+    return rc;
+}
+
 int task_load_field(struct task *t, const struct node *n, struct err *e) {
-    static const char *const known[] = {"name",   "column",   "type",   "unit",   "min",   "max", "decimals",
-                                        "values", "optional", "prompt", "length", "order", NULL};
+    static const char *const known[] = {"name",   "column",   "type",   "unit",     "min",
+                                        "max",    "decimals", "values", "optional", "prompt",
+                                        "length", "order",    "comma",  NULL};
     struct task_field *f = &t->fields[t->n_fields];
     if (n->type != NODE_MAP)
         return node_error(n, e, TASK_ORIGIN, "a field must be a map with at least 'name' and 'type'");
@@ -181,7 +190,8 @@ int task_load_field(struct task *t, const struct node *n, struct err *e) {
     f->type = (enum field_type)index;
     if ((rc = load_range(f, n, e)) < 0 || (rc = load_decimals(f, n, e)) < 0 ||
         (rc = load_values(t, f, n, e)) < 0 || (rc = load_length(f, n, e)) < 0 ||
-        (rc = load_order(f, n, e)) < 0 || (rc = check_new_name(t, f, n, e)) < 0)
+        (rc = load_order(f, n, e)) < 0 || (rc = load_comma(f, n, e)) < 0 ||
+        (rc = check_new_name(t, f, n, e)) < 0)
         return rc;
     t->n_fields++;
     return 0;

@@ -36,6 +36,8 @@ static void json_field(const struct task_field *f, struct str *out) {
         str_add_char(out, ']');
     if (f->order != DATE_ISO)
         json_key(out, "order", task_order_name(f->order));
+    if (f->comma)
+        str_add(out, ",\"comma\":true");
     if (f->max_chars)
         str_addf(out, ",\"length\":%d", f->max_chars);
     if (f->optional)
@@ -139,6 +141,8 @@ static void yaml_field(const struct task_field *f, struct str *out) {
         str_add(out, "]\n");
     if (f->order != DATE_ISO)
         yaml_key(out, indent, "order", task_order_name(f->order));
+    if (f->comma)
+        str_addf(out, "%scomma: true # own rows write 4,5 for 4.5\n", indent);
     if (f->max_chars)
         str_addf(out, "%slength: %d # characters at most\n", indent, f->max_chars);
     if (f->optional)

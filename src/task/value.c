@@ -44,8 +44,8 @@ static bool is_missing_word(const char *text, enum field_type type) {
 
 /* ---- numbers ---- */
 
-/* "5 days" where the unit is "days", "0.62" or "1e3": the unit is cut off, then nothing but a number may
- * stand there. */
+/* "5 days" where the unit is "days", "0.62" or "1e3", also "0,62" where the field says so: the unit is cut off, then nothing
+ * but a number may stand there. */
 static bool parse_number(const struct task_field *f, const char *text, double *out) {
     size_t n = strlen(text), unit = f->unit ? strlen(f->unit) : 0;
     char number[NUMBER_TEXT_MAX + 1];
@@ -57,6 +57,9 @@ static bool parse_number(const struct task_field *f, const char *text, double *o
         return false;
     memcpy(number, text, n);
     number[n] = 0;
+    char *comma = f->comma ? strchr(number, ',') : NULL;
+    if (comma && !strchr(number, '.'))
+        *comma = '.';
     const char *start = number[0] == '+' ? number + 1 : number;
     return *start != '-' || start == number ? str_to_double(start, out) : false;
 }

@@ -180,7 +180,7 @@ static void what_makes_no_task_is_said(void **state) {
         {"a,b\n1,2\n", "c", "no column 'c'"},
         {"a,b\n", "b", "no rows"},
         {"a,b\n1,x\n2,x\n3,x\n", "b", "1 different label"},
-        {"a,b\n1,x\n1,y\n1,x\n1,y\n", "b", "make no task"}, /* the only field is constant */
+        {"a,b\n1,x\n1,y\n1,x\n1,y\n", "b", "no column of b.csv is left"}, /* the only field is constant */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err e = {0};
@@ -243,11 +243,87 @@ static void what_two_numbers_say_together_is_declared(void **state) {
     assert_null(found(INFER_RELATION, NULL));
 }
 
+/* What is doubtful is left out, but not when nothing else is there to decide by. */
+static void the_only_column_is_kept(void **state) {
+    (void)state;
+    struct str s = {0};
+    struct err e = {0};
+    str_add(&s, "mark,class\n");
+    for (int i = 0; i < 100; i++)
+        str_addf(&s, "%d,%s\n", i % 10, i % 10 > 5 ? "yes" : "no");
+    assert_int_equal(infer("only.csv", s.data, (struct infer_options){.label = "class"}, &e), 0);
+    assert_string_equal(found(INFER_LEAK, "mark")->choices[0], "yes, keep it");
+    assert_non_null(field("mark"));
+    str_clear(&s);
+    str_add(&s, "degrees,reply\n");
+    for (int i = 0; i < 40; i++)
+        str_addf(&s, "%d,It is %d degrees now.\n", i, i);
+    assert_int_equal(infer("only.csv", s.data, (struct infer_options){.label = "reply"}, &e), 0);
+    assert_int_equal(f.task.kind, TASK_RESPOND);
+    assert_non_null(found(INFER_IDENTIFIER, "degrees"));
+    assert_non_null(field("degrees"));
+    const int answers[] = {0, 1}; /* a text to be written; leave it out */
+    struct infer_options none = {.label = "reply", .answers = answers, .n_answers = 2};
+    assert_int_equal(infer("only.csv", s.data, none, &e), ERR_INPUT);
+    assert_non_null(strstr(e.message, "no column of only.csv is left"));
+    assert_string_not_equal(e.hint, "");
+    str_release(&s);
+}
+
+static void columns_that_differ_by_case_are_two_fields(void **state) {
+    (void)state;
+    struct str s = {0};
+    str_add(&s, "size,Size,class\n");
+    for (int i = 0; i < 60; i++)
+        str_addf(&s, "%d,%d,%s\n", i * 7 % 20, i * 3 % 20, i % 3 ? "yes" : "no");
+    assert_int_equal(infer("case.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_string_equal(field("Size 2")->column, "Size");
+    str_release(&s);
+}
+
+/* As spreadsheets of many countries write them. "1,234" alone may be either. */
+static void decimal_commas_are_numbers(void **state) {
+    (void)state;
+    struct str s = {0};
+    str_add(&s, "weight;price;sum;class\n");
+    for (int i = 0; i < 60; i++)
+        str_addf(&s, "%d,%d;%d,%03d;%d.%03d,5;%s\n", i % 9 - 4, i % 10, i % 7 + 1, i * 37 % 1000, i % 5 + 1,
+                 i, i % 3 ? "yes" : "no");
+    assert_int_equal(infer("comma.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    const struct task_field *weight = field("weight");
+    assert_int_equal(weight->type, FIELD_NUMBER);
+    assert_true(weight->comma);
+    assert_int_equal(weight->decimals, 1);
+    assert_true(weight->min < -4 && weight->max > 4 && weight->max < 5);
+    assert_null(found(INFER_UNREADABLE, "weight"));
+    assert_int_equal(field("price")->type, FIELD_TEXT);
+    assert_non_null(found(INFER_UNREADABLE, "price"));
+    assert_non_null(found(INFER_UNREADABLE, "sum"));
+    str_release(&s);
+}
+
+static void values_that_miss_a_type_by_little_are_pointed_out(void **state) {
+    (void)state;
+    struct str s = {0};
+    str_add(&s, "when,share,class\n");
+    for (int i = 0; i < 60; i++)
+        str_addf(&s, i % 2 ? "%02d/%02d/2026,%d%%,%s\n" : "%2$02d/%1$02d/2026,%3$d%%,%4$s\n", 13 + i % 15,
+                 1 + i % 12, i, i % 3 ? "yes" : "no");
+    assert_int_equal(infer("near.csv", s.data, (struct infer_options){.label = "class"}, NULL), 0);
+    assert_non_null(strstr(found(INFER_UNREADABLE, "when")->text, "more than one order"));
+    assert_non_null(strstr(found(INFER_UNREADABLE, "share")->text, "write the numbers alone"));
+    str_release(&s);
+}
+
 int main(void) {
     scratch_enter();
 #define CASE(t) cmocka_unit_test_teardown(t, clean)
     const struct CMUnitTest tests[] = {
         CASE(types_ranges_and_labels),
+        CASE(decimal_commas_are_numbers),
+        CASE(values_that_miss_a_type_by_little_are_pointed_out),
+        CASE(columns_that_differ_by_case_are_two_fields),
+        CASE(the_only_column_is_kept),
         CASE(what_spoils_a_set_is_pointed_out),
         CASE(what_is_not_clear_is_asked),
         CASE(a_threshold_that_decides_alone_is_a_question),
