@@ -130,6 +130,35 @@ static int choose_all(struct reviewing *v) {
     return code == 0 ? store_status_each(v->r.store, STORE_ALL_STATUSES, choose, v, e) : code;
 }
 
+/* Rejected records by reason, so that a mistyped filter is seen as one. */
+static int count_reason(void *context, const struct store_record *r, struct err *e) {
+    (void)e;
+    struct str *reasons = context;
+    char quoted[96];
+    snprintf(quoted, sizeof quoted, "%s'%s'", reasons->len ? ", " : "", r->reason ? r->reason : "");
+    if (r->reason && !strstr(str_text(reasons), quoted + (reasons->len ? 2 : 0)))
+        str_add(reasons, quoted);
+    return 0;
+}
+
+/* A record that was named and is not there is a mistake; filters that choose nothing may be none. */
+static int say_nothing_is_like_that(struct reviewing *v) {
+    struct str reasons = {0};
+    const char *const *ids;
+    if (cmd_list(v->c, "id", &ids) > 0)
+        return err_set(
+            &v->c->err, ERR_INPUT, "review", "there is no record %s%s", ids[0],
+            cmd_list(v->c, "id", &ids) > 1 ? ", nor another of those named, that the filters choose" : "");
+    int code = store_status_each(v->r.store, STORE_REJECTED, count_reason, &reasons, &v->c->err);
+    if (code == 0) {
+        cmd_print(v->c, "no record is like that\n");
+        if (cmd_string(v->c, "reason") && reasons.len > 0)
+            cmd_print(v->c, "the reasons there are: %s\n", str_text(&reasons));
+    }
+    str_release(&reasons);
+    return code;
+}
+
 /* ---- showing ---- */
 
 static void show_one(const struct reviewing *v, const struct chosen *x) {
@@ -179,8 +208,8 @@ static int show_edit(void *context, const struct store_edit *x, struct err *e) {
 /* ---- changing ---- */
 
 static const char *who(void) {
-    const char *name = getenv("USER");
-    return name && *name ? name : "unknown";
+    const char *name = project_user();
+    return *name ? name : "unknown";
 }
 
 static int apply(struct reviewing *v, struct chosen *x, const char *what, struct store_record *to,
@@ -341,10 +370,21 @@ static int page(struct reviewing *v) {
 
 /* ---- the verb ---- */
 
+static bool is_status(const char *text) {
+    static const enum store_status all[] = {STORE_ACCEPTED, STORE_SPARE, STORE_REJECTED, STORE_PENDING};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(text, store_status_text(all[i])) == 0)
+            return true;
+    return false;
+}
+
 static int check(struct cmd_ctx *c, bool *changes) {
     int n = (cmd_string(c, "set-label") != NULL) + cmd_flag(c, "drop") + cmd_flag(c, "restore");
-    const char *const *ids;
+    const char *const *ids, *status = cmd_string(c, "status");
     *changes = n > 0;
+    if (status && !is_status(status))
+        return err_set(&c->err, ERR_USAGE, "review",
+                       "--status must be accepted, spare, rejected or pending, not '%s'", status);
     if (n > 1)
         return err_set(&c->err, ERR_USAGE, "review",
                        "--set-label, --drop and --restore are three different things");
@@ -365,6 +405,8 @@ static int review(struct reviewing *v, bool changes) {
         json_object_set_new(c->result, "history", json_array());
         return store_edits_each(v->r.store, 0, show_edit, v, &c->err);
     }
+    if (code == 0 && v->n == 0)
+        code = say_nothing_is_like_that(v);
     if (code == 0)
         code = changes ? change_all(v) : v->person ? page(v) : 0;
     if (code == 0 && v->n_changed > 0)
@@ -376,7 +418,7 @@ static int review(struct reviewing *v, bool changes) {
     json_object_set_new(c->result, "changed", json_integer(v->n_changed));
     json_object_set_new(c->result, "more", json_integer(v->n_more));
     if (changes || v->person)
-        cmd_print(c, "%lld records changed\n", (long long)v->n_changed);
+        cmd_print(c, "%lld record%s changed\n", (long long)v->n_changed, v->n_changed == 1 ? "" : "s");
     if (v->n_more > 0)
         cmd_print(c, "%lld more are like that: --all takes them, too\n", (long long)v->n_more);
     return 0;

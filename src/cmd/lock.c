@@ -6,8 +6,10 @@
 #include "cmd/project.h"
 #include "format/json.h"
 
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LOCK_FORMAT "edgestill.lock/1"
 
@@ -41,8 +43,17 @@ static int add_also(struct project *p, json_t *document, const char *const also[
     return 0;
 }
 
+const char *project_user(void) {
+    const char *user = getenv("USER");
+    if (!user || !*user) {
+        const struct passwd *known = getpwuid(geteuid());
+        user = known ? known->pw_name : "";
+    }
+    return str_is_utf8(user, strlen(user), NULL) ? user : "";
+}
+
 int project_lock_write(struct project *p, const char *name, const char *const also[], struct err *e) {
-    const char *path = lock_path(p, name), *user = getenv("USER");
+    const char *path = lock_path(p, name);
     char hex[SHA256_HEX], now[32];
     if (!path)
         return no_memory(e);
@@ -50,8 +61,7 @@ int project_lock_write(struct project *p, const char *name, const char *const al
     if (code < 0)
         return code;
     json_t *document = json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", LOCK_FORMAT, "of", name, "sha256",
-                                 hex, "accepted_at", clock_iso(now, clock_unix_ms()), "by",
-                                 user && str_is_utf8(user, strlen(user), NULL) ? user : "");
+                                 hex, "accepted_at", clock_iso(now, clock_unix_ms()), "by", project_user());
     code = document ? add_also(p, document, also, e) : no_memory(e);
     if (code == 0)
         code = json_file_write(path, document, e);

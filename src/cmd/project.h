@@ -79,6 +79,9 @@ int project_task(struct project *p, bool accepted, struct task *out, struct err 
 struct plan;
 int project_plan(struct project *p, struct plan *out, struct err *e);
 
+/* Who accepts and corrects: $USER, else the name that the system has for this user; "" when there is none. */
+const char *project_user(void);
+
 /* A lock: {"format":"edgestill.lock/1","of":"task.yaml","sha256":...,"accepted_at":...,"by":...,"also":{path: sha256}}.
  * `also` (NULL-terminated, or NULL) binds an acceptance to what it was based on: {"task.yaml", "edgestill.yaml#device"};
  * names as for manifest_input. The check is ERR_GATE when `name` is absent, not accepted, or differs from what was. */

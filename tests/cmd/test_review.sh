@@ -77,3 +77,12 @@ expect 0 "all like one of the rest" "$EDGESTILL" review -C alike --like "$("$EDG
 equal "do, too" "$(labels)" "1 bad 59 good"
 expect 2 "like a record that there is not" "$EDGESTILL" review -C alike --like 999 --drop
 has "that is said" "$err" "no record 999"
+expect 2 "a status that there is not" "$EDGESTILL" review -C alike --status good
+has "is told with those there are" "$err" "accepted, spare, rejected or pending"
+expect 2 "a record that there is not" "$EDGESTILL" review -C alike --id 999
+has "is said" "$err" "no record 999"
+expect 0 "a reason that no record has" "$EDGESTILL" review -C alike --reason droped
+has "is said" "$out" "no record is like that"
+expect 0 "nobody's name is needed" env -u USER "$EDGESTILL" review -C alike --id 1 --drop
+has "and one is one" "$out" "1 record changed"
+changes "the system knows who" ".history[-1].who == \"$(id -un)\""
