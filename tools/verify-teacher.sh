@@ -4,7 +4,7 @@
 #
 #   TEACHER_URL=https://api.moonshot.ai/v1 TEACHER_MODEL=kimi-k2.6 TEACHER_KEY_ENV=MOONSHOT_API_KEY make verify-teacher
 #   TEACHER_BUDGET=0.50            US dollars at most (0.50)
-#   TEACHER_PRICE_IN, TEACHER_PRICE_OUT   per million tokens, where the price is not known here
+#   TEACHER_PRICE_IN, TEACHER_PRICE_OUT   per million tokens, where the price is not known here; 0: it costs nothing
 #   TEACHER_TASK="…"               another sentence than the one below
 set -euo pipefail
 
@@ -28,7 +28,11 @@ key=()
 "$edgestill" init "$work/project" --task "$sentence" --device rpi5-8gb --base embedded --records 8 --teacher "$TEACHER_URL" \
     --teacher-model "$TEACHER_MODEL" "${key[@]}" --quiet
 step "probe and draft"
-"$edgestill" task -C "$work/project" "${spend[@]}"
+"$edgestill" task -C "$work/project" "${spend[@]}" || {
+    status=$?
+    [ $status != 2 ] || echo "verify-teacher: say what it costs with TEACHER_PRICE_IN and TEACHER_PRICE_OUT" >&2
+    exit $status
+}
 "$edgestill" task --accept -C "$work/project" --quiet
 "$edgestill" plan --accept 1 -C "$work/project" --quiet
 step "eight records, written and answered"

@@ -14,6 +14,8 @@ static const struct option_def options[] = {
     {"yes", OPTION_FLAG, NULL,
      "accept the task and the first plan without looking, and the teacher's cost within its cap", NULL},
     {"budget", OPTION_NUMBER, "USD", "hard cap on what a paid teacher may cost in all", NULL},
+    {"price-in", OPTION_NUMBER, "USD", "the teacher's price for a million tokens read", NULL},
+    {"price-out", OPTION_NUMBER, "USD", "the teacher's price for a million tokens written", NULL},
     {"until", OPTION_STRING, "VERB", "stop after this stage", "bundle"},
     {"rounds", OPTION_INT, "N",
      "after training: at most N smaller rounds of records from where the student is wrong, each followed by "
@@ -45,10 +47,13 @@ static int run_verb(struct cmd_ctx *c, const char *verb, const char *const more[
         argv[argc++] = "--quiet";
     if (cmd_flag(c, "yes") && v && has_option(v, "yes"))
         argv[argc++] = "--yes";
-    if (cmd_string(c, "budget") && v && has_option(v, "budget")) {
-        argv[argc++] = "--budget";
-        argv[argc++] = cmd_string(c, "budget");
-    }
+    static const char *const passed[][2] = {
+        {"budget", "--budget"}, {"price-in", "--price-in"}, {"price-out", "--price-out"}};
+    for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
+        if (cmd_string(c, passed[i][0]) && v && has_option(v, passed[i][0])) {
+            argv[argc++] = passed[i][1];
+            argv[argc++] = cmd_string(c, passed[i][0]);
+        }
     for (; more && *more; more++)
         argv[argc++] = *more;
     double start = clock_seconds();

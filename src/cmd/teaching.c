@@ -48,6 +48,16 @@ static int configure(struct cmd_ctx *c, struct project *p, struct str *gguf, str
     return 0;
 }
 
+/* A cap on money needs to know what a token costs. */
+static int check_cap(struct cmd_ctx *c, const struct teacher *t) {
+    if (teacher_price(t).known)
+        return 0;
+    err_set(&c->err, ERR_USAGE, c->verb->name, "what %s costs is not known here, so no --budget can be kept",
+            teacher_name(t));
+    return err_hint(&c->err, "say it in US dollars for a million tokens with --price-in and --price-out; 0 "
+                             "where it costs nothing");
+}
+
 int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct teacher **out) {
     int code = check_options(c);
     if (code < 0)
@@ -66,12 +76,17 @@ int teaching_open(struct cmd_ctx *c, struct project *p, struct store *s, struct 
         config.parallel = (int)cmd_int(c, "parallel", t->parallel);
         config.price_in = cmd_number(c, "price-in", 0);
         config.price_out = cmd_number(c, "price-out", 0);
+        config.price_given = cmd_number(c, "price-in", -1) >= 0 || cmd_number(c, "price-out", -1) >= 0;
         config.has_budget = cmd_number(c, "budget", -1) >= 0;
         config.budget = cmd_number(c, "budget", 0);
         config.say = say;
         code = teacher_open(out, &config, s, &c->err);
     }
     str_release(&gguf);
+    if (code == 0 && config.has_budget && (code = check_cap(c, *out)) < 0) {
+        teacher_close(*out);
+        *out = NULL;
+    }
     return code;
 }
 

@@ -27,7 +27,7 @@ static const struct {
 static struct teacher_price find_price(const struct teacher_config *c, bool embedded) {
     if (embedded)
         return (struct teacher_price){.source = "runs on this machine", .known = true};
-    if (c->price_in > 0 || c->price_out > 0)
+    if (c->price_given || c->price_in > 0 || c->price_out > 0)
         return (struct teacher_price){c->price_in, c->price_out, "as given", true};
     for (size_t i = 0; i < sizeof prices / sizeof *prices; i++)
         if (strncasecmp(c->model, prices[i].model, strlen(prices[i].model)) == 0)

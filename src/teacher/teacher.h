@@ -43,7 +43,8 @@ struct teacher_config {
     bool probe; /* openai: the first question ever to this endpoint and model finds out what it supports */
     bool no_thinking; /* openai: ask it not to think before it answers */
     bool sampling;    /* openai: send temperature and seed (many endpoints refuse them); embedded: always */
-    double price_in, price_out; /* US dollars per million tokens; both 0: as the price table says */
+    double price_in, price_out; /* US dollars per million tokens; both 0: as the price table says, */
+    bool price_given;           /* but where this is set */
     bool has_budget;
     double budget; /* US dollars, over everything in the journal and under way */
     void (*say)(void *context, const char *line); /* a message for people, now and then; NULL: none */

@@ -15,6 +15,8 @@ project() { # project NAME SENTENCE
         --teacher-model scripted --quiet
     expect 3 "$1: a draft costs something and waits for a yes" "$EDGESTILL" task -C "$1"
     has "$1: after its quote" "$err" "drafting the task: about 1 questions"
+    expect 2 "$1: a cap on an unknown price cannot be kept" "$EDGESTILL" task --yes --budget 1 -C "$1"
+    has "$1: with what lacks" "$err" "--price-in and --price-out"
     expect 0 "$1: with it the task is drafted" "$EDGESTILL" task --yes --price-in 1 --price-out 4 --budget 1 -C "$1" --json
 }
 
@@ -22,6 +24,10 @@ project wishes "Turn what a person says at home into a room and a level in perce
 json "wishes: at the second attempt" "$out" '.attempts == 2 and .task.kind == "extract" and (.task.answer | length) == 2'
 project beds "Tell the gardener in one sentence what a bed needs."
 json "beds: as a text" "$out" '.attempts == 1 and .task.kind == "respond"'
+
+cp -r wishes free && rm -f free/task.yaml free/records.*
+expect 0 "a teacher that costs nothing may be told so" "$EDGESTILL" run --yes --budget 0 --price-in 0 --price-out 0 --until task -C free
+has "and costs nothing" "$err" "about \$0.00"
 
 for name in wishes beds; do
     expect 0 "$name: the task is accepted" "$EDGESTILL" task --accept -C $name --quiet
@@ -45,7 +51,7 @@ done
 check "wishes: a level is the one that was said" jq -se 'all(.messages as $m | ($m[1].content | fromjson | .level | tostring) as $l
     | $m[0].content | test(" to " + $l + "\n"))' wishes.jsonl
 
-expect 0 "verify-teacher" env TEACHER_URL="$url" TEACHER_MODEL=scripted "$root/tools/verify-teacher.sh"
+expect 0 "verify-teacher" env TEACHER_URL="$url" TEACHER_MODEL=scripted TEACHER_PRICE_IN=0 TEACHER_PRICE_OUT=0 "$root/tools/verify-teacher.sh"
 has "says what was verified" "$out" "verified"
 expect 2 "without a teacher it says what it wants" "$root/tools/verify-teacher.sh"
 has "by name" "$err" "TEACHER_URL"
