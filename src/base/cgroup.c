@@ -1,5 +1,9 @@
 /* Control group limits: see cgroup.h. A limit of any ancestor binds, so the smallest one on the way up
- * counts. */
+ * counts.
+ *
+ * v2 has one hierarchy: "0::/a/b" of /proc/self/cgroup is ROOT/a/b. v1 has one for each controller: "4:memory:/a/b" is
+ * ROOT/memory/a/b. In a container that path may be the host's and exist nowhere below ROOT; the way up then ends at ROOT/memory,
+ * which is the container's own. */
 #include "base/cgroup.h"
 
 #include <limits.h>
@@ -8,7 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOT "/sys/fs/cgroup"
+static const struct cgroup_files here = {"/sys/fs/cgroup", "/proc/self/cgroup"};
+
+/* Where to look: ROOT + controller + group + "/" + name. */
+struct group {
+    const char *root, *controller; /* "" or "/memory" */
+    char path[PATH_MAX];           /* "/a/b"; "" for the root or where unknown */
+};
 
 /* The first line of a small file; false when it cannot be read. */
 static bool read_line(const char *path, char *line, int n) {
@@ -20,102 +30,157 @@ static bool read_line(const char *path, char *line, int n) {
     return got;
 }
 
-/* This process's group below the v2 root: "/user.slice/..."; "" for the root or where unknown. */
-static void own_group(char *group, size_t n) {
-    group[0] = '\0';
-    FILE *f = fopen("/proc/self/cgroup", "re");
+static const char *file_of(const struct group *g, const char *name, char path[2 * PATH_MAX]) {
+    snprintf(path, 2 * PATH_MAX, "%s%s%s/%s", g->root, g->controller, g->path, name);
+    return path;
+}
+
+/* Whether "cpu,cpuacct" names "cpu"; v2's list is empty and names "". */
+static bool lists(const char *list, const char *name) {
+    size_t n = strlen(name);
+    for (const char *at = list;; at++) {
+        size_t length = strcspn(at, ",");
+        if (length == n && strncmp(at, name, n) == 0)
+            return true;
+        at += length;
+        if (!*at)
+            return false;
+    }
+}
+
+/* This process's group of a controller of v1 ("/memory"), or of v2 (""). */
+static void own_group(struct group *g, const struct cgroup_files *files, const char *controller) {
+    char line[PATH_MAX + 128];
+    *g = (struct group){.root = files->root, .controller = controller};
+    FILE *f = fopen(files->own, "re");
     if (!f)
         return;
-    char line[PATH_MAX];
     while (fgets(line, sizeof line, f)) {
-        if (strncmp(line, "0::", 3) != 0)
+        char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+        if (!path)
             continue;
-        line[strcspn(line, "\n")] = '\0';
-        if (strcmp(line + 3, "/") != 0 && !strstr(line + 3, ".."))
-            snprintf(group, n, "%s", line + 3);
+        *path++ = '\0';
+        if (!lists(list + 1, controller + (controller[0] == '/')))
+            continue;
+        path[strcspn(path, "\n")] = '\0';
+        if (strcmp(path, "/") != 0 && !strstr(path, ".."))
+            snprintf(g->path, sizeof g->path, "%s", path);
         break;
     }
     fclose(f);
 }
 
-/* Smallest positive `parse(line)` of the file `name` in the group and its ancestors; 0: none. */
-static double smallest(const char *name, double (*parse)(const char *line)) {
-    char group[PATH_MAX], path[PATH_MAX + 128], line[256];
-    own_group(group, sizeof group);
+/* On the way up, the smallest positive `read(group)`, and the group that has it; 0: none, and the topmost group. */
+static double smallest(struct group *g, double (*read)(const struct group *)) {
+    struct group best_group = *g;
     double best = 0;
     for (;;) {
-        snprintf(path, sizeof path, ROOT "%s/%s", group, name);
-        double value = read_line(path, line, sizeof line) ? parse(line) : 0;
-        if (value > 0 && (best <= 0 || value < best))
+        double value = read(g);
+        if (value > 0 && (best <= 0 || value < best)) {
             best = value;
-        char *slash = strrchr(group, '/');
+            best_group = *g;
+        }
+        char *slash = strrchr(g->path, '/');
         if (!slash)
-            return best;
+            break;
         *slash = '\0';
     }
+    if (best > 0)
+        *g = best_group;
+    return best;
 }
 
 /* "max" means no limit; v1 writes a number near 2^63 for the same. */
-static double parse_bytes(const char *line) {
-    double value = strtod(line, NULL);
+static double read_bytes(const struct group *g, const char *name) {
+    char path[2 * PATH_MAX], line[256];
+    double value = read_line(file_of(g, name, path), line, sizeof line) ? strtod(line, NULL) : 0;
     return value > 0 && value < 0x1p60 ? value : 0;
 }
 
+static double memory_v2(const struct group *g) {
+    return read_bytes(g, "memory.max");
+}
+
+static double memory_v1(const struct group *g) {
+    return read_bytes(g, "memory.limit_in_bytes");
+}
+
 /* "quota period" in microseconds, or "max period" */
-static double parse_cpu_max(const char *line) {
+static double cpu_v2(const struct group *g) {
+    char path[2 * PATH_MAX], line[256];
     long long quota = 0, period = 0;
-    return sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0
+    return read_line(file_of(g, "cpu.max", path), line, sizeof line) &&
+                   sscanf(line, "%lld %lld", &quota, &period) == 2 && quota > 0 && period > 0
                ? (double)quota / (double)period
                : 0;
 }
 
-int64_t cgroup_memory_limit(void) {
-    double limit = smallest("memory.max", parse_bytes);
-    char line[256];
-    if (limit <= 0 && read_line(ROOT "/memory/memory.limit_in_bytes", line, sizeof line))
-        limit = parse_bytes(line);
-    return (int64_t)limit;
+static double cpu_v1(const struct group *g) {
+    double quota = read_bytes(g, "cpu.cfs_quota_us"), period = read_bytes(g, "cpu.cfs_period_us");
+    return quota > 0 && period > 0 ? quota / period : 0;
 }
 
-/* "inactive_file 123" of memory.stat: cache that is dropped first */
-static int64_t inactive_file(const char *path) {
-    FILE *f = fopen(path, "re");
+/* The group that limits this process's memory most, of either version; 0 and v2's topmost: none does. */
+static double memory_group(struct group *g, const struct cgroup_files *files) {
+    struct group v1;
+    own_group(g, files, "");
+    own_group(&v1, files, "/memory");
+    double limit = smallest(g, memory_v2), limit_v1 = smallest(&v1, memory_v1);
+    if (limit_v1 <= 0 || (limit > 0 && limit <= limit_v1))
+        return limit;
+    *g = v1;
+    return limit_v1;
+}
+
+int64_t cgroup_memory_limit_in(const struct cgroup_files *files) {
+    struct group g;
+    return (int64_t)memory_group(&g, files);
+}
+
+/* "inactive_file 123" of memory.stat: cache that is dropped first. v1 counts a group's children under "total_", as its usage does. */
+static int64_t inactive_file(const struct group *g, const char *key) {
+    char path[2 * PATH_MAX], line[256];
+    FILE *f = fopen(file_of(g, "memory.stat", path), "re");
     if (!f)
         return 0;
-    char line[256];
+    size_t n = strlen(key);
     long long bytes = 0;
-    while (fgets(line, sizeof line, f))
-        if (sscanf(line, "inactive_file %lld", &bytes) == 1 ||
-            sscanf(line, "total_inactive_file %lld", &bytes) == 1)
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, key, n) == 0 && line[n] == ' ') {
+            bytes = strtoll(line + n, NULL, 10);
             break;
+        }
+    }
     fclose(f);
     return (int64_t)bytes;
 }
 
-int64_t cgroup_memory_used(void) {
-    char group[PATH_MAX], path[PATH_MAX + 128], line[256];
-    own_group(group, sizeof group);
-    snprintf(path, sizeof path, ROOT "%s/memory.current", group);
-    int64_t cache;
-    if (read_line(path, line, sizeof line)) {
-        snprintf(path, sizeof path, ROOT "%s/memory.stat", group);
-        cache = inactive_file(path);
-    } else if (read_line(ROOT "/memory/memory.usage_in_bytes", line, sizeof line)) {
-        cache = inactive_file(ROOT "/memory/memory.stat");
-    } else {
+int64_t cgroup_memory_used_in(const struct cgroup_files *files) {
+    struct group g;
+    if (memory_group(&g, files) <= 0)
         return 0;
-    }
-    int64_t used = (int64_t)parse_bytes(line) - cache;
+    bool v1 = g.controller[0] != '\0';
+    int64_t used = (int64_t)read_bytes(&g, v1 ? "memory.usage_in_bytes" : "memory.current") -
+                   inactive_file(&g, v1 ? "total_inactive_file" : "inactive_file");
     return used > 0 ? used : 0;
 }
 
+double cgroup_cpu_limit_in(const struct cgroup_files *files) {
+    struct group v1, v2;
+    own_group(&v2, files, "");
+    own_group(&v1, files, "/cpu");
+    double limit = smallest(&v2, cpu_v2), limit_v1 = smallest(&v1, cpu_v1);
+    return limit_v1 <= 0 || (limit > 0 && limit < limit_v1) ? limit : limit_v1;
+}
+
+int64_t cgroup_memory_limit(void) {
+    return cgroup_memory_limit_in(&here);
+}
+
+int64_t cgroup_memory_used(void) {
+    return cgroup_memory_used_in(&here);
+}
+
 double cgroup_cpu_limit(void) {
-    double limit = smallest("cpu.max", parse_cpu_max);
-    char quota[64], period[64];
-    if (limit <= 0 && read_line(ROOT "/cpu/cpu.cfs_quota_us", quota, sizeof quota) &&
-        read_line(ROOT "/cpu/cpu.cfs_period_us", period, sizeof period)) {
-        double q = strtod(quota, NULL), p = strtod(period, NULL);
-        limit = q > 0 && p > 0 ? q / p : 0;
-    }
-    return limit;
+    return cgroup_cpu_limit_in(&here);
 }

@@ -1,13 +1,16 @@
-/* Arenas, checked sizes and growable arrays, with every allocation failing in turn. */
+/* Arenas, checked sizes and growable arrays, with every allocation failing in turn; what control groups allow. */
 #include "../support/oom.h"
+#include "../support/scratch.h"
 #include "base/cgroup.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,7 +133,69 @@ static void machine_has_memory(void **state) {
     assert_true(cgroup_memory_limit() >= 0 && cgroup_cpu_limit() >= 0);
 }
 
+/* ---- control groups, from files as the kernel writes them ---- */
+
+static void write_file(const char *path, const char *text) {
+    struct err e = {0};
+    char folder[256];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    if (file_make_folders(folder, &e) < 0 || file_write(path, text, strlen(text), &e) < 0)
+        fail_msg("%s", e.message);
+}
+
+/* v1: the process's own group limits it, deep below the mounted root; the machine of a systemd unit with a memory limit. */
+static void own_group_of_v1(void **state) {
+    (void)state;
+    const struct cgroup_files files = {"v1", "v1/own"};
+    write_file("v1/own",
+               "9:name=systemd:/\n4:memory:/system.slice/x.service\n2:cpu,cpuacct:/system.slice\n0::/\n");
+    write_file("v1/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    write_file("v1/memory/memory.usage_in_bytes", "9000000000\n");
+    write_file("v1/memory/system.slice/memory.limit_in_bytes", "9223372036854771712\n");
+    write_file("v1/memory/system.slice/x.service/memory.limit_in_bytes", "52428800\n");
+    write_file("v1/memory/system.slice/x.service/memory.usage_in_bytes", "20971520\n");
+    write_file("v1/memory/system.slice/x.service/memory.stat",
+               "cache 1\ninactive_file 1\nhierarchical_memory_limit 1\ntotal_inactive_file 971520\n");
+    write_file("v1/cpu/system.slice/cpu.cfs_quota_us", "150000\n");
+    write_file("v1/cpu/system.slice/cpu.cfs_period_us", "100000\n");
+    assert_int_equal(cgroup_memory_limit_in(&files), 52428800);
+    assert_int_equal(cgroup_memory_used_in(&files), 20000000);
+    assert_true(cgroup_cpu_limit_in(&files) == 1.5);
+}
+
+/* v1 in a container: the path is the host's and is not there; what is mounted as the root is the container's. */
+static void container_of_v1(void **state) {
+    (void)state;
+    const struct cgroup_files files = {"c1", "c1/own"};
+    write_file("c1/own", "4:memory:/docker/0123\n");
+    write_file("c1/memory/memory.limit_in_bytes", "1000000000\n");
+    write_file("c1/memory/memory.usage_in_bytes", "400000000\n");
+    assert_int_equal(cgroup_memory_limit_in(&files), 1000000000);
+    assert_int_equal(cgroup_memory_used_in(&files), 400000000);
+    assert_true(cgroup_cpu_limit_in(&files) == 0);
+}
+
+/* v2: an ancestor with the smaller limit binds, and what is used of it is its own count, siblings with it. */
+static void ancestor_of_v2(void **state) {
+    (void)state;
+    const struct cgroup_files files = {"v2", "v2/own"};
+    write_file("v2/own", "0::/a/b\n");
+    write_file("v2/a/memory.max", "1000000\n");
+    write_file("v2/a/memory.current", "900000\n");
+    write_file("v2/a/memory.stat", "anon 1\ninactive_file 100000\n");
+    write_file("v2/a/b/memory.max", "max\n");
+    write_file("v2/a/b/memory.current", "10\n");
+    write_file("v2/a/b/cpu.max", "50000 100000\n");
+    assert_int_equal(cgroup_memory_limit_in(&files), 1000000);
+    assert_int_equal(cgroup_memory_used_in(&files), 800000);
+    assert_true(cgroup_cpu_limit_in(&files) == 0.5);
+    const struct cgroup_files nowhere = {"none", "none/own"};
+    assert_int_equal(cgroup_memory_limit_in(&nowhere), 0);
+    assert_int_equal(cgroup_memory_used_in(&nowhere), 0);
+}
+
 int main(void) {
+    scratch_enter();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(objects_are_apart_zeroed_aligned),
         cmocka_unit_test(strings),
@@ -138,6 +203,9 @@ int main(void) {
         cmocka_unit_test(arrays_grow),
         cmocka_unit_test(each_allocation_fails),
         cmocka_unit_test(machine_has_memory),
+        cmocka_unit_test(own_group_of_v1),
+        cmocka_unit_test(container_of_v1),
+        cmocka_unit_test(ancestor_of_v2),
     };
     return cmocka_run_group_tests_name("mem", tests, NULL, NULL);
 }
