@@ -1,22 +1,31 @@
-/* Ctrl-C and SIGTERM: see interrupt.h. The handler only writes a flag; SA_RESTART keeps library reads whole.
+/* Ctrl-C and SIGTERM: see interrupt.h. The handler only writes a flag and a time; SA_RESTART keeps library reads whole.
  */
 #include "base/interrupt.h"
 
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
+
+enum { SENT_TWICE_MS = 333 };
 
 /* Atomic, not sig_atomic_t: the kernel may deliver the signal to any thread, and another one looks at it. Without locks, so a
  * handler may write it. */
 static atomic_int requested;
-_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may write it");
+static atomic_llong first_ms;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "a signal handler may write them");
 
 static void on_signal(int number) {
-    if (requested) {
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC, &now); /* a handler may call it */
+    long long now_ms = (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    if (!requested) {
+        first_ms = now_ms;
+        requested = 1;
+    } else if (now_ms - first_ms > SENT_TWICE_MS) {
         signal(number, SIG_DFL);
         raise(number);
     }
-    requested = 1;
 }
 
 void interrupt_install(void) {

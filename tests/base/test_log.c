@@ -143,6 +143,8 @@ static void interruption(void **state) {
         bool asked = interrupt_requested() && interrupt_check(&e) == ERR_INTERRUPTED && e.hint[0];
         if (!asked)
             _exit(1);
+        raise(SIGTERM); /* the same one, sent to the group as well */
+        clock_sleep_ms(400);
         raise(SIGINT); /* the second one ends at once */
         _exit(2);
     }
