@@ -4,6 +4,7 @@
 #include "synth/check.h"
 #include "synth/similar.h"
 #include "task/answer.h"
+#include "task/value.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,8 +101,75 @@ static void cut_by_key(const struct keyed *k, int64_t n, const struct own_option
     }
 }
 
-static int split_by_key(const struct rows *rows, const struct own_options *o, enum store_split *splits,
-                        struct err *e) {
+/* Of few keys none may lie where a split's share does. Then the smallest group goes there, or by time the latest key; never the
+ * last that trains. */
+static void fill_empty_split(const struct keyed *k, int64_t n, bool by_group, enum store_split split,
+                             enum store_split *splits) {
+    int64_t n_training = 0, best = -1, best_end = 0;
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        for (end = begin + 1; end < n && same_key(&k[end], &k[begin]);)
+            end++;
+        enum store_split now = splits[k[begin].row];
+        if (now == split)
+            return;
+        n_training += now == STORE_TRAIN;
+        bool may = now == STORE_TRAIN || (!by_group && split == STORE_TEST);
+        if (may && (best < 0 || !by_group || end - begin < best_end - best)) {
+            best = begin;
+            best_end = end;
+        }
+    }
+    if (best < 0 || (splits[k[best].row] == STORE_TRAIN && n_training < 2))
+        return;
+    for (int64_t i = best; i < best_end; i++)
+        splits[k[i].row] = split;
+}
+
+/* Dates such as 31/12/2026 sort by their day: in their order they become numbers. Numbers and YYYY-MM-DD sort as they are. */
+static int order_dates(const struct task *t, const struct own_options *o, struct keyed *k, int64_t n,
+                       struct err *e) {
+    struct task_field f = {.name = o->time, .type = FIELD_DATE, .order = DATE_DAY_FIRST};
+    struct arena a;
+    struct value v;
+    int64_t as[2] = {0}, n_iso = 0, days;
+    bool declared = false;
+    for (int i = 0; i < t->n_declared; i++)
+        if (t->fields[i].type == FIELD_DATE && str_equal(t->fields[i].column, o->time)) {
+            f.order = t->fields[i].order;
+            declared = true;
+        }
+    arena_init(&a);
+    static const enum date_order orders[] = {DATE_DAY_FIRST, DATE_MONTH_FIRST};
+    for (int64_t i = 0; i < n; i++) {
+        n_iso += value_date_days(k[i].key, &days);
+        for (int way = 0; way < 2; way++) {
+            struct task_field tried = {.name = o->time, .type = FIELD_DATE, .order = orders[way]};
+            as[way] += value_parse(&tried, &a, false, k[i].key, &v, NULL) == 0 && !v.missing;
+        }
+    }
+    bool dates = n_iso < n && (as[0] == n || as[1] == n), either = as[0] == n && as[1] == n;
+    int rc = 0;
+    if (dates && either && !declared) {
+        rc = err_set(e, ERR_INPUT, ORIGIN,
+                     "%s: '%s' has dates such as '%s', of which day and month cannot be told apart", o->path,
+                     o->time, k[0].key);
+        err_hint(
+            e,
+            "write them as YYYY-MM-DD, or make the column a field of type date with its order in task.yaml");
+    }
+    if (!declared)
+        f.order = as[0] == n ? DATE_DAY_FIRST : DATE_MONTH_FIRST;
+    for (int64_t i = 0; dates && rc == 0 && i < n; i++)
+        if (value_parse(&f, &a, false, k[i].key, &v, NULL) == 0 && !v.missing) {
+            k[i].number = v.number;
+            k[i].is_number = true;
+        }
+    arena_release(&a);
+    return rc;
+}
+
+static int split_by_key(const struct task *t, const struct rows *rows, const struct own_options *o,
+                        enum store_split *splits, struct err *e) {
     struct keyed *k = calloc((size_t)rows->n, sizeof *k);
     if (!k)
         return err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
@@ -111,9 +179,18 @@ static int split_by_key(const struct rows *rows, const struct own_options *o, en
         k[i].order = o->group ? hash64(key, strlen(key), o->seed + 17) : 0;
         k[i].is_number = o->time && str_to_double(key, &k[i].number);
     }
+    int rc = o->time ? order_dates(t, o, k, rows->n, e) : 0;
+    if (rc < 0) {
+        free(k);
+        return rc;
+    }
     qsort(k, (size_t)rows->n, sizeof *k, by_order);
     bool one = rows->n > 0 && same_key(&k[0], &k[rows->n - 1]);
     cut_by_key(k, rows->n, o, splits);
+    if (o->shares.test > 0)
+        fill_empty_split(k, rows->n, o->group != NULL, STORE_TEST, splits);
+    if (o->shares.validation > 0)
+        fill_empty_split(k, rows->n, o->group != NULL, STORE_VALIDATION, splits);
     free(k);
     return one ? err_set(e, ERR_INPUT, ORIGIN,
                          "every row of %s has the same '%s': rows cannot be split by it", o->path,
@@ -132,7 +209,7 @@ static int take_in(struct store *s, struct importing *x, const struct own_option
     x->splits = calloc((size_t)x->rows->n + 1, sizeof *x->splits);
     int rc = x->splits ? 0 : err_set(e, ERR_NO_MEMORY, ORIGIN, "out of memory");
     if (rc == 0 && (o->group || o->time))
-        rc = split_by_key(x->rows, o, x->splits, e);
+        rc = split_by_key(x->task, x->rows, o, x->splits, e);
     if (rc == 0 && o->held_out && o->held_out->n > 0)
         rc = hold_out(x, o->held_out, e);
     if (rc == 0)

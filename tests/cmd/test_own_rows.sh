@@ -81,6 +81,42 @@ json "the way and its reason are said" "$out" '.way.own_rows == "many" and .way.
 check "the latest rows are the test rows" test "$(values timed test delay | head -n 1)" -gt "$(values timed train delay | tail -n 1)"
 check "and the ones before them validate" test "$(values timed validation delay | head -n 1)" -gt "$(values timed train delay | tail -n 1)"
 
+# Dates that begin with the day: the latest ones are a year later, whatever their day.
+{ printf 'when;delay;outcome\n'; for i in $(seq 0 119); do
+    printf '%02d.%02d.%d;%d;%s\n' $((28 - i % 28)) $((1 + i % 12)) $((2020 + i / 20)) $((i / 20)) "$([ $((i % 5)) -lt 2 ] && echo bad || echo good)"
+done; } >dated.csv
+dated() { # dated NAME: a project of dated.csv, split by its dates
+    expect 0 "$1: init" "$EDGESTILL" init "$1" --task "Say whether it is bad." --device rpi5-8gb --base embedded --data dated.csv \
+        --label outcome --teacher none --quiet --time when
+    expect 0 "$1: task" "$EDGESTILL" task -C "$1" --quiet
+}
+dated dated
+records dated
+equal "the latest dates are the test rows" "$(values dated test delay)" 5
+equal "their rows do not train" "$(values dated train delay | tail -n 1)" 4
+dated undeclared
+sed -i '/- name: when/,/order:/d' undeclared/task.yaml
+records undeclared
+equal "also where the date is no field" "$(values undeclared test delay)" 5
+sed -i 's/^[0-9][0-9]/07/' dated.csv
+rm undeclared/records.*
+expect 2 "days that may be months" "$EDGESTILL" generate -C undeclared
+has "are not guessed" "$err" "cannot be told apart"
+
+# Three groups of which none lies where the test rows' share does.
+{ printf 'site,delay,outcome\n'; for i in $(seq 0 119); do
+    printf '%s,%d,%s\n' "$([ $((i % 12)) = 0 ] && echo south || { [ $((i % 2)) = 0 ] && echo north || echo west; })" $((i / 2)) \
+        "$([ $((i % 5)) -lt 2 ] && echo bad || echo good)"
+done; } >sites.csv
+for seed in 1 2 3 4; do
+    rm -rf sites
+    expect 0 "few groups: init" "$EDGESTILL" init sites --task "Say whether it is bad." --device rpi5-8gb --base embedded --data sites.csv \
+        --label outcome --teacher none --quiet --group site --seed $seed
+    expect 0 "few groups: task" "$EDGESTILL" task -C sites --quiet
+    records sites
+    json "each split has one" "$out" '.records.splits | .train > 0 and .validation > 0 and .test > 0'
+done
+
 # ---- mistakes ----
 
 refused() { # refused NAME TEXT COMMAND…: rows.csv as the command writes it from whole.csv
