@@ -167,6 +167,12 @@ static int check_csv(const char *path, const char *label, struct err *e) {
     return code < 0 ? code : 0;
 }
 
+static int not_rows(const char *path, struct err *e) {
+    err_set(e, ERR_INPUT, "init", "%s is no file of rows that can be read", path);
+    return err_hint(e, "save it as CSV with a header line, or as JSON Lines (.jsonl): one object a line, as "
+                       "`jq -c '.[]'` makes of a JSON array");
+}
+
 static int check_jsonl(const char *path, const char *label, struct err *e) {
     struct jsonl_reader *r;
     int code = jsonl_reader_open(&r, path, e);
@@ -178,6 +184,8 @@ static int check_jsonl(const char *path, const char *label, struct err *e) {
     code = jsonl_reader_next(r, &a, &row, e);
     if (code == 0)
         code = err_set(e, ERR_INPUT, "init", "%s: there is no row", path);
+    if (code > 0 && row->type != NODE_MAP)
+        code = not_rows(path, e);
     for (struct node *n = code > 0 ? row->first : NULL; n && n->key; n = n->next)
         str_addf(&found, "%s%s", n == row->first ? "" : ", ", n->key);
     if (code > 0 && !has_label(label, node_has, row))
@@ -192,6 +200,10 @@ static int check_rows(struct init *in, const char *path, const char **stored) {
     int code = store_path(in, path, stored);
     if (code < 0)
         return code;
+    static const char *const others[] = {".json", ".xlsx", ".xls", ".ods", ".parquet"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (str_ends(path, others[i]))
+            return not_rows(path, &in->c->err);
     bool lines = str_ends(path, ".jsonl") || str_ends(path, ".ndjson");
     return lines ? check_jsonl(path, in->label, &in->c->err) : check_csv(path, in->label, &in->c->err);
 }

@@ -95,7 +95,8 @@ static int bad_label(const struct builder *b, int64_t line, const char *text, st
                                      b->name, (long long)line, text)
                            : err_set(e, ERR_INPUT, "rows_read", "%s:%lld: the label is missing", b->name,
                                      (long long)line);
-    err_hint(e, "the labels are: %s", str_text(&names));
+    err_hint(e, "%sthe labels are: %s", text && *text ? "" : "write it there or take the row out; ",
+             str_text(&names));
     str_release(&names);
     return rc;
 }

@@ -45,6 +45,11 @@ expect 2 "an empty file" "$EDGESTILL" init p --task x --device rpi5-8gb --data e
 head -c 3000 /dev/urandom >garbage.csv
 expect 2 "garbage" "$EDGESTILL" init p --task x --device rpi5-8gb --data garbage.csv --label class
 printf '{"delay":5}\n' >rows.jsonl
+echo '[{"delay":1,"class":"a"}]' | tee list.jsonl >rows.json
+for name in list.jsonl rows.json; do
+    expect 2 "a JSON array" "$EDGESTILL" init p --task x --device rpi5-8gb --data $name --label class
+    has "is told what rows look like" "$err" "one object a line"
+done
 expect 2 "a JSON row without the label" "$EDGESTILL" init p --task x --device rpi5-8gb --data rows.jsonl --label class
 has "its keys are named" "$err" "delay"
 check "still nothing was written" test ! -e p
