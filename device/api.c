@@ -98,37 +98,50 @@ int api_record_text(const char *text, struct str *json, struct err *e) {
 
 /* ---- chat ---- */
 
-/* A message's content: a text, or a list of parts of which one is a text. */
-static const char *content_of(const struct node *message) {
+/* A message's content: a text, or a list of parts whose texts are lines of the record. In the arena; NULL: there is no text. */
+static int content_of(struct arena *a, const struct node *message, const char **out, struct err *e) {
     const struct node *content = node_get(message, "content");
-    if (content && content->type == NODE_LIST) {
-        for (const struct node *part = content->first; part; part = part->next) {
-            const struct node *text = node_get(part, "text");
-            if (text && text->type == NODE_STRING)
-                return text->text;
-        }
+    *out = content && content->type == NODE_STRING ? content->text : NULL;
+    if (!content || content->type != NODE_LIST)
+        return 0;
+    for (const struct node *part = content->first; part; part = part->next) {
+        const struct node *text = node_get(part, "text");
+        if (!text || text->type != NODE_STRING)
+            return err_set(e, ERR_INPUT, "api_chat", "a part of the user message is no text");
+        *out = *out ? arena_printf(a, "%s\n%s", *out, text->text) : text->text;
+        if (!*out)
+            return err_set(e, ERR_NO_MEMORY, "api_chat", "no memory for a message");
     }
-    return content && content->type == NODE_STRING ? content->text : NULL;
+    return 0;
 }
 
 /* The last user message, in the arena. */
 static int read_chat(struct arena *a, const char *body, size_t n, const char **text, struct err *e) {
     struct node *root = NULL, *messages = NULL;
     bool stream = false;
+    int64_t n_answers = 1;
     int rc = json_node_parse(a, "request", 1, body, n, &root, e);
     if (rc == 0 && root->type != NODE_MAP)
         rc = err_set(e, ERR_INPUT, "api_chat", "the request is not a JSON object");
     if (rc < 0 || (rc = node_bool(root, "stream", false, &stream, e)) < 0 ||
+        (rc = node_i64(root, "n", false, &n_answers, e)) < 0 ||
         (rc = node_list(root, "messages", true, &messages, e)) < 0)
         return rc;
     if (stream)
         return err_set(e, ERR_INPUT, "api_chat", "this server does not stream: an answer is one label");
+    if (n_answers != 1)
+        return err_set(e, ERR_INPUT, "api_chat", "\"n\" is %lld: a record has one answer here",
+                       (long long)n_answers);
+    const struct node *last = NULL;
     for (const struct node *m = messages->first; m; m = m->next) {
         const struct node *role = node_get(m, "role");
         if (role && str_equal(role->text, "user"))
-            *text = content_of(m);
+            last = m;
     }
-    return *text ? 0 : err_set(e, ERR_INPUT, "api_chat", "there is no user message with a text");
+    rc = last ? content_of(a, last, text, e) : 0;
+    return rc < 0  ? rc
+           : *text ? 0
+                   : err_set(e, ERR_INPUT, "api_chat", "there is no user message with a text");
 }
 
 static int write_chat(struct runner *r, const struct decision *d, struct str *out, struct err *e) {

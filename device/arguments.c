@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum kind { FLAG, TEXT, COUNT, COUNT_INT };
+enum { COUNT_MAX = 1 << 24 };
 
 /* name, kind, member of struct options, metavar, help */
 #define OPTIONS(X)                                                                                           \
@@ -62,9 +63,9 @@ static int set(struct options *o, const struct row *r, const char *text, struct 
         *(const char **)at = text;
     if (r->kind != COUNT && r->kind != COUNT_INT)
         return 0;
-    if (!str_to_i64(text, &count) || count < 1 || count > 1 << 24)
-        return err_set(e, ERR_USAGE, "edgestill-run", "--%s takes a number from 1 on, not \"%s\"", r->name,
-                       text);
+    if (!str_to_i64(text, &count) || count < 1 || count > COUNT_MAX)
+        return err_set(e, ERR_USAGE, "edgestill-run", "--%s takes a number from 1 to %d, not \"%s\"", r->name,
+                       COUNT_MAX, text);
     if (r->kind == COUNT)
         *(int64_t *)at = count;
     else
@@ -78,9 +79,11 @@ int arguments_parse(int argc, char *argv[], struct options *o, struct err *e) {
         known[i] = (struct option){rows[i].name, rows[i].kind == FLAG ? no_argument : required_argument, NULL,
                                    i + 1};
     opterr = 0;
-    for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
+    for (int c, at; at = optind, (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
         if (c < 1 || c > N_ROWS) {
-            err_set(e, ERR_USAGE, "edgestill-run", "%s is unknown or lacks its value", argv[optind - 1]);
+            /* inside "-abc" getopt_long has not gone on yet */
+            const char *word = argv[optind > at ? optind - 1 : at];
+            err_set(e, ERR_USAGE, "edgestill-run", "%s is unknown or lacks its value", word);
             return err_hint(e, "see --help");
         }
         int rc = set(o, &rows[c - 1], optarg, e);

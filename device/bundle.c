@@ -81,8 +81,9 @@ static int read_manifest(struct bundle *b, struct err *e) {
     return rc < 0 ? rc : read_limits(b, e);
 }
 
-static int not_bundled(const char *name, struct err *e) {
-    err_set(e, ERR_MISMATCH, "bundle_open", "%s is not the file that was bundled", name);
+static int not_bundled(const char *name, bool there, struct err *e) {
+    err_set(e, ERR_MISMATCH, "bundle_open",
+            there ? "%s is not the file that was bundled" : "%s was bundled and is not here", name);
     err_hint(e, "copy the bundle again; a damaged card or an interrupted copy are the usual reasons");
     return ERR_MISMATCH;
 }
@@ -100,7 +101,7 @@ static int read_grammar(struct bundle *b, struct err *e) {
     if (rc == 0) {
         sha256_bytes(str_text(&text), text.len, hex);
         if (stated->type != NODE_STRING || strcmp(hex, stated->text) != 0)
-            rc = not_bundled(BUNDLE_GRAMMAR, e);
+            rc = not_bundled(BUNDLE_GRAMMAR, true, e);
     }
     if (rc == 0 && !(b->grammar = arena_strdup(&b->arena, str_text(&text))))
         rc = err_set(e, ERR_NO_MEMORY, "bundle_open", "no memory for the grammar");
@@ -147,10 +148,12 @@ int bundle_verify(struct bundle *b, struct err *e) {
         char hex[SHA256_HEX];
         const char *path = bundle_path(b, f->key);
         int rc = path ? sha256_file(path, hex, e) : err_set(e, ERR_NO_MEMORY, "bundle_verify", "no memory");
+        if (rc == ERR_NOT_FOUND)
+            *e = (struct err){0};
+        if (rc == ERR_NOT_FOUND || (rc == 0 && (f->type != NODE_STRING || strcmp(hex, f->text) != 0)))
+            return not_bundled(f->key, rc == 0, e);
         if (rc < 0)
             return rc;
-        if (f->type != NODE_STRING || strcmp(hex, f->text) != 0)
-            return not_bundled(f->key, e);
     }
     return 0;
 }

@@ -35,7 +35,10 @@ static int words_to_json(const struct task *t, const struct options *o, struct s
                     name ? name : o->words[i]);
             struct str names = {0};
             fields_names(t, &names);
-            err_hint(e, "the fields are: %s", str_text(&names));
+            if (strncmp(o->words[i], "--", 2) == 0)
+                err_hint(e, "options come before the record; the fields are: %s", str_text(&names));
+            else
+                err_hint(e, "the fields are: %s", str_text(&names));
             str_release(&names);
             free(name);
             return ERR_USAGE;
@@ -54,7 +57,7 @@ static int decide_words(struct runner *r, const struct options *o, struct err *e
     struct str json = {0}, answer = {0};
     struct decision d;
     int rc = 0;
-    if (o->n_words == 1 && o->words[0][0] == '{')
+    if (o->n_words == 1 && o->words[0][strspn(o->words[0], " \t\r\n")] == '{')
         str_add(&json, o->words[0]);
     else
         rc = words_to_json(&r->bundle.task, o, &json, e);
@@ -88,6 +91,8 @@ static int test_itself(const struct options *o, struct err *e) {
     fputs(str_text(&text), stdout);
     str_release(&text);
     rc = receipt_write(&s, o->receipt, e);
+    if (rc < 0)
+        err_hint(e, "--receipt FILE writes it elsewhere");
     if (rc == 0 && !s.memory_kept && s.n_agreeing == s.n_rows)
         rc = err_set(e, ERR_MISMATCH, "selftest", "the answers agree, but the plan's memory was not kept");
     if (rc == 0 && !s.passed)

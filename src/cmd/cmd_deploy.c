@@ -55,6 +55,8 @@ static int open_all(struct deploying *x) {
                                  .service = cmd_flag(c, "service"),
                                  .quiet = c->json || c->quiet};
     if (rc == 0)
+        rc = deploy_check_folder(cmd_string(c, "folder"), x->e);
+    if (rc == 0)
         x->request.folder = arena_printf(&x->project.arena, "%s/%s", cmd_string(c, "folder"), x->task.name);
     return rc < 0 || x->request.folder ? rc : no_memory(x);
 }
@@ -169,8 +171,6 @@ static int deploy(struct deploying *x) {
         return rc;
     }
     rc = project_hold(&x->project, x->e);
-    if (rc == 0)
-        rc = deploy_check_folder(x->request.folder, x->e);
     if (rc == 0)
         rc = deploy_probe(&x->ssh, x->request.folder, &x->device, x->e);
     if (rc < 0)

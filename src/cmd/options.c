@@ -157,6 +157,15 @@ static int take_all(struct parse *p, const char **positional) {
     return 0;
 }
 
+/* A word that a verb of options alone would pass over is a mistake: a forgotten dash, or another verb's argument. */
+static int refuse_surplus(const struct parse *p) {
+    const struct verb *v = p->c->verb;
+    if (p->c->n_args == 0 || strncmp(v->usage, "[options]", 9) != 0)
+        return 0;
+    usage_error(p, "takes options alone, not \"%s\"", p->c->args[0]);
+    return hint_help(p);
+}
+
 int options_parse(struct cmd_ctx *c, int argc, const char *const argv[], struct err *e) {
     int n_own = count_options(c->verb->options), n_common = count_options(options_common);
     c->values = calloc((size_t)(n_own + n_common) + 1, sizeof *c->values);
@@ -170,6 +179,8 @@ int options_parse(struct cmd_ctx *c, int argc, const char *const argv[], struct 
         c->values[n_own + i].def = &options_common[i];
     struct parse p = {.c = c, .argc = argc, .next = 1, .argv = argv, .e = e};
     int code = take_all(&p, positional);
+    if (code == 0)
+        code = refuse_surplus(&p);
     c->json = cmd_flag(c, "json");
     c->quiet = cmd_flag(c, "quiet");
     c->project_dir = cmd_string(c, "project");

@@ -53,6 +53,22 @@ static void every_way(void **state) {
     options_release(&c);
 }
 
+/* A verb that has no arguments passes over none. */
+static void nothing_surplus(void **state) {
+    (void)state;
+    static const struct verb alone = {"alone", "takes options", "[options]", defs, NULL};
+    struct cmd_ctx c = {.verb = &alone};
+    struct err e = {0};
+    const char *const argv[] = {"alone", "--yes", "extra"};
+    assert_int_equal(options_parse(&c, 3, argv, &e), ERR_USAGE);
+    assert_non_null(strstr(e.message, "\"extra\""));
+    options_release(&c);
+    c = (struct cmd_ctx){.verb = &alone};
+    e = (struct err){0};
+    assert_int_equal(options_parse(&c, 2, argv, &e), 0);
+    options_release(&c);
+}
+
 static void nothing_typed(void **state) {
     (void)state;
     struct cmd_ctx c;
@@ -115,10 +131,8 @@ static void help_is_the_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_way),
-        cmocka_unit_test(nothing_typed),
-        cmocka_unit_test(mistakes),
-        cmocka_unit_test(help_is_the_table),
+        cmocka_unit_test(every_way), cmocka_unit_test(nothing_surplus),   cmocka_unit_test(nothing_typed),
+        cmocka_unit_test(mistakes),  cmocka_unit_test(help_is_the_table),
     };
     return cmocka_run_group_tests_name("options", tests, NULL, NULL);
 }

@@ -144,6 +144,11 @@ static void test_wrong_usage(void **state) {
     assert_int_equal(tiny_shell(RUN "delay=soon"), 2);
     assert_int_equal(tiny_shell(RUN "--bundle /nowhere delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "--help"), 0);
+    assert_int_equal(tiny_shell(RUN "-help 2>&1 | grep -q -- '^edgestill: -help is unknown'"), 0);
+    assert_int_equal(tiny_shell(RUN "--rows 2>&1 | grep -q -- '^edgestill: --rows is unknown'"), 0);
+    assert_int_equal(tiny_shell(RUN "--max-wait 99999999 2>&1 | grep -q 'from 1 to 16777216'"), 0);
+    assert_int_equal(tiny_shell(RUN "delay=3 --json 2>&1 | grep -q 'options come before the record'"), 0);
+    assert_int_equal(tiny_shell(RUN "'\n {\"delay\":3}'"), 0);
 }
 
 static void test_damage_is_noticed(void **state) {
@@ -152,6 +157,15 @@ static void test_damage_is_noticed(void **state) {
         skip();
     assert_int_equal(
         tiny_shell("cp -r here torn && printf x >>torn/README.md && env -i torn/selftest --threads 1"), 1);
+    assert_int_equal(
+        tiny_shell(
+            "rm torn/README.md && env -i torn/selftest --threads 1 2>gone; test $? = 1 && "
+            "grep -q 'README.md was bundled and is not here' gone && grep -q 'copy the bundle again' gone"),
+        0);
+    assert_int_equal(
+        tiny_shell("env -i here/selftest --threads 1 --rows 1 --receipt /nowhere/r.json 2>where; "
+                   "test $? = 1 && grep -q -- '--receipt FILE writes it elsewhere' where"),
+        0);
     assert_int_equal(
         tiny_shell(
             "cp here/README.md torn/ && head -c 1000 here/model/student.gguf >torn/model/student.gguf && "

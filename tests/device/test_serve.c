@@ -169,12 +169,18 @@ static void expect_answers(int port) {
     assert_string_equal(json_string_value(content), label); /* the same record, the same answer */
     assert_true(json_integer_value(json_object_get(json_object_get(j, "usage"), "prompt_tokens")) > 10);
     json_decref(j);
+    static const char parts[] =
+        "{\"n\":1,\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"delay: 3\"},"
+        "{\"type\":\"text\",\"text\":\"visit type: routine\"}]}]}";
+    assert_int_equal(post(port, "/v1/chat/completions", parts, &body), 200);
+    assert_null(strstr(str_text(&body), "\"visit type\"")); /* not missing: all parts are the record */
+    json_decref(parsed(&body));
     assert_int_equal(request(port, "GET", "/v1/models", NULL, NULL, &body), 200);
     json_decref(parsed(&body));
     assert_int_equal(request(port, "GET", "/health", NULL, NULL, &body), 200);
     j = parsed(&body);
     assert_string_equal(json_string_value(json_object_get(j, "status")), "ok");
-    assert_int_equal(json_integer_value(json_object_get(j, "decided")), 2);
+    assert_int_equal(json_integer_value(json_object_get(j, "decided")), 3);
     json_decref(j);
     str_release(&body);
 }
@@ -199,6 +205,12 @@ static void expect_refusals(int port) {
         {"POST", "/v1/chat/completions", "application/json", "{}", 400, "messages"},
         {"POST", "/v1/chat/completions", "application/json",
          "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"delay: 3\"}]}", 400, "stream"},
+        {"POST", "/v1/chat/completions", "application/json",
+         "{\"n\":2,\"messages\":[{\"role\":\"user\",\"content\":\"delay: 3\"}]}", 400, "one answer"},
+        {"POST", "/v1/chat/completions", "application/json",
+         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"delay: 3\"},"
+         "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:\"}}]}]}",
+         400, "no text"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct str body = {0};
