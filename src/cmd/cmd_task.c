@@ -216,6 +216,21 @@ static bool same_sentence(const struct task *t, const char *sentence) {
     return same;
 }
 
+/* A definition that someone wrote into task.yaml is put to the embedded teacher as it stands, which knows a few words alone and
+ * takes others for something else without a word. */
+static void warn_of_definitions(const struct project *p, const struct task *t) {
+    struct str plain = {0};
+    if (strcmp(p->teacher.kind, "embedded") != 0)
+        return;
+    for (int i = 0; i < t->n_labels; i++) {
+        const char *d = t->labels[i].definition;
+        if (d && wording_condition(d, &plain, NULL) == 0 && strcmp(d, str_text(&plain)) != 0)
+            log_warn("label '%s': the embedded teacher may misread \"%s\"; in its words it is \"%s\"",
+                     t->labels[i].name, d, str_text(&plain));
+    }
+    str_release(&plain);
+}
+
 static int run_in(struct cmd_ctx *c, struct project *p) {
     const char *path = project_path(p, "task.yaml");
     if (!path)
@@ -238,6 +253,7 @@ static int run_in(struct cmd_ctx *c, struct project *p) {
     if (*t.sentence && !same_sentence(&t, p->sentence))
         log_warn("%s is about another sentence than edgestill.yaml; move it away to have it drafted anew",
                  path);
+    warn_of_definitions(p, &t);
     code = show(c, &t);
     task_release(&t);
     return code == 0 ? finish(c, p) : code;

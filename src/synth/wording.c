@@ -205,6 +205,27 @@ int wording_plain(const char *sentence, struct str *out, struct err *e) {
     return rc;
 }
 
+int wording_condition(const char *condition, struct str *out, struct err *e) {
+    static const char before[] = "Flag it as x when ", after[] = "; otherwise it is y.";
+    struct str sentence = {0};
+    str_addf(&sentence, "%s%s%s", before, condition, after);
+    int rc = str_check(&sentence, e);
+    if (rc == 0)
+        rc = wording_plain(sentence.data, out, e);
+    str_release(&sentence);
+    if (rc < 0)
+        return rc;
+    if (str_starts(str_text(out), before) && str_ends(str_text(out), after)) {
+        size_t n = out->len - strlen(before) - strlen(after);
+        memmove(out->data, out->data + strlen(before), n);
+        out->data[out->len = n] = 0;
+    } else {
+        str_clear(out);
+        str_add(out, condition);
+    }
+    return str_check(out, e);
+}
+
 /* ---- turning ---- */
 
 enum { FIELDS_MAX = 16 };

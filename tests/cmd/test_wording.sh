@@ -43,6 +43,10 @@ drafted apples "Grade apples. An apple has a diameter from 40 to 110 mm, a brix 
 diameter is at least 70 and bruises is under 2; otherwise reject it." '
     (.task.labels | map(.name)) == ["accept", "reject"] and .task.labels[0].definition == "the diameter is at least 70 and the bruises is under 2"'
 
+sed -i 's/definition: the diameter .*/definition: diameter >= 70 and bruises is under 2/' apples/task.yaml
+expect 0 "a definition in other words is taken as it stands" "$EDGESTILL" task --accept -C apples
+has "but what it should be is said" "$err" 'in its words it is "the diameter is at least 70 and the bruises is under 2"'
+
 expect 0 "and with or: init" "$EDGESTILL" init parcels --device rpi5-8gb --quiet --task "Sort parcels. Each parcel has a weight from 0 to 30 kg, a \
 distance from 1 to 900 km and a service (economy or express). Flag it as urgent when the weight is over 20 kg or the service is express and the \
 distance is over 500 km; otherwise it is standard."

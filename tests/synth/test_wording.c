@@ -110,6 +110,21 @@ static void test_the_rest_stays(void **state) {
            "Each item has a report (daily or weekly) and a mark from 0 to 9.");
 }
 
+static void test_definitions(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"flow < 5 and seal is wet", "the flow is under 5 and the seal is wet"},
+        {"the flow is under 5, or the age is at least 7", "the flow is under 5, or the age is at least 7"},
+        {"otherwise", "otherwise"},
+    };
+    struct str out = {0};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        assert_int_equal(wording_condition(pairs[i][0], &out, NULL), 0);
+        assert_string_equal(str_text(&out), pairs[i][1]);
+    }
+    str_release(&out);
+}
+
 static void test_turning(void **state) {
     (void)state;
     static const char *const plain = "Check rooms. Each room has a heat between -5.0 and 8.0 C, a load (0 to "
@@ -139,7 +154,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),    cmocka_unit_test(test_conditions),
         cmocka_unit_test(test_decisions), cmocka_unit_test(test_the_rest_stays),
-        cmocka_unit_test(test_turning),
+        cmocka_unit_test(test_turning),   cmocka_unit_test(test_definitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
