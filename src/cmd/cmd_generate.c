@@ -333,6 +333,8 @@ static int generate(struct generating *g) {
         code = draft_check_numbers(&g->task, &c->err);
     if (code == 0)
         code = consent(g, &nothing_missing);
+    if (code == 0 && !nothing_missing && teacher_style(g->teacher) == PROTOCOL_PLAIN)
+        code = draft_check_rule(&g->task, &c->err);
     code = begin_round(g, code);
     if (cmd_flag(c, "quote") && code == ERR_GATE) /* asked for, and answered */
         err_clear(&c->err);

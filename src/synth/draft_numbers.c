@@ -146,6 +146,36 @@ int draft_check_numbers(const struct task *t, struct err *e) {
     return 0;
 }
 
+static bool states_rule(const struct task *t, const char *definition) {
+    bool states = false;
+    for (int i = 0; i < t->n_fields && definition; i++)
+        states = states || strcasestr(definition, t->fields[i].name);
+    return states;
+}
+
+int draft_check_rule(const struct task *t, struct err *e) {
+    bool states = false;
+    for (int i = 0; i < t->n_labels; i++)
+        states = states || states_rule(t, t->labels[i].definition);
+    if (t->kind == TASK_CLASSIFY && t->n_labels == 2 && states)
+        return 0;
+    if (t->kind != TASK_CLASSIFY)
+        err_set(e, ERR_UNSUPPORTED, ORIGIN,
+                "the embedded teacher labels records, and this task is of kind %s", task_kind_name(t->kind));
+    else if (t->n_labels != 2)
+        err_set(e, ERR_UNSUPPORTED, ORIGIN,
+                "the embedded teacher tells two labels apart, and this task has %d", t->n_labels);
+    else
+        err_set(e, ERR_UNSUPPORTED, ORIGIN,
+                "the embedded teacher follows a stated rule, and no label's definition in task.yaml names a "
+                "field");
+    return err_hint(
+        e, "%suse a larger teacher, or take own rows as they are (edgestill.yaml: teacher: kind: none)",
+        t->kind == TASK_CLASSIFY && t->n_labels == 2 && t->n_declared > 0
+            ? "state the rule there (\"the NAME is under 5\", \"otherwise\"), "
+            : "");
+}
+
 int draft_settle_numbers(struct task *t, const char *sentence, struct str *complaint, struct err *e) {
     int decimals[TASK_FIELDS_MAX] = {0}, rc = 0;
     struct range r;

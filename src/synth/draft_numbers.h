@@ -18,4 +18,8 @@ int draft_settle_numbers(struct task *t, const char *sentence, struct str *compl
  * 9999 100%, 0 to 50000 94%, 0.00 to 900.00 99.5%, 0.00 to 5000.00 68%, 9.900 to 10.100 86%. */
 int draft_check_numbers(const struct task *t, struct err *e);
 
+/* ERR_UNSUPPORTED where the task is not one that the embedded teacher labels: two labels, and a rule over the fields in a definition
+ * of theirs. Of a third label it made the second one; of "as 9 of the 60 rows show" nothing. */
+int draft_check_rule(const struct task *t, struct err *e);
+
 #endif

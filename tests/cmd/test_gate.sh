@@ -18,3 +18,21 @@ expect 0 "the records are the rows alone" "$EDGESTILL" export -C shared shared.c
 equal "nothing was written by it" "$(grep -c teacher shared.csv)" 0
 expect 0 "rows that may not be shared are not" "$EDGESTILL" generate -C p --json
 json "and the gate says that it was skipped, and why" "$out" '.gate.skipped | test("share_rows")'
+
+# What it cannot label it is not asked for.
+cp -r p third
+rm third/records.*
+sed -i 's/^labels:/labels:\n  - {name: early, definition: the delay is under 10}/' third/task.yaml
+expect 0 "a third label: the task is accepted" "$EDGESTILL" task --accept -C third --quiet
+expect 0 "a third label: the plan is accepted" "$EDGESTILL" plan --base embedded --accept 1 -C third --quiet
+expect 1 "a third label is refused before anything is asked" "$EDGESTILL" generate -C third
+has "with the number of labels" "$err" "two labels apart, and this task has 3"
+cp -r p vague
+rm vague/records.* vague/task.*
+expect 0 "no rule: the task that own rows give" "$EDGESTILL" task -C vague --quiet
+expect 0 "no rule: is accepted" "$EDGESTILL" task --accept -C vague --quiet
+expect 0 "no rule: the plan is accepted" "$EDGESTILL" plan --base embedded --accept 1 -C vague --quiet
+expect 1 "labels without a rule are refused" "$EDGESTILL" generate -C vague
+has "with what to write" "$err" "state the rule there"
+sed -i 's/kind: embedded/kind: none/' vague/edgestill.yaml
+expect 0 "the rows alone are taken, as the hint says" "$EDGESTILL" generate -C vague
