@@ -73,6 +73,19 @@ void bundle_text_unit(const struct bundle_facts *f, struct str *out) {
     str_add(out, "\n[Install]\nWantedBy=multi-user.target\n");
 }
 
+/* What the program takes with --listen, as far as a shell can tell: a unit with another would start again and again. */
+static const char address_check[] =
+    "case ${listen##*:} in *[!0-9]*) bad=1 ;; *) bad= ;; esac\n"
+    "case $listen in\n"
+    "*[!][0-9A-Za-z.:]* | *:) bad=1 ;;\n"
+    "'' | localhost:* | [0-9]*.*.*.[0-9]*:* | \\[*:*\\]:*) ;;\n"
+    "*) bad=1 ;;\n"
+    "esac\n"
+    "if [ -n \"$bad\" ]; then\n"
+    "    echo \"install: \\\"$listen\\\" is no address to listen on: a numeric one and a port, as in "
+    "127.0.0.1:8078 or [::1]:8078\" >&2; exit 2\n"
+    "fi\n";
+
 void bundle_text_install(const struct bundle_facts *f, struct str *out) {
     str_addf(out,
              "#!/bin/sh\n"
@@ -94,11 +107,11 @@ void bundle_text_install(const struct bundle_facts *f, struct str *out) {
                  "listen=$2; shift 2 ;;\n"
                  "    *) sed -n '2,6s/^# \\{0,1\\}//p' \"$0\" >&2; exit 2 ;;\n"
                  "    esac\n"
-                 "done\n"
-                 "if [ -z \"$root\" ] && [ \"$(id -u)\" != 0 ]; then echo \"install: as root, please: sudo "
-                 "$here/install\" "
-                 ">&2; exit 1; fi\n"
-                 "if [ -z \"$root\" ] && ! command -v systemctl >/dev/null; then\n"
+                 "done\n");
+    str_add(out, address_check);
+    str_add(out, "if [ -z \"$root\" ] && [ \"$(id -u)\" != 0 ]; then "
+                 "echo \"install: as root, please: sudo $here/install\" >&2; exit 1; fi\n"
+                 "if [ -z \"$root\" ] && [ ! -d /run/systemd/system ]; then\n"
                  "    echo \"install: there is no systemd here; have this machine's init start: $here/run "
                  "--serve --lock\" >&2; exit 1\n"
                  "fi\n"

@@ -167,6 +167,18 @@ static void test_texts_speak_of_this_task(void **state) {
         snprintf(command, sizeof command, "sh -n one/%s && test -x one/%s", scripts[i], scripts[i]);
         assert_int_equal(tiny_shell(command), 0);
     }
+    static const char *const addresses[] = {
+        "foo bar",      "8078",           "127.0.0.1",
+        "127.0.0.1:",   "example.com:80", "127.0.0.1:80\nExecStartPre=/bin/x",
+        "127.0.0.1:80x"};
+    for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
+        char command[160]; /* nothing is installed with an address that the service cannot have */
+        snprintf(
+            command, sizeof command,
+            "EDGESTILL_ROOT=$PWD/root one/install --listen '%s' 2>/dev/null; test $? = 2 && ! test -e root",
+            addresses[i]);
+        assert_int_equal(tiny_shell(command), 0);
+    }
 }
 
 static void expect_refused(const struct bundle_request *q, int code, const char *words) {
