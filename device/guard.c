@@ -19,8 +19,10 @@
 /* ---- memory ---- */
 
 int64_t guard_available_bytes(void) {
-    int64_t left = mem_available_bytes();
-    return left == 0 && cgroup_memory_limit() > 0 ? 1 : left; /* a group that is full is not an unknown one */
+    int64_t left = mem_available_bytes(), held = machine_resident_bytes();
+    if (left <= 0 && cgroup_memory_limit() <= 0)
+        return 0;
+    return left + (held > 0 ? held : 0) + 1; /* a group that is full is not an unknown one */
 }
 
 int guard_memory(int64_t need_bytes, int64_t available_bytes, struct err *e) {

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Memory that this process could still take without anybody swapping: the machine's, or what is left in its control group. 0 where
- * neither can be read. */
+/* Memory that this process can hold without anybody swapping: what is left of the machine's or of its control group's, and what it
+ * holds already, which a plan counts, too. 0 where neither can be read. */
 int64_t guard_available_bytes(void);
 
 /* ERR_NO_MEMORY with both figures when `need` is more than `available`. 0 for one of them: nothing is known, go on. */

@@ -12,13 +12,25 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+/* As the kernel's own files want it: no file beside, no renaming. */
+static bool file_write_over(const char *path, const char *text) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
 
 static void put(const char *path, const char *text) {
     assert_int_equal(file_write(path, text, strlen(text), NULL), 0);
@@ -34,6 +46,60 @@ static void test_memory(void **state) {
     assert_non_null(strstr(e.message, "swap"));
     assert_non_null(strstr(e.hint, "--any-memory"));
     assert_true(guard_available_bytes() > 0);
+}
+
+/* A control group of either version that allows so much; false: none can be made here. */
+static bool group_make(char folder[200], const char *bytes) {
+    static const char *const places[][2] = {{"/sys/fs/cgroup/memory", "memory.limit_in_bytes"},
+                                            {"/sys/fs/cgroup", "memory.max"}};
+    for (size_t i = 0; i < 2; i++) {
+        char path[300];
+        snprintf(folder, 200, "%s/edgestill-test-%d", places[i][0], (int)getpid());
+        if (mkdir(folder, 0755) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, places[i][1]);
+        if (file_exists(path) && file_write_over(path, bytes))
+            return true;
+        rmdir(folder);
+    }
+    return false;
+}
+
+/* In a group of its own: a plan of all that is allowed fits, before and after part of it is taken; one of more does not. */
+static int within_group(const char *folder) {
+    enum { ALLOWED = 200 << 20, TAKEN = 80 << 20, SPARE = 8 << 20 };
+    char path[300], pid[16];
+    snprintf(path, sizeof path, "%s/cgroup.procs", folder);
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    if (!file_write_over(path, pid))
+        return 2;
+    int64_t most =
+        ALLOWED + machine_resident_bytes() + SPARE; /* what it has from before is charged elsewhere */
+    int64_t before = guard_available_bytes();
+    char *taken = malloc(TAKEN);
+    memset(taken, 1, TAKEN);
+    int64_t after = guard_available_bytes();
+    bool fits = before >= ALLOWED && after >= ALLOWED, bounded = before < most && after < most;
+    return fits && bounded ? taken[TAKEN - 1] - 1 : 1;
+}
+
+static void test_memory_of_a_group(void **state) {
+    (void)state;
+    char folder[200];
+    int status = 0;
+    if (!group_make(folder, "209715200")) {
+        print_message("skipped: no control group can be made here\n");
+        skip();
+    }
+    pid_t child = fork();
+    if (child == 0)
+        _exit(within_group(folder));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    rmdir(folder);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
+        skip();
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* Is the page that holds byte `at` of a mapping in memory? */
@@ -207,10 +273,15 @@ static void test_options(void **state) {
 int main(void) {
     scratch_enter();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory),     cmocka_unit_test(test_throttled),
-        cmocka_unit_test(test_routes),     cmocka_unit_test(test_says_changes_once),
-        cmocka_unit_test(test_escalation), cmocka_unit_test(test_records_in_messages),
-        cmocka_unit_test(test_options),    cmocka_unit_test(test_forgets_what_is_not_mapped),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_memory_of_a_group),
+        cmocka_unit_test(test_throttled),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_says_changes_once),
+        cmocka_unit_test(test_escalation),
+        cmocka_unit_test(test_records_in_messages),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_forgets_what_is_not_mapped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
