@@ -175,6 +175,15 @@ static bool nothing_is_copied(const char *path) {
     return none;
 }
 
+static struct seen look_when_loaded(const char *path, const struct lm_options *o) {
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    struct lm *m = open_model(path, o);
+    struct seen seen = look(file.st_ino);
+    lm_free(m);
+    return seen;
+}
+
 /* Weights that are repacked count once: the file's own pages are given back. */
 static void test_copies_count_once(void **state) {
     (void)state;
@@ -182,12 +191,9 @@ static void test_copies_count_once(void **state) {
     if (nothing_is_copied("copied.gguf"))
         skip();
     assert_int_equal(stat("copied.gguf", &file), 0);
-    struct lm *m = open_model("copied.gguf", &(struct lm_options){.n_threads = 1});
-    struct seen plain = look(file.st_ino);
-    lm_free(m);
-    m = open_model("copied.gguf", &(struct lm_options){.n_threads = 1, .drop_copied = true});
-    struct seen lean = look(file.st_ino);
-    lm_free(m);
+    struct seen plain = look_when_loaded("copied.gguf", &(struct lm_options){.n_threads = 1});
+    struct seen lean =
+        look_when_loaded("copied.gguf", &(struct lm_options){.n_threads = 1, .drop_copied = true});
     assert_true(plain.mapped > file.st_size / 2 && lean.mapped < file.st_size / 4);
 }
 
@@ -221,12 +227,9 @@ static void test_copies_lie_in_huge_pages(void **state) {
     if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0 || nothing_is_copied("copied.gguf"))
         skip();
     assert_int_equal(stat("copied.gguf", &file), 0);
-    struct lm *m = open_model("copied.gguf", &(struct lm_options){.n_threads = 1});
-    struct seen plain = look(file.st_ino);
-    lm_free(m);
-    m = open_model("copied.gguf", &(struct lm_options){.n_threads = 1, .huge_pages = true});
-    struct seen lean = look(file.st_ino);
-    lm_free(m);
+    struct seen plain = look_when_loaded("copied.gguf", &(struct lm_options){.n_threads = 1});
+    struct seen lean =
+        look_when_loaded("copied.gguf", &(struct lm_options){.n_threads = 1, .huge_pages = true});
     assert_true(lean.huge - plain.huge > file.st_size / 2);
 }
 
