@@ -2,8 +2,9 @@
  * are apart before anything else happens): stratified by label, whole groups together, or the latest rows last.
  *
  * By group: groups are drawn by seed until each split has its share of the rows. By time: rows sorted by their key (numbers as
- * numbers, dates in the field's order or in the only one that fits all, all else as text, so YYYY-MM-DD too); the last are test rows, those before them validation rows; equal keys stay
- * together. With few keys each split that has a share gets one, as long as one is left to train on; test rows come first. */
+ * numbers, dates in the field's order or in the only one that fits all, all else as text, so YYYY-MM-DD too); the last are test
+ * rows, those before them validation rows; equal keys stay together. With few keys each split that has a share gets one, as long
+ * as one is left to train on; test rows come first. */
 #ifndef SYNTH_OWN_H
 #define SYNTH_OWN_H
 
