@@ -163,6 +163,8 @@ int lm_open(struct lm **out, const char *path, const struct lm_options *o, struc
     rc = lm_load(m, o, e);
     if (rc == 0 && !o->vocab_only)
         rc = make_context(m, o, e);
+    if (rc == 0)
+        rc = lm_load_vocabulary(m, e);
     if (rc == 0 && !o->vocab_only)
         rc = apply_lora(m, o, e);
     if (rc < 0) {
@@ -181,8 +183,7 @@ void lm_free(struct lm *m) {
         llama_batch_free(m->batch);
         llama_free(m->ctx);
     }
-    if (m->model)
-        llama_model_free(m->model); /* and its adapters */
+    lm_unload(m);
     free(m->observed);
     free(m->path);
     free(m);

@@ -12,7 +12,9 @@ enum { LM_MAX_BRANCHES = 32 };
 
 struct lm {
     struct llama_model *model;
-    const struct llama_vocab *vocab;
+    struct vocab_reader *reader;     /* while a second thread reads the vocabulary; else NULL */
+    struct llama_model *vocabulary;  /* that vocabulary, without weights; NULL: the model has its own */
+    const struct llama_vocab *vocab; /* of either */
     struct llama_context *ctx;
     struct llama_adapter_lora *lora;
     struct llama_batch batch; /* room for n_batch tokens in n_seq + n_branches sequences */
@@ -48,8 +50,11 @@ int lm_check_gguf(const char *path, struct err *e);
 /* The same, and what llama.cpp's loader would answer with an assertion. */
 int lm_check_model(const char *path, struct err *e);
 
-/* Fills model, vocab and n_vocab of an lm that has its path. */
+/* Loads the model of an lm that has its path; its vocabulary may still be read by a second thread until lm_load_vocabulary(), which
+ * fills vocab and n_vocab. lm_unload() frees what both have made, whichever failed. */
 int lm_load(struct lm *m, const struct lm_options *o, struct err *e);
+int lm_load_vocabulary(struct lm *m, struct err *e);
+void lm_unload(struct lm *m);
 
 /* The token that ends a turn; -1: none. */
 int32_t lm_find_end_of_turn(const struct lm *m);

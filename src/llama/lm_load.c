@@ -7,11 +7,12 @@
  *
  * Writing the copies is mostly waiting for the kernel to hand out pages, one by one; `huge_pages` asks for 2 MB at a time, which
  * makes decisions sooner as well. (A second thread that asked ahead brought nothing more, and counted 80 to 130 MB.)
- * Reading a vocabulary of 150,000 tokens beside the weights, as a model of its own by a second thread, was slower on two hardware
- * threads of one core (0.69 s to load Qwen3-0.6B in place of 0.57, medians of 7) and was left out. */
+ * `vocab_beside` has the vocabulary read by a second thread meanwhile (llama/vocab_reader.h). */
 #include "llama/lm_internal.h"
 #include "llama/maps.h"
 #include "llama/unread.h"
+#include "llama/vocab_reader.h"
+#include <malloc.h>
 #include <sys/mman.h>
 
 /* ---- pages ---- */
@@ -79,19 +80,28 @@ static bool on_progress(float progress, void *context) {
 
 /* ---- the whole ---- */
 
-static struct llama_model *load(const char *path, const struct lm_options *o, struct lm_log_listener *log) {
+static struct llama_model *load(const struct lm *m, const struct lm_options *o, struct lm_log_listener *log) {
     struct llama_model_params p = compat_model_params(o->vocab_only, o->lock_memory, o->no_repack);
-    struct following f = {.path = path, .options = o};
+    struct following f = {.path = m->path, .options = o};
+    if (m->reader)
+        p.kv_overrides = vocab_reader_overrides(m->reader);
     if (o->drop_copied || o->huge_pages) {
         p.progress_callback = on_progress;
         p.progress_callback_user_data = &f;
     }
     lm_log_begin(log);
-    struct llama_model *model = llama_model_load_from_file(path, p);
+    struct llama_model *model = llama_model_load_from_file(m->path, p);
     lm_log_end(log);
-    unread_unmap(&f.unread, path, 0, f.unread.n); /* what is left, and what was read once more */
+    unread_unmap(&f.unread, m->path, 0, f.unread.n); /* what is left, and what was read once more */
     unread_release(&f.unread);
     return model;
+}
+
+static int cannot_load(const struct lm *m, const char *errors, struct err *e) {
+    err_set(e, ERR_FORMAT, "lm_open", "llama.cpp cannot load %s: %s", m->path,
+            errors[0] ? errors : "no reason given");
+    err_hint(e, "EDGESTILL_LOG=debug shows all that llama.cpp says; this is %s", lm_version());
+    return ERR_FORMAT;
 }
 
 int lm_load(struct lm *m, const struct lm_options *o, struct err *e) {
@@ -99,14 +109,31 @@ int lm_load(struct lm *m, const struct lm_options *o, struct err *e) {
     int rc = o->checked ? 0 : lm_check_model(m->path, e);
     if (rc < 0)
         return rc;
-    m->model = load(m->path, o, &log);
-    if (!m->model) {
-        err_set(e, ERR_FORMAT, "lm_open", "llama.cpp cannot load %s: %s", m->path,
-                log.errors[0] ? log.errors : "no reason given");
-        err_hint(e, "EDGESTILL_LOG=debug shows all that llama.cpp says; this is %s", lm_version());
-        return ERR_FORMAT;
+    m->reader = o->vocab_beside && !o->vocab_only ? vocab_reader_begin(m->path) : NULL;
+    m->model = load(m, o, &log);
+    return m->model ? 0 : cannot_load(m, log.errors, e);
+}
+
+int lm_load_vocabulary(struct lm *m, struct err *e) {
+    char errors[sizeof((struct lm_log_listener *)0)->errors] = "";
+    const struct llama_model *from = m->model;
+    if (m->reader) {
+        from = m->vocabulary = vocab_reader_end(m->reader, errors, sizeof errors);
+        m->reader = NULL;
+        malloc_trim(0); /* what the reader's file head took, in a heap that nobody uses from now on */
     }
-    m->vocab = llama_model_get_vocab(m->model);
+    if (!from)
+        return cannot_load(m, errors, e);
+    m->vocab = llama_model_get_vocab(from);
     m->n_vocab = llama_vocab_n_tokens(m->vocab);
     return 0;
+}
+
+void lm_unload(struct lm *m) {
+    if (m->reader)
+        lm_load_vocabulary(m, NULL);
+    if (m->model)
+        llama_model_free(m->model); /* and its adapters */
+    if (m->vocabulary)
+        llama_model_free(m->vocabulary);
 }

@@ -75,16 +75,39 @@ static const struct {
 
 /* ---- loading ---- */
 
-/* As devices load: pages given back and no check of the file change nothing that is computed. */
+static void expect_same_vocabulary(struct lm *a, struct lm *b) {
+    static const char *const keys[] = {"general.architecture", "tokenizer.ggml.model",
+                                       "tokenizer.chat_template"};
+    struct str x = {0}, y = {0};
+    assert_int_equal(lm_n_vocab(a), lm_n_vocab(b));
+    assert_int_equal(lm_token_eot(a), lm_token_eot(b));
+    assert_int_equal(lm_token_bos(a), lm_token_bos(b));
+    for (int32_t t = 0; t < lm_n_vocab(a); t++) {
+        assert_int_equal(lm_token_is_end(a, t), lm_token_is_end(b, t));
+        assert_int_equal(lm_detokenize(a, &t, 1, true, &x, NULL), lm_detokenize(b, &t, 1, true, &y, NULL));
+        str_add_char(&x, '\n'), str_add_char(&y, '\n');
+    }
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        assert_int_equal(lm_metadata(a, keys[k], &x, NULL), lm_metadata(b, keys[k], &y, NULL));
+    assert_string_equal(str_text(&x), str_text(&y));
+    str_release(&x), str_release(&y);
+}
+
+/* As devices load: pages given back, a vocabulary read by another thread and no check of the file change nothing that is computed. */
 static void test_loading_as_a_device_is_the_same(void **state) {
     (void)state;
     struct err e = {0};
-    int32_t ids[64];
+    int32_t ids[64], again[64];
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct lm *plain = open_model(models[i].path, NULL);
-        struct lm *lean = open_model(
-            models[i].path, &(struct lm_options){.drop_copied = true, .huge_pages = true, .checked = true});
+        struct lm *lean =
+            open_model(models[i].path,
+                       &(struct lm_options){
+                           .drop_copied = true, .huge_pages = true, .vocab_beside = true, .checked = true});
+        expect_same_vocabulary(plain, lean);
         int64_t n = lm_tokenize(plain, head, strlen(head), LM_SPECIALS, ids, 64, &e);
+        assert_int_equal(lm_tokenize(lean, head, strlen(head), LM_SPECIALS, again, 64, &e), n);
+        assert_memory_equal(ids, again, (size_t)n * sizeof *ids);
         size_t size = (size_t)n * (size_t)lm_n_vocab(plain) * sizeof(float);
         float *a = malloc(size), *b = malloc(size);
         assert_int_equal(lm_logits(plain, ids, n, a, &e), 0);
@@ -142,8 +165,16 @@ static void test_broken_files_are_refused(void **state) {
     token[8] = 'b';
     file_write("twice.gguf", file.data, file.len, NULL);
     expect_refusal("twice.gguf", NULL, ERR_FORMAT, "twice");
+    token[8] = '#';
+    char *kind = (char *)memmem(file.data, file.len, "tokenizer.ggml.model", 20) + 20 + 4 + 8;
+    *kind = 'G'; /* "Gpt2" */
+    file_write("kind.gguf", file.data, file.len, NULL);
+    expect_refusal("kind.gguf", NULL, ERR_FORMAT, "Gpt2");
+    expect_refusal("kind.gguf", &(struct lm_options){.vocab_beside = true}, ERR_FORMAT, "Gpt2");
     expect_refusal("llama.gguf", &(struct lm_options){.lora = "other.gguf"}, ERR_MISMATCH, "other.gguf");
     expect_refusal("llama.gguf", &(struct lm_options){.kv_type = "q9"}, ERR_USAGE, "q9");
+    expect_refusal("llama.gguf", &(struct lm_options){.kv_type = "q9", .vocab_beside = true}, ERR_USAGE,
+                   "q9");
     expect_refusal("llama.gguf", &(struct lm_options){.n_seq_max = 100000}, ERR_USAGE, "100000");
     str_release(&file);
 }
