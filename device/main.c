@@ -140,6 +140,9 @@ int main(int argc, char *argv[]) {
     int rc = arguments_parse(argc, argv, &o, &e);
     if (rc == 0)
         rc = run(&o, &e);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && rc == 0)
+        rc = err_set(&e, ERR_IO, "edgestill-run",
+                     "cannot write to standard output: its reader has gone or the disk is full");
     if (rc < 0)
         log_err(&e);
     return rc < 0 ? err_exit_code(rc) : 0;

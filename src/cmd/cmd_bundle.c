@@ -116,15 +116,20 @@ static int take_cache(struct bundling *x) {
     return 0;
 }
 
-/* A program that was built anew makes another bundle, also where its version is the same. */
-static int describe_program(struct bundling *x) {
+/* Programs that were built anew make another bundle, also where their version is the same: the one that it has, and this one, which
+ * writes its texts. */
+static int describe_programs(struct bundling *x) {
     struct str path = {0};
-    char hex[SHA256_HEX];
+    char runner[SHA256_HEX], own[SHA256_HEX];
     int rc = runtime_program(x->arch, &path, x->e);
     if (rc == 0)
-        rc = sha256_file(str_text(&path), hex, x->e);
+        rc = sha256_file(str_text(&path), runner, x->e);
     if (rc == 0)
-        manifest_input_hash(&x->manifest, "program:edgestill-run", hex);
+        rc = sha256_file("/proc/self/exe", own, x->e);
+    if (rc == 0) {
+        manifest_input_hash(&x->manifest, "program:edgestill-run", runner);
+        manifest_input_hash(&x->manifest, "program:edgestill", own);
+    }
     str_release(&path);
     return rc;
 }
@@ -141,7 +146,7 @@ static int describe(struct bundling *x) {
     if (rc == 0)
         rc = manifest_input(m, "plan.yaml", x->e);
     if (rc == 0)
-        rc = describe_program(x);
+        rc = describe_programs(x);
     if (rc < 0)
         return rc;
     manifest_input_hash(m, "rows:golden", x->golden.sha256);

@@ -2,6 +2,7 @@
  * read is an error, because a report that leaves something out in silence is worse than none. */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "cmd/plan_text.h"
 #include "cmd/report.h"
 #include "cmd/sharing.h"
@@ -249,6 +250,23 @@ static int is_json(const struct dirent *d) {
     return d->d_name[0] != '.' && str_ends(d->d_name, ".json");
 }
 
+/* One that cannot be read is left out, and it is said. */
+static int gather_receipt(struct project *p, const char *name, json_t *list, struct err *e) {
+    struct err why = {0};
+    json_t *one = NULL;
+    int code = name != NULL ? read_part(p, name, &one, &why) : no_memory(e);
+    if (json_is_object(one)) {
+        json_object_set_new(one, "file", json_string(name));
+        json_array_append(list, one);
+    }
+    json_decref(one);
+    if (name == NULL || code == ERR_NO_MEMORY)
+        return code;
+    if (code < 0)
+        log_warn("the report leaves out %s: %s; another self-test writes it anew", name, why.message);
+    return 0;
+}
+
 /* receipts/: what self-tests measured, one file a device; by name. */
 static int gather_receipts(struct project *p, json_t *document, struct err *e) {
     const char *folder = project_path(p, "receipts");
@@ -257,15 +275,8 @@ static int gather_receipts(struct project *p, json_t *document, struct err *e) {
     int code = folder != NULL ? 0 : no_memory(e),
         n = folder != NULL ? scandir(folder, &names, is_json, alphasort) : 0;
     for (int i = 0; i < n; i++) {
-        const char *name = arena_printf(&p->arena, "receipts/%s", names[i]->d_name);
-        json_t *one = NULL;
-        if (code == 0 && name != NULL)
-            code = read_part(p, name, &one, e);
-        if (json_is_object(one)) {
-            json_object_set_new(one, "file", json_string(name));
-            json_array_append(list, one);
-        }
-        json_decref(one);
+        if (code == 0)
+            code = gather_receipt(p, arena_printf(&p->arena, "receipts/%s", names[i]->d_name), list, e);
         free(names[i]);
     }
     free(names);

@@ -44,11 +44,23 @@ void bundle_text_run(const struct bundle_facts *f, struct str *out) {
 
 void bundle_text_selftest(const struct bundle_facts *f, struct str *out) {
     (void)f;
-    str_add(out, "#!/bin/sh\n"
-                 "# Runs the golden rows, compares with the host's answers, measures, and writes "
-                 "receipt.json. See README.md.\n"
-                 "here=$(dirname -- \"$(readlink -f -- \"$0\")\") || exit 1\n"
-                 "exec \"$here/run\" --selftest \"$@\"\n");
+    str_add(
+        out,
+        "#!/bin/sh\n"
+        "# Runs the golden rows, compares with the host's answers, measures, and writes "
+        "receipt.json. See README.md.\n"
+        "here=$(dirname -- \"$(readlink -f -- \"$0\")\") || exit 1\n"
+        "# a damaged library could end the program before it looks at any file\n"
+        "changed=$(sed -n -e 's/^ *\"\\(bin\\/[^\"]*\\)\": \"\\([0-9a-f]*\\)\",*$/\\2  \\1/p' \\\n"
+        "    -e 's/^ *\"\\(lib\\/[^\"]*\\)\": \"\\([0-9a-f]*\\)\",*$/\\2  \\1/p' \"$here/bundle.json\" |\n"
+        "    (cd \"$here\" && LC_ALL=C sha256sum -c 2>/dev/null) | sed -n 's/: FAILED.*//p')\n"
+        "if [ -n \"$changed\" ]; then\n"
+        "    printf 'selftest: %s is not as in bundle.json, or cannot be read\\n' $changed >&2\n"
+        "    echo 'selftest: copy the bundle again; a damaged card or an interrupted copy are the usual "
+        "reasons' >&2\n"
+        "    exit 1\n"
+        "fi\n"
+        "exec \"$here/run\" --selftest \"$@\"\n");
 }
 
 /* ---- README ---- */

@@ -129,6 +129,7 @@ static void write_stages(void) {
     write_text("p/model/student.gguf", "twelve bytes");
     write_text("p/receipts/a.json", "{\"emulated\":true,\"selftest\":{\"rows\":20,\"agreeing_rows\":19,"
                                     "\"passed\":true},\"measured\":{\"decision_s\":0.5}}");
+    write_text("p/receipts/broken.json", "{\"emulated\": tr"); /* is left out */
     /* this machine's figures never stand as the device's */
     write_text("p/receipts/b-amd64-here.json",
                "{\"emulated\":false,\"selftest\":{\"rows\":8,\"agreeing_rows\":8}}");

@@ -144,6 +144,7 @@ static void test_wrong_usage(void **state) {
     assert_int_equal(tiny_shell(RUN "delay=soon"), 2);
     assert_int_equal(tiny_shell(RUN "--bundle /nowhere delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "--help"), 0);
+    assert_int_equal(tiny_shell(RUN "--help >/dev/full"), 1);
     assert_int_equal(tiny_shell(RUN "-help 2>&1 | grep -q -- '^edgestill: -help is unknown'"), 0);
     assert_int_equal(tiny_shell(RUN "--rows 2>&1 | grep -q -- '^edgestill: --rows is unknown'"), 0);
     assert_int_equal(tiny_shell(RUN "--max-wait 99999999 2>&1 | grep -q 'from 1 to 16777216'"), 0);
@@ -161,6 +162,15 @@ static void test_damage_is_noticed(void **state) {
         tiny_shell(
             "rm torn/README.md && env -i torn/selftest --threads 1 2>gone; test $? = 1 && "
             "grep -q 'README.md was bundled and is not here' gone && grep -q 'copy the bundle again' gone"),
+        0);
+    /* libraries that would end the program before it looks at any file */
+    assert_int_equal(
+        tiny_shell(
+            "cp here/README.md torn/ && for f in torn/lib/lib*.so*; do head -c 5000 $f >cut && cat cut >$f; "
+            "done && "
+            "LC_ALL=de_DE.UTF-8 torn/selftest --threads 1 2>cut; test $? = 1 && "
+            "grep -q 'selftest: lib/libllama.so.0 is not as in bundle.json' cut && "
+            "grep -q 'copy the bundle again' cut && ! grep -q loader cut && cp here/lib/lib* torn/lib/"),
         0);
     assert_int_equal(
         tiny_shell("env -i here/selftest --threads 1 --rows 1 --receipt /nowhere/r.json 2>where; "
