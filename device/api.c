@@ -182,6 +182,8 @@ static int answer(struct runner *r, enum api_kind kind, struct arena *a, const c
         return rc;
     out->decided = true;
     out->abstained = d.abstained;
+    out->missing = d.missing != NULL;
+    out->outside = d.outside != NULL;
     out->label = d.label;
     out->seconds = d.ms / 1e3;
     rc = kind == API_CHAT ? write_chat(r, &d, &out->body, e) : runner_write(r, &d, &out->body, e);

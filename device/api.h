@@ -11,7 +11,7 @@ struct reply {
     const char *type;  /* content type */
     const char *allow; /* 405: the method that is allowed; else NULL */
     struct str body;
-    bool decided, abstained; /* for the metrics */
+    bool decided, abstained, missing, outside; /* for the metrics; the last two as in struct decision */
     int label;
     double seconds;
 };

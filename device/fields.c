@@ -50,11 +50,13 @@ static int keep(struct str *list, struct arena *a, const char **out, struct err 
 
 int fields_doubt(const struct task *t, const struct node *object, const struct record *record,
                  struct arena *a, struct fields_doubt *out, struct err *e) {
-    struct str missing = {0}, unknown = {0};
+    struct str missing = {0}, unknown = {0}, outside = {0};
     *out = (struct fields_doubt){0};
     for (int i = 0; i < t->n_declared; i++) {
         if (record->values[i].missing && !t->fields[i].optional)
             add_name(&missing, t->fields[i].name);
+        if (!task_field_allows(&t->fields[i], &record->values[i]))
+            add_name(&outside, t->fields[i].name);
     }
     for (const struct node *f = missing.len ? object->first : NULL; f; f = f->next) {
         if (!is_field(t, f->key) && strcmp(f->key, "id") != 0)
@@ -63,7 +65,10 @@ int fields_doubt(const struct task *t, const struct node *object, const struct r
     int rc = keep(&missing, a, &out->missing, e);
     if (rc == 0)
         rc = keep(&unknown, a, &out->unknown, e);
+    if (rc == 0)
+        rc = keep(&outside, a, &out->outside, e);
     str_release(&missing);
     str_release(&unknown);
+    str_release(&outside);
     return rc;
 }

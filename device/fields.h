@@ -13,9 +13,10 @@ int fields_check(const struct task *t, const struct node *record, struct err *e)
 
 /* Lists of names as JSON (["delay"]), in the arena; NULL where there is nothing to say. `missing`: declared fields without a
  * value that are not optional. `unknown`: entries that are no field of the task nor "id", only where something is missing: a
- * name misspelt? */
+ * name misspelt? `outside`: fields whose value is beyond the declared range or none of the declared values, so that the model
+ * was trained on none like it. */
 struct fields_doubt {
-    const char *missing, *unknown;
+    const char *missing, *unknown, *outside;
 };
 int fields_doubt(const struct task *t, const struct node *object, const struct record *record,
                  struct arena *a, struct fields_doubt *out, struct err *e);

@@ -65,6 +65,8 @@ static int decide_words(struct runner *r, const struct options *o, struct err *e
         rc = runner_decide(r, str_text(&json), json.len, 1, &d, e);
     if (rc == 0 && d.missing && !o->json)
         log_warn("the record has no value for %s, which the task needs", d.missing);
+    if (rc == 0 && d.outside && !o->json)
+        log_warn("beyond what the task declares, and so what the model knows: %s", d.outside);
     if (rc == 0 && o->json)
         rc = runner_write(r, &d, &answer, e);
     else if (rc == 0 && d.answer)

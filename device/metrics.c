@@ -27,6 +27,8 @@ void metrics_decided(struct metrics *m, const struct reply *r) {
     pthread_mutex_lock(&m->lock);
     m->n_decided++;
     m->n_abstained += r->abstained;
+    m->n_missing += r->missing;
+    m->n_outside += r->outside;
     if (r->label >= 0) /* extract and respond have none */
         m->by_label[r->label]++;
     m->seconds += r->seconds;
@@ -81,6 +83,12 @@ static void add_counters(struct metrics *m, struct str *out) {
     }
     head(out, "abstained_total", "counter", "Records left undecided.");
     str_addf(out, "edgestill_abstained_total %lld\n", (long long)m->n_abstained);
+    head(out, "doubtful_total", "counter",
+         "Records decided without a field that the task needs, or with a value that it does not declare.");
+    str_addf(out,
+             "edgestill_doubtful_total{reason=\"missing\"} "
+             "%lld\nedgestill_doubtful_total{reason=\"outside\"} %lld\n",
+             (long long)m->n_missing, (long long)m->n_outside);
     head(out, "decision_seconds", "histogram", "Time of a decision, without the wait for it.");
     for (int i = 0; i < METRICS_BUCKETS; i++)
         str_addf(out, "edgestill_decision_seconds_bucket{le=\"%g\"} %lld\n", upper_s[i],

@@ -12,7 +12,7 @@ struct metrics {
     const struct bundle *bundle;
     int64_t by_status[METRICS_STATUS_MAX];
     int64_t *by_label;
-    int64_t n_decided, n_abstained, bucket[METRICS_BUCKETS];
+    int64_t n_decided, n_abstained, n_missing, n_outside, bucket[METRICS_BUCKETS];
     double seconds;
     int64_t start_ms;
 };

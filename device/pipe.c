@@ -27,7 +27,7 @@ bool pipe_is_records_fault(int code) {
 }
 
 struct counts {
-    int64_t lines, bad, lacking;
+    int64_t lines, bad, lacking, outside;
 };
 
 static int report(const struct counts *seen, struct err *e) {
@@ -35,6 +35,10 @@ static int report(const struct counts *seen, struct err *e) {
         log_warn(
             "%lld of %lld records lack a field that the task needs: their answers name it in \"missing\"",
             (long long)seen->lacking, (long long)(seen->lines - seen->bad));
+    if (seen->outside)
+        log_warn("%lld of %lld records have values that the task does not declare: their answers name the "
+                 "fields in \"outside\"",
+                 (long long)seen->outside, (long long)(seen->lines - seen->bad));
     return seen->bad ? err_set(e, ERR_INPUT, "edgestill-run", "%lld of %lld lines could not be used",
                                (long long)seen->bad, (long long)seen->lines)
                      : 0;
@@ -45,6 +49,7 @@ static int decide_line(struct runner *r, const char *line, size_t n, struct coun
     struct decision d;
     int rc = runner_decide(r, line, n, (int)(seen->lines & 0x3FFFFFFF), &d, e);
     seen->lacking += rc == 0 && d.missing;
+    seen->outside += rc == 0 && d.outside;
     return rc < 0 ? rc : runner_write(r, &d, out, e);
 }
 

@@ -171,6 +171,7 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
                              .valid = valid,
                              .missing = doubt.missing,
                              .unknown = doubt.unknown,
+                             .outside = doubt.outside,
                              .ms = (clock_seconds() - start) * 1e3,
                              .id = id ? id->text : NULL};
     out->abstained = !written && r->probabilities[out->label] < r->bundle.abstain_threshold;
@@ -187,6 +188,8 @@ static int write_end(const struct decision *d, struct str *out, struct err *e) {
         str_addf(out, ",\"missing\":%s", d->missing);
     if (d->unknown)
         str_addf(out, ",\"unknown\":%s", d->unknown);
+    if (d->outside)
+        str_addf(out, ",\"outside\":%s", d->outside);
     str_addf(out, ",\"ms\":%.1f}", d->ms);
     return str_check(out, e);
 }

@@ -47,7 +47,8 @@ struct decision {
     /* extract, respond: in normal form where valid, else as the model wrote it; else NULL */
     const char *answer;
     bool valid;
-    const char *missing, *unknown; /* JSON lists of names (fields.h), until the next decision; NULL: none */
+    const char *missing, *unknown,
+        *outside; /* JSON lists of names (fields.h), until the next decision; NULL: none */
     double ms;
     /* the record's "id" as written, where it has one and the task has no such field; else NULL */
     const char *id;
@@ -64,7 +65,8 @@ int runner_decide(struct runner *r, const char *json, size_t n, int line, struct
 
 /* {"label":"normal","probabilities":{"suspicious":0.0213,"normal":0.9787},"abstained":false,"ms":12.3}, with "id" in front where
  * there is one, "abstained" where the bundle has a threshold, "other" or "other_failed" where somebody else was asked, and
- * "missing" where a field has no value that the task needs, with "unknown" for what the record has instead.
+ * "missing" where a field has no value that the task needs, with "unknown" for what the record has instead, and "outside" where one
+ * has a value that the task does not declare.
  * Extract: {"answer":{...},"valid":true,"ms":80.1}; respond: the answer is a text; what is not valid stands as a text as well.
  * Appended without a newline. */
 int runner_write(const struct runner *r, const struct decision *d, struct str *out, struct err *e);

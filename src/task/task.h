@@ -132,6 +132,9 @@ void task_release(struct task *t);
 int task_to_json(const struct task *t, struct str *out, struct err *e);
 int task_to_yaml(const struct task *t, struct str *out, struct err *e);
 
+/* Is it within the range, and one of the values, that the field declares? A missing value is. */
+bool task_field_allows(const struct task_field *f, const struct value *v);
+
 int task_field_index(const struct task *t, const char *name); /* -1 when there is none */
 int task_label_index(const struct task *t, const char *name);
 const char *task_type_name(enum field_type type);   /* "integer" */

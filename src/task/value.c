@@ -64,6 +64,14 @@ static bool parse_number(const struct task_field *f, const char *text, double *o
     return *start != '-' || start == number ? str_to_double(start, out) : false;
 }
 
+bool task_field_allows(const struct task_field *f, const struct value *v) {
+    if (v->missing)
+        return true;
+    if (f->type == FIELD_CATEGORY)
+        return v->number >= 0;
+    return !f->has_range || (v->number >= f->min && v->number <= f->max);
+}
+
 /* Printed with the field's decimals, and read back from there. */
 static int print_number(const struct task_field *f, struct arena *a, double number, struct value *out,
                         struct err *e) {
@@ -94,7 +102,7 @@ static int parse_numeric(const struct task_field *f, struct arena *a, bool stric
     int rc = print_number(f, a, number, &v, e);
     if (rc < 0)
         return rc;
-    if (strict && f->has_range && (v.number < f->min || v.number > f->max))
+    if (strict && !task_field_allows(f, &v))
         return bad_value(f, text, e, "is out of the field's range");
     *out = v;
     return 0;

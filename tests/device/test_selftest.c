@@ -106,7 +106,18 @@ static void test_doubtful_records(void **state) {
                                 "\\[\"delay\"\\],\"unknown\":\\[\"dealy\"\\],\"ms\":'"),
                      0);
     assert_int_equal(
-        tiny_shell("sed -n 3p doubt.jsonl | grep '^{\"label\":' | grep -vq -e missing -e unknown"), 0);
+        tiny_shell("sed -n 3p doubt.jsonl | grep '^{\"label\":' | grep -vq -e missing -e unknown -e outside"),
+        0);
+    assert_int_equal(
+        tiny_shell(
+            "for v in '21,\"visit type\":\"Routine\"' '-1,\"visit type\":\"other\"' '20,\"visit "
+            "type\":\"unknown\"'; do "
+            "echo \"{\\\"delay\\\":$v,\\\"approved share\\\":1}\"; done | " RUN
+            ">outside.jsonl 2>outside.log && "
+            "sed -n 1p outside.jsonl | grep -q ',\"outside\":\\[\"delay\"\\],\"ms\":' && "
+            "sed -n 2p outside.jsonl | grep -q ',\"outside\":\\[\"delay\",\"visit type\"\\],\"ms\":' && "
+            "sed -n 3p outside.jsonl | grep -vq outside && grep -q '2 of 3 records have values' outside.log"),
+        0);
     assert_int_equal(tiny_shell("sed -n 4p doubt.jsonl | grep -q '\"error\":.*\"line\":4'"), 0);
     assert_int_equal(tiny_shell("grep -q '1 of 2 records lack a field' doubt.log"), 0);
     assert_int_equal(tiny_shell(RUN "'visit type=routine' 2>&1 >one.txt | grep -q 'no value for .*delay'"),

@@ -301,7 +301,14 @@ static void test_serves(void **state) {
     expect_robust(s.port);
     expect_crowd(s.port, false);
     struct str body = {0};
+    assert_int_equal(
+        post(s.port, "/v1/decide", "{\"delay\":99,\"approved share\":1,\"visit type\":\"routine\"}", &body),
+        200);
+    assert_non_null(strstr(str_text(&body), "\"outside\":[\"delay\"]"));
+    str_clear(&body);
     assert_int_equal(request(s.port, "GET", "/metrics", NULL, NULL, &body), 200);
+    assert_non_null(strstr(str_text(&body), "edgestill_doubtful_total{reason=\"outside\"} 1\n"));
+    assert_null(strstr(str_text(&body), "edgestill_doubtful_total{reason=\"missing\"} 0\n"));
     assert_non_null(strstr(str_text(&body), "edgestill_responses_total{code=\"413\"} 1\n"));
     assert_non_null(strstr(str_text(&body), "edgestill_decision_seconds_bucket{le=\"+Inf\"}"));
     assert_non_null(strstr(str_text(&body), "edgestill_decisions_total{label=\"normal\"}"));
