@@ -11,12 +11,37 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <wordexp.h>
 
 extern char **environ;
 
 enum { MOST_WORDS = 40, SSH_FAILED = 255 };
 
 /* ---- opening ---- */
+
+/* Quotes and ~ as in a shell, but no commands: "ssh -o ProxyCommand='ssh -W %h:%p jump'". */
+static int split(const char *command, wordexp_t *words) {
+    int rc = wordexp(command, words, WRDE_NOCMD);
+    if (rc == WRDE_NOSPACE)
+        wordfree(words);
+    return rc == 0 ? 0 : -1;
+}
+
+static int take_command(struct ssh *s, const char *command, struct err *e) {
+    wordexp_t words;
+    bool fits = strlen(command) < sizeof s->command && split(command, &words) == 0;
+    bool any = fits && words.we_wordc > 0;
+    if (fits)
+        wordfree(&words);
+    if (!any) {
+        err_set(e, ERR_USAGE, "ssh_open", "\"%.200s\" is no command for ssh", command);
+        err_hint(e, "words and options as in a shell, at most 511 bytes: --ssh \"ssh -p 2222\"; what is "
+                    "longer belongs in ~/.ssh/config");
+        return ERR_USAGE;
+    }
+    snprintf(s->command, sizeof s->command, "%s", command);
+    return 0;
+}
 
 int ssh_open(struct ssh *s, const char *host, const char *command, struct err *e) {
     const char *named = command ? command : getenv("EDGESTILL_SSH");
@@ -30,7 +55,9 @@ int ssh_open(struct ssh *s, const char *host, const char *command, struct err *e
         return ERR_USAGE;
     }
     snprintf(s->host, sizeof s->host, "%s", host);
-    snprintf(s->command, sizeof s->command, "%s", named && named[0] ? named : "ssh");
+    int rc = take_command(s, named && named[0] ? named : "ssh", e);
+    if (rc < 0)
+        return rc;
     /* A socket's path may have 107 bytes, and ssh adds some 20 while it makes one. */
     snprintf(s->control, sizeof s->control, "%s/edgestill-ssh.XXXXXX",
              tmp && strlen(tmp) < 30 ? tmp : "/tmp");
@@ -54,7 +81,8 @@ void ssh_quote(struct str *out, const char *text) {
 
 struct call {
     const struct ssh_call *q;
-    char *command; /* split in place */
+    wordexp_t command; /* its words, where split */
+    bool split;
     struct str control, remote;
     char *words[MOST_WORDS + 1];
     int n_words, input, output;
@@ -68,10 +96,9 @@ static void add_word(struct call *c, const char *word) {
 
 /* ssh, its options, and where the shared connection's socket is. */
 static void add_ssh(struct call *c, const struct ssh *s) {
-    char *rest = NULL;
-    c->command = strdup(s->command);
-    for (char *w = c->command ? strtok_r(c->command, " ", &rest) : NULL; w; w = strtok_r(NULL, " ", &rest))
-        add_word(c, w);
+    c->split = split(s->command, &c->command) == 0;
+    for (size_t i = 0; c->split && i < c->command.we_wordc; i++)
+        add_word(c, c->command.we_wordv[i]);
     if (!s->control[0])
         return;
     str_addf(&c->control, "ControlPath=%s/s", s->control);
@@ -98,7 +125,7 @@ static int build(struct call *c, const struct ssh *s, struct err *e) {
         ssh_quote(&c->remote, c->q->args[i]);
     }
     add_word(c, str_text(&c->remote));
-    if (!c->command || c->n_words == MOST_WORDS)
+    if (!c->split || c->n_words == MOST_WORDS)
         return err_set(e, ERR_NO_MEMORY, "ssh_run", "the ssh command has too many words");
     int rc = str_check(&c->control, e);
     return rc < 0 ? rc : str_check(&c->remote, e);
@@ -202,7 +229,8 @@ int ssh_run(struct ssh *s, const struct ssh_call *q, int *status, struct err *e)
         close(c.input);
     if (c.output >= 0)
         close(c.output);
-    free(c.command);
+    if (c.split)
+        wordfree(&c.command);
     str_release(&c.control);
     str_release(&c.remote);
     return rc;
@@ -226,7 +254,8 @@ static void leave(const struct ssh *s) {
             ;
     }
     posix_spawn_file_actions_destroy(&quiet);
-    free(c.command);
+    if (c.split)
+        wordfree(&c.command);
     str_release(&c.control);
 }
 

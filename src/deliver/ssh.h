@@ -17,12 +17,13 @@
 #include <stdbool.h>
 
 struct ssh {
-    char command[512]; /* "ssh", or the user's own with its options, split at blanks */
+    char command[512]; /* "ssh", or the user's own with its options, split into words as a shell does */
     char host[256];
     char control[64]; /* folder of the socket; "" none */
 };
 
-/* `command` NULL: EDGESTILL_SSH, else "ssh". ERR_USAGE for a host that ssh could take for an option. */
+/* `command` NULL: EDGESTILL_SSH, else "ssh". ERR_USAGE for a host that ssh could take for an option, and for a
+ * command that cannot be split (a quote that is not closed). */
 int ssh_open(struct ssh *s, const char *host, const char *command, struct err *e);
 void ssh_close(struct ssh *s); /* safe to repeat */
 

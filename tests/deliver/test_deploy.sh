@@ -193,6 +193,9 @@ fi
 # ---- what is refused ----
 expect 2 "an option as a host" "$EDGESTILL" deploy -C p -- -oProxyCommand=x
 expect 2 "a folder that a shell could misread" deploy --folder 'a;b'
+expect 2 "a quote that is not closed" deploy --ssh "ssh -F '$work/ssh/config"
+has "it says what is meant" "$err" 'is no command for ssh'
+expect 0 "a jump by a command in quotes" deploy --list --ssh "ssh -F $work/ssh/config -o 'ProxyCommand=ssh -F $work/ssh/config -W %h:%p jump'"
 expect 2 "no folder at all, which would be the topmost" deploy --folder ''
 expect 1 "a host that is not there" env EDGESTILL_SSH="ssh -F $work/ssh/config -o ConnectTimeout=2 -p 1" "$EDGESTILL" deploy device -C p
 mkdir -p fake && printf '#!/bin/sh\n[ "$1" = -m ] && echo riscv64 || echo Linux 6\n' >bin/uname && chmod +x bin/uname
