@@ -77,7 +77,8 @@ int compress_measure_child(const char *const args[]) {
                            .n_batch = (int)n_batch,
                            .n_outputs = 8,
                            .drop_copied = as_runner,
-                           .huge_pages = as_runner};
+                           .huge_pages = as_runner,
+                           .vocab_beside = as_runner};
     bench_must(lm_backend_init(NULL, &e), &e);
     bench_must(lm_open(&m, args[0], &o, &e), &e);
     bench_must(read_tokens(m, 8, false, &warm_s, &e), &e); /* the file's pages, once */

@@ -96,6 +96,7 @@ static int run_child(const char *file, int context, int ubatch) {
                                             .n_outputs = 12,
                                             .drop_copied = true,
                                             .huge_pages = true,
+                                            .vocab_beside = true,
                                             .flash_attention = true},
                        &e);
     if (code == 0)

@@ -23,7 +23,7 @@ static int open_model(struct runner *r, const struct runner_options *q, struct e
                            .kv_type = b->kv_type,
                            .drop_copied = true,
                            .huge_pages = true,
-                           .vocab_beside = cores > 1,
+                           .vocab_beside = true,
                            .checked = b->has_fingerprint && !r->model_changed,
                            .flash_attention = b->flash_attention};
     int rc = q->any_memory ? 0 : guard_memory(b->memory_need_bytes, guard_available_bytes(), e);

@@ -59,7 +59,7 @@ struct lm_options {
     /* large allocations that this process has when the weights are read, in huge pages where the kernel has them: the
      * copies that repacking makes; for a process that holds one model */
     bool huge_pages;
-    /* a second thread reads the vocabulary while this one loads the weights: sooner on two cores */
+    /* a second thread reads the vocabulary while this one loads the weights, where there is a second core */
     bool vocab_beside;
     bool checked;        /* the file is known to be a whole model: llama.cpp is given it as it is */
     const char *kv_type; /* "f16" (NULL), "q8_0" (with flash attention), "f32" */

@@ -8,6 +8,7 @@
  * Writing the copies is mostly waiting for the kernel to hand out pages, one by one; `huge_pages` asks for 2 MB at a time, which
  * makes decisions sooner as well. (A second thread that asked ahead brought nothing more, and counted 80 to 130 MB.)
  * `vocab_beside` has the vocabulary read by a second thread meanwhile (llama/vocab_reader.h). */
+#include "base/thread.h"
 #include "llama/lm_internal.h"
 #include "llama/maps.h"
 #include "llama/unread.h"
@@ -109,7 +110,8 @@ int lm_load(struct lm *m, const struct lm_options *o, struct err *e) {
     int rc = o->checked ? 0 : lm_check_model(m->path, e);
     if (rc < 0)
         return rc;
-    m->reader = o->vocab_beside && !o->vocab_only ? vocab_reader_begin(m->path) : NULL;
+    m->reader =
+        o->vocab_beside && !o->vocab_only && thread_core_count() > 1 ? vocab_reader_begin(m->path) : NULL;
     m->model = load(m, o, &log);
     return m->model ? 0 : cannot_load(m, log.errors, e);
 }
