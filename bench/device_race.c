@@ -178,7 +178,7 @@ static double once(const struct contender *c, int64_t i) {
 
 /* Starts one after the other, so that each has the machine when it counts, several times; then questions in turn. */
 static void race(struct contender *all, int n) {
-    int n_runs = (int)chain_setting("DEVICE_RUNS", 9), n_starts = (int)chain_setting("DEVICE_STARTS", 3);
+    int n_runs = (int)chain_setting("DEVICE_RUNS", 9), n_starts = (int)chain_setting("DEVICE_STARTS", 9);
     n_runs = n_runs < MOST_RUNS ? n_runs : MOST_RUNS;
     n_starts = n_starts < MOST_STARTS ? n_starts : MOST_STARTS;
     for (int s = 0; s < n_starts; s++) {
