@@ -76,7 +76,31 @@ static int add_line(const char *from, const char *to, struct str *json, bool *fi
     return 0;
 }
 
-int api_record_text(const char *text, struct str *json, struct err *e) {
+/* The field whose name `text` begins with, a colon behind it; NULL: none. */
+static const struct task_field *field_named(const struct task *t, const char *text) {
+    text += strspn(text, " \t\r-");
+    size_t n = strcspn(text, ":\n");
+    while (n > 0 && strchr(" \t", text[n - 1]))
+        n--;
+    for (int i = 0; i < t->n_declared && strchr(text, ':'); i++) {
+        const struct task_field *f = &t->fields[i];
+        if ((strlen(f->name) == n && memcmp(f->name, text, n) == 0) ||
+            (strlen(f->column) == n && memcmp(f->column, text, n) == 0))
+            return f;
+    }
+    return NULL;
+}
+
+/* A pair goes to the end of its line, or to a ";". One in a text is part of it, unless another field's name follows. */
+static size_t pair_length(const struct task *t, const char *text) {
+    const struct task_field *f = field_named(t, text);
+    size_t n = strcspn(text, "\n;");
+    while (f && f->type == FIELD_TEXT && text[n] == ';' && !field_named(t, text + n + 1))
+        n += 1 + strcspn(text + n + 1, "\n;");
+    return n;
+}
+
+int api_record_text(const struct task *t, const char *text, struct str *json, struct err *e) {
     bool first = true;
     text += strspn(text, " \t\r\n");
     if (*text == '{') {
@@ -85,7 +109,7 @@ int api_record_text(const char *text, struct str *json, struct err *e) {
     }
     str_add_char(json, '{');
     for (const char *at = text; *at;) {
-        size_t n = strcspn(at, "\n;");
+        size_t n = pair_length(t, at);
         int rc = add_line(at, at + n, json, &first, e);
         if (rc < 0)
             return rc;
@@ -173,7 +197,7 @@ static int answer(struct runner *r, enum api_kind kind, struct arena *a, const c
     const char *text = NULL;
     int rc = kind == API_CHAT ? read_chat(a, body, n, &text, e) : 0;
     if (rc == 0 && text)
-        rc = api_record_text(text, &record, e);
+        rc = api_record_text(&r->bundle.task, text, &record, e);
     if (rc == 0)
         rc = text ? runner_decide(r, str_text(&record), record.len, 1, &d, e)
                   : runner_decide(r, body, n, 1, &d, e);

@@ -28,7 +28,8 @@ void api_decide(struct runner *r, enum api_kind kind, const char *body, size_t n
 
 void api_models(const struct bundle *b, struct reply *out);
 
-/* "name: value" lines, or a JSON object as it is, to a JSON object, appended. ERR_INPUT when it is neither. For its test. */
-int api_record_text(const char *text, struct str *json, struct err *e);
+/* "name: value" lines or pairs with ";" between them, or a JSON object as it is, to a JSON object, appended. A ";" in a text field's value
+ * stays there unless another field of the task follows. ERR_INPUT when it is neither. For its test. */
+int api_record_text(const struct task *t, const char *text, struct str *json, struct err *e);
 
 #endif

@@ -77,6 +77,8 @@ static int skip_long_line(struct lines *l, struct err *e) {
 int lines_next(struct lines *l, char **line, size_t *n, struct err *e) {
     size_t seen = 0; /* bytes after start without a line end */
     while (true) {
+        if (interrupt_requested()) /* also where lines are in the buffer still: deciding those may take minutes */
+            return interrupt_check(e);
         char *from = l->buffer + l->start,
              *newline = l->end > l->start + seen ? memchr(from + seen, '\n', l->end - l->start - seen) : NULL;
         if (newline || (l->at_end && l->end > l->start)) {
@@ -91,8 +93,6 @@ int lines_next(struct lines *l, char **line, size_t *n, struct err *e) {
         seen = l->end - l->start;
         if (seen > LINES_MAX_BYTES)
             return skip_long_line(l, e);
-        if (interrupt_requested())
-            return interrupt_check(e);
         int rc = fill(l, e);
         if (rc < 0)
             return rc;

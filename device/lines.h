@@ -19,8 +19,8 @@ struct lines { /* lines_init / lines_release */
 void lines_init(struct lines *l, int fd);
 void lines_release(struct lines *l);
 
-/* The next line without its line end; borrowed until the next call. 1: a line; 0: the end; ERR_INTERRUPTED after a signal;
- * ERR_INPUT when a line is longer than LINES_MAX_BYTES (that line is skipped: the next call goes on after it). */
+/* The next line without its line end; borrowed until the next call. 1: a line; 0: the end; ERR_INTERRUPTED after a signal, also where
+ * lines that were read are left; ERR_INPUT when a line is longer than LINES_MAX_BYTES (that line is skipped: the next call goes on after it). */
 int lines_next(struct lines *l, char **line, size_t *n, struct err *e);
 
 #endif

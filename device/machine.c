@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include <elf.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,16 +99,40 @@ double machine_temperature_c(void) {
     return hottest;
 }
 
-/* The firmware's bits: 0 voltage too low, 1 clock capped, 2 throttled, 3 soft temperature limit; the upper half is history. */
+/* The firmware's bits: 0 voltage too low, 1 clock capped, 2 throttled, 3 soft temperature limit; the upper half is history. Their folder
+ * is named after the node of the device tree: "soc" up to a Raspberry Pi 4, "soc@107c000000" on a 5. */
 static int firmware_throttled(const char *sys) {
-    char path[512];
+    char pattern[512];
+    glob_t found = {0};
     unsigned bits = 0;
-    snprintf(path, sizeof path, "%s/devices/platform/soc/soc:firmware/get_throttled", sys);
-    FILE *f = fopen(path, "r");
+    snprintf(pattern, sizeof pattern, "%s/devices/platform/soc*/soc*:firmware/get_throttled", sys);
+    FILE *f = glob(pattern, 0, NULL, &found) == 0 ? fopen(found.gl_pathv[0], "r") : NULL;
     int n = f ? fscanf(f, "%x", &bits) : 0;
     if (f)
         fclose(f);
+    globfree(&found);
     return n == 1 ? (bits & 0xF) != 0 : -1;
+}
+
+/* Kernels without that file still have the firmware's word on the voltage (Documentation/hwmon/raspberrypi-hwmon.rst). */
+static int voltage_too_low(const char *sys) {
+    for (int i = 0; i < 32; i++) {
+        char path[512], name[64] = "";
+        int alarm = -1;
+        snprintf(path, sizeof path, "%s/class/hwmon/hwmon%d/name", sys, i);
+        FILE *f = fopen(path, "r");
+        bool is_it = f && fscanf(f, "%63s", name) == 1 && strcmp(name, "rpi_volt") == 0;
+        if (f)
+            fclose(f);
+        snprintf(path, sizeof path, "%s/class/hwmon/hwmon%d/in0_lcrit_alarm", sys, i);
+        f = is_it ? fopen(path, "r") : NULL;
+        bool known = f && fscanf(f, "%d", &alarm) == 1;
+        if (f)
+            fclose(f);
+        if (known)
+            return alarm != 0;
+    }
+    return -1;
 }
 
 static bool slows_processors(const char *type) {
@@ -116,6 +141,8 @@ static bool slows_processors(const char *type) {
 
 int machine_throttled(const char *sys) {
     int found = firmware_throttled(sys);
+    if (found < 0)
+        found = voltage_too_low(sys);
     for (int i = 0; i < 64; i++) {
         char path[512], type[64] = "";
         long state = 0;

@@ -19,7 +19,7 @@ void machine_describe(struct machine *m);
 /* At this moment; -1 where unknown. */
 double machine_temperature_c(void); /* the hottest thermal zone */
 /* 1: the processor is held back now, for heat or want of power; 0: no; -1: unknown. `sys` is "/sys" (another folder in tests): the
- * Raspberry Pi's own word, else the kernel's cooling devices that slow a processor down. */
+ * Raspberry Pi's own word, and the kernel's cooling devices that slow a processor down. */
 int machine_throttled(const char *sys);
 int64_t machine_swapped_bytes(void);  /* of this process */
 int64_t machine_resident_bytes(void); /* of this process */

@@ -1,15 +1,18 @@
 /* What the device's program notices about its machine, what it refuses, and whom it asks: without a model. */
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "device/api.h"
 #include "device/arguments.h"
 #include "device/escalate.h"
 #include "device/guard.h"
+#include "device/lines.h"
 #include "device/machine.h"
 #include "support/scratch.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/magic.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -154,6 +157,55 @@ static void test_throttled(void **state) {
     assert_int_equal(machine_throttled("sys"), 1);
 }
 
+/* A Raspberry Pi 5 names its firmware's folder by an address; newer kernels leave the file out and have the voltage alone. */
+static void test_throttled_pi5(void **state) {
+    (void)state;
+    file_make_folders("pi5/devices/platform/soc@107c000000/soc@107c000000:firmware", NULL);
+    put("pi5/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "0\n");
+    assert_int_equal(machine_throttled("pi5"), 0);
+    put("pi5/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "4\n");
+    assert_int_equal(machine_throttled("pi5"), 1);
+    file_make_folders("new/class/hwmon/hwmon0", NULL);
+    file_make_folders("new/class/hwmon/hwmon3", NULL);
+    put("new/class/hwmon/hwmon0/name", "cpu_thermal\n");
+    put("new/class/hwmon/hwmon3/name", "rpi_volt\n");
+    assert_int_equal(machine_throttled("new"), -1);
+    put("new/class/hwmon/hwmon3/in0_lcrit_alarm", "0\n");
+    assert_int_equal(machine_throttled("new"), 0);
+    put("new/class/hwmon/hwmon3/in0_lcrit_alarm", "1\n");
+    assert_int_equal(machine_throttled("new"), 1);
+}
+
+/* A child's part of the next test: two lines are read at once, and a signal comes while the first is decided. */
+static int lines_after_signal(void) {
+    struct lines l;
+    struct err e = {0};
+    char *line = NULL;
+    size_t n = 0;
+    int ends[2];
+    if (pipe(ends) != 0 || write(ends[1], "one\ntwo\n", 8) != 8)
+        return 1;
+    interrupt_install();
+    lines_init(&l, ends[0]);
+    if (lines_next(&l, &line, &n, &e) != 1 || n != 3 || memcmp(line, "one", 3) != 0)
+        return 2;
+    raise(SIGTERM);
+    return lines_next(&l, &line, &n, &e) == ERR_INTERRUPTED ? 0 : 3;
+}
+
+/* SIGTERM finishes the record at hand, and not all that one read brought: on a small board those are minutes. */
+static void test_signal_between_lines(void **state) {
+    (void)state;
+    int status = 0;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(lines_after_signal());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_says_changes_once(void **state) {
     (void)state;
     struct guard_state cool = {0, 50, 0}, hot = {0, 82, 0}, held = {0, 86, 1}, swapped = {1 << 20, 50, 0};
@@ -211,7 +263,10 @@ static void test_escalation(void **state) {
 static void expect_record(const char *text, const char *json) {
     struct err e = {0};
     struct str out = {0};
-    int rc = api_record_text(text, &out, &e);
+    static struct task_field fields[] = {{.name = "delay", .column = "delay", .type = FIELD_NUMBER},
+                                         {.name = "note", .column = "Note", .type = FIELD_TEXT}};
+    const struct task t = {.fields = fields, .n_fields = 2, .n_declared = 2};
+    int rc = api_record_text(&t, text, &out, &e);
     if (json) {
         assert_int_equal(rc, 0);
         assert_string_equal(str_text(&out), json);
@@ -227,6 +282,11 @@ static void test_records_in_messages(void **state) {
     expect_record("- delay: 5\n- visit type: emergency\n", "{\"delay\":\"5\",\"visit type\":\"emergency\"}");
     expect_record("delay: 5; note: at 10:30 \"sharp\"",
                   "{\"delay\":\"5\",\"note\":\"at 10:30 \\\"sharp\\\"\"}");
+    /* what people write has semicolons in it: only a field's name behind one begins another pair */
+    expect_record("note: came late; pays: tomorrow; bye\ndelay: 5",
+                  "{\"note\":\"came late; pays: tomorrow; bye\",\"delay\":\"5\"}");
+    expect_record("Note: came late; delay: 5; colour: red",
+                  "{\"Note\":\"came late\",\"delay\":\"5\",\"colour\":\"red\"}");
     expect_record("", NULL);
     expect_record("please decide", NULL);
 }
@@ -276,7 +336,9 @@ int main(void) {
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_a_group),
         cmocka_unit_test(test_throttled),
+        cmocka_unit_test(test_throttled_pi5),
         cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_signal_between_lines),
         cmocka_unit_test(test_says_changes_once),
         cmocka_unit_test(test_escalation),
         cmocka_unit_test(test_records_in_messages),
