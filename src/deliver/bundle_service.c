@@ -1,5 +1,6 @@
 /* Unit, install scripts, other runtimes. */
 #include "deliver/bundle_service.h"
+#include "deliver/ssh.h"
 #include "format/json.h"
 #include "task/answer.h"
 #include <string.h>
@@ -249,24 +250,29 @@ void bundle_text_llama_server(const struct bundle_facts *f, struct str *out) {
 
 static void add_http(const struct bundle_facts *f, struct str *out) {
     const struct task *t = f->q->task;
+    struct str record = {0};
     str_addf(out,
              "## Over HTTP\n\n```\n./run --serve &\ncurl -s http://127.0.0.1:%d/v1/decide -H 'Content-Type: "
              "application/json' "
-             "-d '{",
+             "-d ",
              PORT);
+    str_add_char(&record, '{');
     for (int i = 0; i < t->n_declared; i++) {
         const struct task_field *x = &t->fields[i];
-        str_add(out, i ? ", " : "");
-        json_text_string(out, x->name);
-        str_add(out, ": ");
+        str_add(&record, i ? ", " : "");
+        json_text_string(&record, x->name);
+        str_add(&record, ": ");
         if (x->type == FIELD_CATEGORY && x->n_values > 0)
-            json_text_string(out, x->values[0]);
+            json_text_string(&record, x->values[0]);
         else if (x->type == FIELD_NUMBER || x->type == FIELD_INTEGER)
-            str_addf(out, "%.*f", x->type == FIELD_NUMBER ? x->decimals : 0, x->has_range ? x->min : 1.0);
+            str_addf(&record, "%.*f", x->type == FIELD_NUMBER ? x->decimals : 0, x->has_range ? x->min : 1.0);
         else
-            str_add(out, x->type == FIELD_DATE ? "\"2026-01-31\"" : "\"...\"");
+            str_add(&record, x->type == FIELD_DATE ? "\"2026-01-31\"" : "\"...\"");
     }
-    str_add(out, "}'\n```\n\nAlso `/v1/chat/completions` as OpenAI's clients speak it (the last user message "
+    str_add_char(&record, '}');
+    ssh_quote(out, str_text(&record));
+    str_release(&record);
+    str_add(out, "\n```\n\nAlso `/v1/chat/completions` as OpenAI's clients speak it (the last user message "
                  "is the record, as JSON or "
                  "as `name: value` lines), `/v1/models`, `/health`, and `/metrics` for Prometheus. It "
                  "listens on loopback alone "
@@ -311,9 +317,9 @@ static void add_other_runtimes(const struct bundle_facts *f, struct str *out) {
     struct str prompt = {0}, grammar = {0}, request = {0};
     str_addf(out,
              "## With another runtime\n\n`ollama create %s -f Modelfile`, or `./with-llama-server`, where "
-             "those are installed. They %s:\n\n```\ncurl -s http://127.0.0.1:8080/completion -d '",
+             "those are installed. They %s:\n\n```\ncurl -s http://127.0.0.1:8080/completion -d ",
              f->name, how[kind]);
-    str_add(out, "{\"prompt\": ");
+    str_add(&request, "{\"prompt\": ");
     str_addf(&prompt, "%s- ...: ...\n%s", f->prompt->head, f->prompt->tail);
     json_text_string(&request, str_text(&prompt));
     if (kind == TASK_CLASSIFY) {
@@ -321,13 +327,9 @@ static void add_other_runtimes(const struct bundle_facts *f, struct str *out) {
         str_add(&request, ", \"grammar\": ");
         json_text_string(&request, str_text(&grammar));
     }
-    for (const char *c = str_text(&request); *c; c++) { /* inside single quotes of a shell */
-        if (*c == '\'')
-            str_add(out, "'\\''");
-        else
-            str_add_char(out, *c);
-    }
-    str_add(out, ", \"temperature\": 0}'\n```\n\n");
+    str_add(&request, ", \"temperature\": 0}");
+    ssh_quote(out, str_text(&request));
+    str_add(out, "\n```\n\n");
     str_release(&prompt);
     str_release(&grammar);
     str_release(&request);

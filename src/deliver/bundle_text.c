@@ -2,6 +2,7 @@
 #include "deliver/bundle_text.h"
 #include "config.h"
 #include "deliver/bundle_service.h"
+#include "deliver/ssh.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include "task/answer.h"
@@ -66,19 +67,23 @@ void bundle_text_selftest(const struct bundle_facts *f, struct str *out) {
 /* ---- README ---- */
 
 static void add_example(const struct task *t, struct str *out) {
+    struct str word = {0};
     for (int i = 0; i < t->n_declared; i++) {
         const struct task_field *x = &t->fields[i];
-        str_addf(out, " \"%s=", x->name);
+        str_clear(&word);
+        str_addf(&word, "%s=", x->name);
         if (x->type == FIELD_CATEGORY && x->n_values > 0)
-            str_add(out, x->values[0]);
+            str_add(&word, x->values[0]);
         else if (x->type == FIELD_NUMBER)
-            str_addf(out, "%.*f", x->decimals, x->has_range ? (x->min + x->max) / 2 : 1.0);
+            str_addf(&word, "%.*f", x->decimals, x->has_range ? (x->min + x->max) / 2 : 1.0);
         else if (x->type == FIELD_INTEGER)
-            str_addf(out, "%.0f", x->has_range ? x->min : 1.0);
+            str_addf(&word, "%.0f", x->has_range ? x->min : 1.0);
         else
-            str_add(out, x->type == FIELD_DATE ? "2026-01-31" : "...");
-        str_add(out, "\"");
+            str_add(&word, x->type == FIELD_DATE ? "2026-01-31" : "...");
+        str_add_char(out, ' ');
+        ssh_quote(out, str_text(&word));
     }
+    str_release(&word);
 }
 
 static void add_fields(const struct task *t, struct str *out) {
@@ -95,6 +100,9 @@ static void add_fields(const struct task *t, struct str *out) {
 }
 
 void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
+    static const char *const written[] = {[TASK_CLASSIFY] = "the label, the probability of each label,",
+                                          [TASK_EXTRACT] = "`answer`, a JSON object, whether it is `valid`,",
+                                          [TASK_RESPOND] = "`answer`, a text, whether it is `valid`,"};
     const struct task *t = f->q->task;
     str_addf(out,
              "# %s\n\n> %s\n\nA language model that does this one job on %s (%s, Linux), by itself: model, "
@@ -103,15 +111,17 @@ void bundle_text_readme(const struct bundle_facts *f, struct str *out) {
              f->name, t->sentence, f->q->device, f->q->arch);
     str_add(out, "## Try it\n\n```\n./selftest\n./run");
     add_example(t, out);
-    str_add(out, "\n./run < records.jsonl > answers.jsonl\n```\n\n"
-                 "`selftest` answers rows whose answers on the host are known, says whether this machine "
-                 "agrees, measures speed and "
-                 "memory, and writes `receipt.json` into the current folder. `run` decides one record; "
-                 "without arguments it reads a JSON object a line and "
-                 "writes an answer a line: the label, the probability of each label, and the milliseconds it "
-                 "took. A record that "
-                 "cannot be used gets a line with `error`, and the next one is read. `./run --help` lists "
-                 "the options.\n\n");
+    str_addf(out,
+             "\n./run < records.jsonl > answers.jsonl\n```\n\n"
+             "`selftest` answers rows whose answers on the host are known, says whether this machine "
+             "agrees, measures speed and "
+             "memory, and writes `receipt.json` into the current folder. `run` decides one record; "
+             "without arguments it reads a JSON object a line and "
+             "writes an answer a line: %s and the milliseconds it "
+             "took. A record that "
+             "cannot be used gets a line with `error`, and the next one is read. `./run --help` lists "
+             "the options.\n\n",
+             written[t->kind]);
     str_add(out, "## A record\n\n| field | type | values |\n|---|---|---|\n");
     add_fields(t, out);
     str_add(out, "\nA field that is left out counts as unknown, and the answer names it in `missing`. A "
@@ -185,11 +195,13 @@ static void add_memory(struct str *out, const struct plan *p) {
 static void add_abstain(struct str *out, const struct abstain *a) {
     if (!a)
         return;
-    str_addf(
-        out,
-        ",\n  \"abstain\": {\"threshold\": %.6f, \"cost\": %g, \"rows\": %lld, \"coverage\": %.6f, \"risk\": "
-        "%.6f, \"risk_all\": %.6f, \"aurc\": %.6f,\n    \"curve\": [",
-        a->threshold, a->cost, (long long)a->n_rows, a->coverage, a->risk, a->risk_all, a->aurc);
+    /* exact: between rows of which one is at 0.9999999 and the next at 0.9999995, six decimals would be 1 and leave all undecided */
+    str_add(out, ",\n  \"abstain\": {\"threshold\": ");
+    json_text_number(out, a->threshold);
+    str_addf(out,
+             ", \"cost\": %g, \"rows\": %lld, \"coverage\": %.6f, \"risk\": "
+             "%.6f, \"risk_all\": %.6f, \"aurc\": %.6f,\n    \"curve\": [",
+             a->cost, (long long)a->n_rows, a->coverage, a->risk, a->risk_all, a->aurc);
     for (int i = 0; i < a->n_points; i++)
         str_addf(out, "%s[%.4f, %.6f, %.6f]", i ? ", " : "", a->points[i].coverage, a->points[i].risk,
                  a->points[i].threshold);

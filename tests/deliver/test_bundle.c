@@ -2,6 +2,7 @@
 #include "../support/scratch.h"
 #include "../support/tiny_bundle.h"
 #include "base/file.h"
+#include "deliver/bundle_text.h"
 #include "format/json.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -181,6 +182,55 @@ static void test_texts_speak_of_this_task(void **state) {
     }
 }
 
+/* Values as people write them: the README's commands are copied into a shell as they stand. */
+static void test_examples_are_shell(void **state) {
+    (void)state;
+    static const char *values[] = {"don't $know `", "yes"};
+    if (!possible)
+        skip();
+    struct task_field field = {
+        .name = "owner's view", .column = "view", .type = FIELD_CATEGORY, .values = values, .n_values = 2};
+    struct task task = t.task;
+    task.fields = &field;
+    task.n_fields = task.n_declared = 1;
+    struct bundle_request q = tiny_bundle_request(&t, "arm64", "one", NULL);
+    q.task = &task;
+    const struct prompt prompt = {.head = "", .tail = "", .end_of_turn = ""};
+    struct bundle_facts f = {.q = &q, .name = "views", .prompt = &prompt, .model_license = ""};
+    struct str readme = {0};
+    bundle_text_readme(&f, &readme);
+    assert_int_equal(file_write("readme", str_text(&readme), readme.len, NULL), 0);
+    str_release(&readme);
+    assert_int_equal(
+        tiny_shell("sed -n 's/^\\.\\/run .*view=/set -- &/p' readme >given && . ./given && shift && "
+                   "test \"$1\" = \"owner's view=don't \\$know \\`\""),
+        0);
+    assert_int_equal(tiny_shell("sed -n 's/^curl .*decide/set -- &/p' readme >given && . ./given && "
+                                "for last; do :; done && "
+                                "test \"$last\" = '{\"owner'\\''s view\": \"don'\\''t $know `\"}'"),
+                     0);
+}
+
+/* The cut lies between two rows of which both are nearly sure, and stays there. */
+static void test_threshold_is_exact(void **state) {
+    (void)state;
+    if (!possible)
+        skip();
+    struct bundle_request q = tiny_bundle_request(&t, "arm64", "one", NULL);
+    struct abstain cut = {.threshold = 0.99999985, .cost = 0.2, .n_rows = 100};
+    struct bundle_facts f = {
+        .q = &q, .name = "sure", .model_license = "", .prompt_sha256 = "", .abstain = &cut};
+    struct str manifest = {0};
+    bundle_text_manifest(&f, &manifest);
+    assert_int_equal(file_write("sure.json", str_text(&manifest), manifest.len, NULL), 0);
+    str_release(&manifest);
+    json_t *bundle = NULL;
+    assert_int_equal(json_file_read("sure.json", &bundle, NULL), 0);
+    double read = json_number_value(json_object_get(json_object_get(bundle, "abstain"), "threshold"));
+    json_decref(bundle);
+    assert_true(read == cut.threshold);
+}
+
 static void expect_refused(const struct bundle_request *q, int code, const char *words) {
     struct err e = {0};
     struct bundle_result r;
@@ -213,6 +263,8 @@ int main(void) {
         cmocka_unit_test(test_same_inputs_same_bytes),
         cmocka_unit_test(test_archive_holds_the_folder),
         cmocka_unit_test(test_texts_speak_of_this_task),
+        cmocka_unit_test(test_examples_are_shell),
+        cmocka_unit_test(test_threshold_is_exact),
         cmocka_unit_test(test_what_cannot_be_bundled_is_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

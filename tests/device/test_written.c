@@ -57,6 +57,10 @@ static void test_answers_as_on_the_host(void **state) {
         tiny_shell("grep -Ec '^\\{\"answer\":\\{\"room\":\"(hall|attic)\"\\},\"valid\":true,' out.jsonl "
                    "| grep -qx 3"),
         0);
+    assert_int_equal(
+        tiny_shell("grep -q 'an answer a line: `answer`, a JSON object' here/README.md && ! grep -q "
+                   "'probability of each label' here/README.md"),
+        0);
     /* the third record is the first one again: nothing is left over from the second */
     assert_int_equal(tiny_shell("sed 's/,\"ms\".*//' out.jsonl | sed -n '1p;3p' | uniq | wc -l | grep -qx 1"),
                      0);
