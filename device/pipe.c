@@ -27,18 +27,18 @@ bool pipe_is_records_fault(int code) {
 }
 
 struct counts {
-    int64_t lines, bad, lacking, outside;
+    int64_t lines, bad, decided, lacking, outside; /* lines: blank ones, too */
 };
 
 static int report(const struct counts *seen, struct err *e) {
     if (seen->lacking)
         log_warn(
             "%lld of %lld records lack a field that the task needs: their answers name it in \"missing\"",
-            (long long)seen->lacking, (long long)(seen->lines - seen->bad));
+            (long long)seen->lacking, (long long)seen->decided);
     if (seen->outside)
         log_warn("%lld of %lld records have values that the task does not declare: their answers name the "
                  "fields in \"outside\"",
-                 (long long)seen->outside, (long long)(seen->lines - seen->bad));
+                 (long long)seen->outside, (long long)seen->decided);
     return seen->bad ? err_set(e, ERR_INPUT, "edgestill-run", "%lld of %lld lines could not be used",
                                (long long)seen->bad, (long long)seen->lines)
                      : 0;
@@ -48,6 +48,7 @@ static int decide_line(struct runner *r, const char *line, size_t n, struct coun
                        struct err *e) {
     struct decision d;
     int rc = runner_decide(r, line, n, (int)(seen->lines & 0x3FFFFFFF), &d, e);
+    seen->decided += rc == 0;
     seen->lacking += rc == 0 && d.missing;
     seen->outside += rc == 0 && d.outside;
     return rc < 0 ? rc : runner_write(r, &d, out, e);

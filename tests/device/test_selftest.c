@@ -94,9 +94,10 @@ static void test_doubtful_records(void **state) {
     if (!possible)
         skip();
     static const char pipe_command[] =
-        "printf '%s\\n' '{\"dealy\":3,\"colour\":1}' '{\"dealy\":3,\"id\":7,\"approved share\":1,\"visit "
+        "printf '%s\\n' '{\"dealy\":3,\"colour\":1}' '{\"dealy\":3,\"id\":7,\"approved "
+        "share\":1,\"visit "
         "type\":\"routine\"}' "
-        "'{\"delay\":3,\"approved share\":1,\"visit type\":\"routine\",\"colour\":1}' '{}' | " RUN
+        "'{\"delay\":3,\"approved share\":1,\"visit type\":\"routine\",\"colour\":1}' '' '{}' | " RUN
         ">doubt.jsonl 2>doubt.log; test $? = 2";
     assert_int_equal(tiny_shell(pipe_command), 0);
     assert_int_equal(tiny_shell("sed -n 1p doubt.jsonl | grep -q '^{\"error\":\".*none of.*fields.*they are: "
@@ -118,7 +119,7 @@ static void test_doubtful_records(void **state) {
             "sed -n 2p outside.jsonl | grep -q ',\"outside\":\\[\"delay\",\"visit type\"\\],\"ms\":' && "
             "sed -n 3p outside.jsonl | grep -vq outside && grep -q '2 of 3 records have values' outside.log"),
         0);
-    assert_int_equal(tiny_shell("sed -n 4p doubt.jsonl | grep -q '\"error\":.*\"line\":4'"), 0);
+    assert_int_equal(tiny_shell("sed -n 4p doubt.jsonl | grep -q '\"error\":.*\"line\":5'"), 0);
     assert_int_equal(tiny_shell("grep -q '1 of 2 records lack a field' doubt.log"), 0);
     assert_int_equal(tiny_shell(RUN "'visit type=routine' 2>&1 >one.txt | grep -q 'no value for .*delay'"),
                      0);
