@@ -8,6 +8,7 @@
 #include "machine.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -61,14 +62,14 @@ void guard_forget_unread(const char *path) {
 
 struct guard_state guard_look(void) {
     return (struct guard_state){.swapped_bytes = machine_swapped_bytes(),
-                                .temperature_c = machine_temperature_c(),
+                                .temperature_c = machine_temperature_c("/sys"),
                                 .throttled = machine_throttled("/sys")};
 }
 
 void guard_describe(const struct guard_state *before, const struct guard_state *now, bool *was_hot,
                     char text[GUARD_TEXT]) {
     char size[32], degrees[32] = "";
-    if (now->temperature_c >= 0)
+    if (!isnan(now->temperature_c))
         snprintf(degrees, sizeof degrees, "; %.0f degrees", now->temperature_c);
     /* three degrees between hot and no longer hot, so that it is not said over and over */
     bool hot = now->temperature_c >= (*was_hot ? GUARD_HOT_C - 3 : GUARD_HOT_C);

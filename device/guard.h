@@ -26,7 +26,7 @@ void guard_forget_unread(const char *path);
 /* How the machine is at this moment. */
 struct guard_state {
     int64_t swapped_bytes; /* of this process; -1 unknown */
-    double temperature_c;  /* -1 unknown */
+    double temperature_c;  /* NAN unknown */
     int throttled;         /* 1: the processor is held back for heat or want of power; 0 no; -1 unknown */
 };
 struct guard_state guard_look(void);

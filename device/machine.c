@@ -9,6 +9,7 @@
 #include "base/thread.h"
 #include <elf.h>
 #include <glob.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,17 +84,17 @@ void machine_describe(struct machine *m) {
 
 /* ---- now ---- */
 
-double machine_temperature_c(void) {
-    double hottest = -1;
+double machine_temperature_c(const char *sys) {
+    double hottest = NAN;
     for (int zone = 0; zone < 32; zone++) {
-        char path[64];
+        char path[512];
         double milli = 0;
-        snprintf(path, sizeof path, "/sys/class/thermal/thermal_zone%d/temp", zone);
+        snprintf(path, sizeof path, "%s/class/thermal/thermal_zone%d/temp", sys, zone);
         FILE *f = fopen(path, "r");
         if (!f)
             break;
-        if (fscanf(f, "%lf", &milli) == 1 && milli / 1000 > hottest)
-            hottest = milli / 1000;
+        if (fscanf(f, "%lf", &milli) == 1)
+            hottest = fmax(hottest, milli / 1000); /* a number, where one of them is none */
         fclose(f);
     }
     return hottest;

@@ -16,9 +16,10 @@ struct machine {
 
 void machine_describe(struct machine *m);
 
-/* At this moment; -1 where unknown. */
-double machine_temperature_c(void); /* the hottest thermal zone */
-/* 1: the processor is held back now, for heat or want of power; 0: no; -1: unknown. `sys` is "/sys" (another folder in tests): the
+/* At this moment. `sys` is "/sys" (another folder in tests). */
+double
+machine_temperature_c(const char *sys); /* the hottest thermal zone, which may be below zero; NAN: unknown */
+/* 1: the processor is held back now, for heat or want of power; 0: no; -1: unknown: the
  * Raspberry Pi's own word, and the kernel's cooling devices that slow a processor down. */
 int machine_throttled(const char *sys);
 int64_t machine_swapped_bytes(void);  /* of this process */

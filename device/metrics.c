@@ -4,6 +4,7 @@
 #include "config.h"
 #include "format/json.h"
 #include "machine.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,10 +52,14 @@ static void head(struct str *out, const char *name, const char *type, const char
 }
 
 static void gauge(struct str *out, const char *name, const char *help, double value) {
-    if (value < 0) /* unknown */
-        return;
     head(out, name, "gauge", help);
     str_addf(out, "edgestill_%s %.17g\n", name, value);
+}
+
+/* One that is never below zero where it is known. */
+static void gauge_known(struct str *out, const char *name, const char *help, double value) {
+    if (value >= 0)
+        gauge(out, name, help, value);
 }
 
 static void add_label_text(struct str *out, const char *text) {
@@ -107,11 +112,13 @@ void metrics_text(struct metrics *m, int queue_length, struct reply *out) {
     pthread_mutex_unlock(&m->lock);
     struct guard_state now = guard_look();
     gauge(&out->body, "queue_length", "Requests that wait.", queue_length);
-    gauge(&out->body, "resident_bytes", "Memory of this process.", (double)machine_resident_bytes());
-    gauge(&out->body, "planned_memory_bytes", "The plan's limit.", (double)m->bundle->memory_limit_bytes);
-    gauge(&out->body, "swapped_bytes", "Of this process, swapped out.", (double)now.swapped_bytes);
-    gauge(&out->body, "temperature_celsius", "The hottest sensor.", now.temperature_c);
-    gauge(&out->body, "throttled", "1 while the processor is held back.", now.throttled);
+    gauge_known(&out->body, "resident_bytes", "Memory of this process.", (double)machine_resident_bytes());
+    gauge_known(&out->body, "planned_memory_bytes", "The plan's limit.",
+                (double)m->bundle->memory_limit_bytes);
+    gauge_known(&out->body, "swapped_bytes", "Of this process, swapped out.", (double)now.swapped_bytes);
+    if (!isnan(now.temperature_c))
+        gauge(&out->body, "temperature_celsius", "The hottest sensor.", now.temperature_c);
+    gauge_known(&out->body, "throttled", "1 while the processor is held back.", now.throttled);
     gauge(&out->body, "start_time_seconds", "When this process began to serve.", (double)m->start_ms / 1e3);
 }
 

@@ -62,7 +62,8 @@ static json_t *measured_part(const struct selftest *s) {
 #undef X
     json_object_set_new(m, "swapped_bytes", known_count(s->swapped_bytes));
     json_object_set_new(m, "major_faults", known_count(s->major_faults));
-    json_object_set_new(m, "temperature_c", known(s->temperature_c));
+    json_object_set_new(m, "temperature_c",
+                        isnan(s->temperature_c) ? json_null() : json_real(s->temperature_c));
     json_object_set_new(m, "throttled", s->throttled < 0 ? json_null() : json_boolean(s->throttled));
     json_object_set_new(m, "reads_gmacs", reads_part(s));
     return m;

@@ -280,7 +280,7 @@ static void take_state(struct selftest *s) {
     s->measured.memory_bytes = (double)mem_peak_bytes();
     s->swapped_bytes = machine_swapped_bytes();
     s->major_faults = machine_major_faults();
-    s->temperature_c = machine_temperature_c();
+    s->temperature_c = machine_temperature_c("/sys");
     s->throttled = machine_throttled("/sys");
     int64_t limit = s->runner.bundle.memory_limit_bytes;
     s->memory_known = limit > 0 && !s->emulated; /* an emulator's memory is its own */

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/magic.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -157,6 +158,18 @@ static void test_throttled(void **state) {
     assert_int_equal(machine_throttled("sys"), 1);
 }
 
+/* Outdoors it may be below zero, which is no want of a sensor. */
+static void test_temperature(void **state) {
+    (void)state;
+    file_make_folders("cold/class/thermal/thermal_zone0", NULL);
+    file_make_folders("cold/class/thermal/thermal_zone1", NULL);
+    assert_true(isnan(machine_temperature_c("nowhere")));
+    put("cold/class/thermal/thermal_zone0/temp", "-12500\n");
+    assert_true(machine_temperature_c("cold") == -12.5);
+    put("cold/class/thermal/thermal_zone1/temp", "-4000\n");
+    assert_true(machine_temperature_c("cold") == -4);
+}
+
 /* A Raspberry Pi 5 names its firmware's folder by an address; newer kernels leave the file out and have the voltage alone. */
 static void test_throttled_pi5(void **state) {
     (void)state;
@@ -220,10 +233,12 @@ static void test_says_changes_once(void **state) {
     guard_describe(&hot, &held, &was_hot, text);
     assert_non_null(strstr(text, "held back"));
     assert_non_null(strstr(text, "degrees"));
-    struct guard_state unknown = {0, -1, 0}, unknown_held = {0, -1, 1};
+    struct guard_state unknown = {0, NAN, 0}, unknown_held = {0, NAN, 1}, frost = {0, -7, 1};
     guard_describe(&unknown, &unknown_held, &was_hot, text);
     assert_non_null(strstr(text, "held back"));
     assert_null(strstr(text, "degrees"));
+    guard_describe(&unknown, &frost, &was_hot, text);
+    assert_non_null(strstr(text, "-7 degrees"));
     was_hot = true;
     guard_describe(&held, &hot, &was_hot, text);
     assert_non_null(strstr(text, "full speed"));
@@ -336,6 +351,7 @@ int main(void) {
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_a_group),
         cmocka_unit_test(test_throttled),
+        cmocka_unit_test(test_temperature),
         cmocka_unit_test(test_throttled_pi5),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_signal_between_lines),

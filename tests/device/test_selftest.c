@@ -157,6 +157,7 @@ static void test_wrong_usage(void **state) {
     assert_int_equal(tiny_shell(RUN "--bundle /nowhere delay=3"), 2);
     assert_int_equal(tiny_shell(RUN "--help"), 0);
     assert_int_equal(tiny_shell(RUN "--help >/dev/full"), 1);
+    assert_int_equal(tiny_shell("CDPATH=$PWD env here/run --threads 1 delay=3"), 0);
     assert_int_equal(tiny_shell(RUN "-help 2>&1 | grep -q -- '^edgestill: -help is unknown'"), 0);
     assert_int_equal(tiny_shell(RUN "--rows 2>&1 | grep -q -- '^edgestill: --rows is unknown'"), 0);
     assert_int_equal(tiny_shell(RUN "--max-wait 99999999 2>&1 | grep -q 'from 1 to 16777216'"), 0);
