@@ -62,6 +62,17 @@ void str_add_char(struct str *s, char c) {
     str_add_bytes(s, &c, 1);
 }
 
+void str_add_quoted(struct str *s, const char *text) {
+    str_add_char(s, '\'');
+    for (; *text; text++) {
+        if (*text == '\'')
+            str_add(s, "'\\''");
+        else
+            str_add_char(s, *text);
+    }
+    str_add_char(s, '\'');
+}
+
 void str_addv(struct str *s, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);

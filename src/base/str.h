@@ -22,6 +22,7 @@ void str_clear(struct str *s); /* keeps the room */
 void str_add(struct str *s, const char *text);
 void str_add_bytes(struct str *s, const void *bytes, size_t n);
 void str_add_char(struct str *s, char c);
+void str_add_quoted(struct str *s, const char *text); /* as one word of a POSIX shell */
 void str_addf(struct str *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void str_addv(struct str *s, const char *format, va_list args);
 const char *str_text(const struct str *s); /* never NULL; borrowed until the next change */

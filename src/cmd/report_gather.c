@@ -1,5 +1,5 @@
 /* Collects a project's report from what the stages left behind. A part that is not there yet is null; one that cannot be
- * read is an error, because a report that leaves something out in silence is worse than none. */
+ * read is an error, because a report that leaves something out in silence is worse than none; a receipt is left out aloud. */
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -260,8 +260,10 @@ static int gather_receipt(struct project *p, const char *name, json_t *list, str
         json_array_append(list, one);
     }
     json_decref(one);
-    if (name == NULL || code == ERR_NO_MEMORY)
+    if (name == NULL)
         return code;
+    if (code == ERR_NO_MEMORY)
+        return err_set(e, code, "report_gather", "%s", why.message);
     if (code < 0)
         log_warn("the report leaves out %s: %s; another self-test writes it anew", name, why.message);
     return 0;

@@ -1,6 +1,5 @@
 /* Unit, install scripts, other runtimes. */
 #include "deliver/bundle_service.h"
-#include "deliver/ssh.h"
 #include "format/json.h"
 #include "task/answer.h"
 #include <string.h>
@@ -270,7 +269,7 @@ static void add_http(const struct bundle_facts *f, struct str *out) {
             str_add(&record, x->type == FIELD_DATE ? "\"2026-01-31\"" : "\"...\"");
     }
     str_add_char(&record, '}');
-    ssh_quote(out, str_text(&record));
+    str_add_quoted(out, str_text(&record));
     str_release(&record);
     str_add(out, "\n```\n\nAlso `/v1/chat/completions` as OpenAI's clients speak it (the last user message "
                  "is the record, as JSON or "
@@ -328,7 +327,7 @@ static void add_other_runtimes(const struct bundle_facts *f, struct str *out) {
         json_text_string(&request, str_text(&grammar));
     }
     str_add(&request, ", \"temperature\": 0}");
-    ssh_quote(out, str_text(&request));
+    str_add_quoted(out, str_text(&request));
     str_add(out, "\n```\n\n");
     str_release(&prompt);
     str_release(&grammar);

@@ -2,7 +2,6 @@
 #include "deliver/bundle_text.h"
 #include "config.h"
 #include "deliver/bundle_service.h"
-#include "deliver/ssh.h"
 #include "format/json.h"
 #include "llama/lm.h"
 #include "task/answer.h"
@@ -81,7 +80,7 @@ static void add_example(const struct task *t, struct str *out) {
         else
             str_add(&word, x->type == FIELD_DATE ? "2026-01-31" : "...");
         str_add_char(out, ' ');
-        ssh_quote(out, str_text(&word));
+        str_add_quoted(out, str_text(&word));
     }
     str_release(&word);
 }

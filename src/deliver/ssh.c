@@ -66,17 +66,6 @@ int ssh_open(struct ssh *s, const char *host, const char *command, struct err *e
     return 0;
 }
 
-void ssh_quote(struct str *out, const char *text) {
-    str_add_char(out, '\'');
-    for (; *text; text++) {
-        if (*text == '\'')
-            str_add(out, "'\\''");
-        else
-            str_add_char(out, *text);
-    }
-    str_add_char(out, '\'');
-}
-
 /* ---- one call ---- */
 
 struct call {
@@ -118,11 +107,11 @@ static int build(struct call *c, const struct ssh *s, struct err *e) {
     add_word(c, "--");
     add_word(c, s->host);
     str_add(&c->remote, "sh -c ");
-    ssh_quote(&c->remote, c->q->script);
+    str_add_quoted(&c->remote, c->q->script);
     str_add(&c->remote, " edgestill");
     for (int i = 0; i < SSH_ARGS && c->q->args[i]; i++) {
         str_add_char(&c->remote, ' ');
-        ssh_quote(&c->remote, c->q->args[i]);
+        str_add_quoted(&c->remote, c->q->args[i]);
     }
     add_word(c, str_text(&c->remote));
     if (!c->split || c->n_words == MOST_WORDS)

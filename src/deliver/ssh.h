@@ -45,7 +45,4 @@ struct ssh_call {
  * signal. */
 int ssh_run(struct ssh *s, const struct ssh_call *q, int *status, struct err *e);
 
-/* `text` as one word of a POSIX shell, appended. */
-void ssh_quote(struct str *out, const char *text);
-
 #endif

@@ -1,6 +1,5 @@
 /* The weights' model is told by overriding metadata that its vocabulary has n tokens of no kind: then llama.cpp builds no tables. */
 #include "llama/vocab_reader.h"
-#include "base/mem.h"
 #include "llama/head.h"
 #include <pthread.h>
 #include <stdio.h>

@@ -5,7 +5,7 @@
  *     struct llama_model_params p = …;
  *     if (r) p.kv_overrides = vocab_reader_overrides(r);       // the weights' model: as many tokens, none known
  *     … llama_model_load_from_file(path, p) …
- *     struct llama_model *vocabulary = r ? vocab_reader_end(r, &log) : NULL;
+ *     struct llama_model *vocabulary = r ? vocab_reader_end(r, errors, sizeof errors) : NULL;
  */
 #ifndef LLAMA_VOCAB_READER_H
 #define LLAMA_VOCAB_READER_H
